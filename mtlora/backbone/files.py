@@ -1,0 +1,62 @@
+"""Backbone files: one `.safetensors` with timm's tensor names and the spec in the metadata. Never a pickle."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mtlora.backbone.tensors import Backbone, infer_spec
+from mtlora.errors import BackboneError, SpecError
+from mtlora.spec import BackboneSpec
+
+SPEC_KEY = "mtlora.backbone"
+_CLASSIFIER = ("norm.", "head.")
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def load_backbone(path: str | Path) -> Backbone:
+    """Backbone of a `.safetensors` file: ours, or timm's own for a Swin (its classifier is left out)."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise BackboneError(f"{path} is not a .safetensors file; `mtlora backbone` makes one from timm or a .pth")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(f"cannot read backbone file {path}", [str(error)]) from error
+    kept = {name: t for name, t in tensors.items() if not name.startswith(_CLASSIFIER) and t.is_floating_point()}
+    if SPEC_KEY not in metadata:
+        return Backbone(infer_spec(kept, path.stem), kept)
+    try:
+        spec = BackboneSpec.from_json(metadata[SPEC_KEY])
+    except SpecError as error:
+        raise BackboneError(f"backbone file {path} describes itself wrongly", [str(error)]) from error
+    return Backbone(spec, kept)
+
+
+def save_backbone(backbone: Backbone, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a backbone atomically. A narrower `dtype` changes values, so adapter sets must be trained on the file."""
+    if dtype not in _DTYPES:
+        raise BackboneError(f"a backbone file holds float32, float16 or bfloat16, not {dtype}")
+    path = Path(path)
+    tensors = {name: tensor.to(dtype) for name, tensor in backbone.tensors.items()}
+    overflowed = [f"{name} does not fit {dtype}" for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if overflowed:
+        raise BackboneError(f"cannot save {path}", overflowed)
+    blob = save(tensors, metadata={SPEC_KEY: backbone.spec.to_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

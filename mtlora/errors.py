@@ -1,0 +1,69 @@
+"""Everything `mtlora` raises on purpose.
+
+MTLoRAError
+├── SpecError               a backbone, task or adapter description that cannot exist
+├── TaskError               a task name nobody knows, or one that an adapter set lacks
+├── BackboneError           backbone weights that cannot be read or are incomplete
+├── AdapterFileError        a file that is not a valid adapter set (lists every problem)
+│   └── AdapterMismatchError    a valid adapter set that belongs to another backbone
+├── ConversionError         a published checkpoint that cannot be converted (lists every problem)
+│   └── UnsafeCheckpointError   a checkpoint whose pickle asks for code outside the allow-list
+├── ImageError              bytes or arrays that are not a usable photo
+├── DataError               a training dataset with problems (lists every problem)
+└── TrainingError           a run that cannot start, resume or go on
+"""
+
+from collections.abc import Sequence
+
+
+class MTLoRAError(Exception):
+    """Root of everything `mtlora` raises on purpose."""
+
+
+class ProblemsError(MTLoRAError):
+    """An error with a list: `str()` shows all of it, `.problems` holds it line by line."""
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        self.summary = summary
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__("\n  - ".join([summary + (":" if problems else ""), *problems]))
+
+
+class SpecError(MTLoRAError, ValueError):
+    """A description (backbone, task, adapter set) that cannot exist."""
+
+
+class TaskError(MTLoRAError, ValueError):
+    """A task name nobody knows, or a task that an adapter set does not have."""
+
+
+class BackboneError(ProblemsError):
+    """Backbone weights that cannot be read, or that lack or misshape tensors."""
+
+
+class AdapterFileError(ProblemsError):
+    """A file that is not a valid adapter set."""
+
+
+class AdapterMismatchError(AdapterFileError):
+    """A valid adapter set that was trained on another backbone."""
+
+
+class ConversionError(ProblemsError):
+    """A published checkpoint that cannot be converted."""
+
+
+class UnsafeCheckpointError(ConversionError):
+    """A checkpoint whose pickle asks for something outside the allow-list; nothing was run."""
+
+
+class ImageError(MTLoRAError, ValueError):
+    """Bytes or arrays that are not a usable photo."""
+
+
+class DataError(ProblemsError):
+    """A training dataset with problems."""
+
+
+class TrainingError(MTLoRAError):
+    """A training run that cannot start, resume or go on."""

@@ -1,0 +1,164 @@
+"""MTLoRA on a frozen Swin: encoder with task streams, per-task projections, decoders (paper, sections 3.2 to 3.4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from timm.layers import resize_rel_pos_bias_table
+from torch import Tensor, nn
+
+from mtlora.backbone.encoder import build_swin, encode, restore_buffers
+from mtlora.backbone.tensors import Backbone
+from mtlora.decoders import build_decoder
+from mtlora.decoders.fusion import upsample
+from mtlora.errors import BackboneError, MTLoRAError
+from mtlora.lora.inject import inject
+from mtlora.lora.linear import LowRankPair
+from mtlora.spec import AdapterSpec, BackboneSpec
+from mtlora.tasks import Task
+from mtlora.trainable import is_decoder, is_lora, is_trainable
+
+_UNSTORED = "num_batches_tracked"  # BatchNorm's counter: no output depends on it
+
+
+class ParameterCounts(NamedTuple):
+    """Numbers of parameters; `extra` is what is trained beside pairs and decoders (norms, biases, merging, patches)."""
+
+    trainable: int
+    lora: int
+    decoder: int
+    extra: int
+    total: int
+
+
+class MTLoRAModel(nn.Module):
+    """The adapted model. Build it with `build_model`; frozen tensors are shared with the backbone, not copied."""
+
+    def __init__(self, spec: AdapterSpec, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        with torch.device("meta"):  # weights come from a backbone: no time or memory for fresh ones
+            self.backbone = build_swin(spec.backbone, spec.image_size, drop_path=drop_path)
+            inject(self.backbone, spec)
+        self.projections = nn.ModuleDict()
+        self.decoders = nn.ModuleDict()
+        for task in spec.tasks:
+            sizes = zip(spec.backbone.feature_dims, spec.decoder_channels, strict=True)
+            self.projections[task.task] = nn.ModuleList(nn.Conv2d(i, o, kernel_size=1, bias=False) for i, o in sizes)
+            self.decoders[task.task] = build_decoder(
+                task.decoder, spec.decoder_channels, task.outputs, spec.segformer_channels
+            )
+
+    def forward(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits of `tasks` (None: all of the set), only those being computed.
+
+        x:       float [B, 3, S, S], normalised with the spec's mean and std
+        returns: float [B, K, S, S] for each task
+        """
+        size = self.spec.image_size
+        return {task: upsample(logits, (size, size)) for task, logits in self.coarse_logits(x, tasks).items()}
+
+    def coarse_logits(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits before the last upsampling: float [B, K, S/8, S/8] for each task; see `forward`."""
+        size = self.spec.image_size
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
+            raise MTLoRAError(f"input must be [B, 3, {size}, {size}], got {list(x.shape)}")
+        wanted = self.spec.select(tuple(tasks) if tasks else None)
+        stages = encode(self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names)
+        logits: dict[Task, Tensor] = {}
+        for task in wanted:
+            features = (stage.by_task.get(task, stage.shared).permute(0, 3, 1, 2) for stage in stages)
+            maps = [project(f) for project, f in zip(self.projections[task], features, strict=True)]
+            logits[task] = self.decoders[task](maps)
+        return logits
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """What an adapter file holds: trained parameters and BatchNorm statistics, by name, detached."""
+        return {
+            name: tensor.detach()
+            for name, tensor in self.state_dict().items()
+            if is_trainable(name, self.spec) and not name.endswith(_UNSTORED)
+        }
+
+    def load_adapter_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over an adapter set's tensors (copied; shapes and names must be exactly those of `adapter_tensors`)."""
+        own = self.adapter_tensors()
+        if own.keys() != tensors.keys():
+            missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+            raise MTLoRAError(f"adapter tensors do not fit the model: missing {missing}, unexpected {unknown}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                if tensor.shape != tensors[name].shape:
+                    raise MTLoRAError(f"{name} has shape {list(tensors[name].shape)}, expected {list(tensor.shape)}")
+                tensor.copy_(tensors[name])
+
+
+def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0) -> MTLoRAModel:
+    """A fresh adapter set on a frozen backbone; `requires_grad` is set on exactly what is trained.
+
+    Frozen tensors are the backbone's own memory; trained ones (norms, …) start as copies of the backbone's.
+    """
+    if _shape(backbone.spec) != _shape(spec.backbone):
+        raise BackboneError(f"the spec wants {_shape(spec.backbone)}, backbone {backbone.spec.name!r} is {_shape(backbone.spec)}")
+    model = MTLoRAModel(spec, drop_path=drop_path)
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.backbone.named_parameters():
+        full_name = f"backbone.{name}"
+        if is_lora(full_name):
+            state[name] = torch.empty(parameter.shape)
+            continue
+        tensor = _fitted(backbone.tensors[name], parameter, name)
+        state[name] = tensor.clone() if is_trainable(full_name, spec) else tensor
+    model.backbone.load_state_dict(state, assign=True)
+    restore_buffers(model.backbone)
+    _initialise_pairs(model.backbone, spec)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_trainable(name, spec))
+    return model
+
+
+def parameter_counts(model: MTLoRAModel) -> ParameterCounts:
+    """Count a model's parameters as the paper does (BatchNorm statistics are no parameters)."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    trainable = sum(size for name, size in sizes.items() if is_trainable(name, model.spec))
+    lora = sum(size for name, size in sizes.items() if is_lora(name))
+    decoder = sum(size for name, size in sizes.items() if is_decoder(name))
+    return ParameterCounts(trainable, lora, decoder, trainable - lora - decoder, sum(sizes.values()))
+
+
+def _shape(spec: BackboneSpec) -> str:
+    return (
+        f"width {spec.embed_dim}, depths {spec.depths}, heads {spec.num_heads}, "
+        f"window {spec.window_size}, mlp ratio {spec.mlp_ratio:g}"
+    )
+
+
+def _fitted(tensor: Tensor, parameter: nn.Parameter, name: str) -> Tensor:
+    """A backbone tensor in the shape the model wants: only position bias tables may differ, by their window."""
+    if tensor.shape == parameter.shape:
+        return tensor
+    if not name.endswith("relative_position_bias_table"):
+        raise BackboneError(f"{name} has shape {list(tensor.shape)}, expected {list(parameter.shape)}")
+    side = (int(parameter.shape[0] ** 0.5) + 1) // 2
+    resized: Tensor = resize_rel_pos_bias_table(tensor, (side, side), tuple(parameter.shape))
+    return resized
+
+
+def _initialise_pairs(swin: nn.Module, spec: AdapterSpec) -> None:
+    for module in swin.modules():
+        if isinstance(module, LowRankPair):
+            module.reset_parameters()
+    with torch.no_grad():
+        for name, parameter in swin.named_parameters():
+            if is_lora(f"backbone.{name}") and not name.endswith(("lora_a", "lora_b")):
+                parameter.copy_(_initial_value(name, spec, parameter))
+
+
+def _initial_value(name: str, spec: AdapterSpec, parameter: nn.Parameter) -> Tensor:
+    """Learned scalings start at the spec's constants; the norm of mode `addition` starts as the identity."""
+    parts = name.split(".")
+    if parts[-1] != "scaling":
+        return torch.ones_like(parameter) if parts[-1] == "weight" else torch.zeros_like(parameter)
+    stage = int(parts[1]) - (1 if "downsample" in parts else 0)
+    scaling = spec.scaling if parts[-2] == "shared" else spec.task(Task(parts[-2])).scaling
+    return torch.full_like(parameter, scaling[stage])
