@@ -1,0 +1,20 @@
+"""Adapter files: one self-describing `.safetensors` per adapter set; docs/adapter-format.md is the format."""
+
+from mtlora.adapter_file.check import check_backbone
+from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes, model_shapes
+from mtlora.adapter_file.load import AdapterSet, load_adapter, read_manifest
+from mtlora.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
+from mtlora.adapter_file.save import save_adapter
+
+__all__ = [
+    "FORMAT_VERSION",
+    "AdapterManifest",
+    "AdapterSet",
+    "adapter_shapes",
+    "check_backbone",
+    "frozen_shapes",
+    "load_adapter",
+    "model_shapes",
+    "read_manifest",
+    "save_adapter",
+]

@@ -1,0 +1,42 @@
+"""Whether an adapter set belongs to a backbone."""
+
+from typing import Protocol
+
+from mtlora.adapter_file.manifest import AdapterManifest
+from mtlora.errors import AdapterMismatchError
+from mtlora.spec import AdapterSpec, BackboneSpec
+
+
+class FingerprintedBackbone(Protocol):
+    """What is asked of a backbone here (`mtlora.backbone.Backbone` is one)."""
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """Its shape."""
+
+    def fingerprint(self, spec: AdapterSpec) -> str:
+        """sha256, 64 hexadecimal digits, over the tensors that stay frozen under `spec`."""
+
+
+def check_backbone(manifest: AdapterManifest, backbone: FingerprintedBackbone) -> None:
+    """Raise `AdapterMismatchError` unless the set was trained on exactly these frozen weights.
+
+    A backbone's name is a label and may differ; its shape and its frozen weights may not.
+    """
+    wanted, found = manifest.spec.backbone.model_dump(), backbone.spec.model_dump()
+    problems = [
+        f"{field}: the set needs {wanted[field]}, the backbone has {found[field]}"
+        for field in wanted
+        if field != "name" and wanted[field] != found[field]
+    ]
+    if not problems:
+        fingerprint = backbone.fingerprint(manifest.spec)
+        if fingerprint != manifest.backbone_fingerprint:
+            problems.append(
+                f"frozen weights: the set needs {manifest.backbone_fingerprint}, the backbone has {fingerprint}"
+            )
+    if problems:
+        raise AdapterMismatchError(
+            f"the adapter set was trained on backbone {manifest.backbone_name!r}, this is {backbone.spec.name!r}",
+            problems,
+        )

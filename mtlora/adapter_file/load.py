@@ -1,0 +1,134 @@
+"""Read an adapter file strictly: header, then names, shapes and types, and only then the tensors and their values."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from mtlora.adapter_file.header import (
+    LENGTH_BYTES,
+    Header,
+    clip,
+    header_length,
+    invalid_manifest,
+    manifest_text,
+    parse_header,
+    raise_if,
+)
+from mtlora.adapter_file.layout import Shapes, adapter_shapes
+from mtlora.adapter_file.manifest import METADATA_KEY, AdapterManifest
+from mtlora.errors import AdapterFileError, SpecError
+
+DEFAULT_MAX_BYTES = 2**30
+
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdapterSet:
+    """A checked adapter set: every tensor its spec calls for is there, well shaped and finite.
+
+    tensors: {name: float32, float16 or bfloat16, as stored}, named as in the model
+    digest:  sha256 of the file's bytes, 64 hexadecimal digits
+    bytes:   size of the file
+    """
+
+    manifest: AdapterManifest
+    tensors: dict[str, Tensor]
+    digest: str
+    bytes: int
+
+
+def read_manifest(path: str | Path) -> AdapterManifest:
+    """What an adapter file says about itself; reads the header only, so the tensors are not checked."""
+    path = Path(path)
+    with _opened(path) as file:
+        return _manifest(_read_header(file, path.name), path.name)
+
+
+def load_adapter(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> AdapterSet:
+    """Read and check a whole adapter file; `AdapterFileError.problems` lists everything that is wrong.
+
+    The tensors share one buffer of the file's size. The backbone is not checked here: see `check_backbone`.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise AdapterFileError(f"{path.name}: {size} bytes, the limit is {max_bytes}")
+        header = _read_header(file, path.name)
+        manifest = _manifest(header, path.name)
+        raise_if(compare_shapes(adapter_shapes(manifest.spec), header_shapes(header)), f"{path.name}: wrong tensors")
+        file.seek(0)
+        content = bytearray(file.read(size))
+    if len(content) != size:
+        raise AdapterFileError(f"{path.name}: changed while it was read: {size} bytes became {len(content)}")
+    tensors = _tensors(header, content)
+    raise_if(not_finite(tensors), f"{path.name}: values that are not finite")
+    return AdapterSet(manifest, tensors, hashlib.sha256(content).hexdigest(), size)
+
+
+def compare_shapes(expected: Shapes, found: Shapes) -> list[str]:
+    """Every tensor that is missing, unexpected or misshapen, in words."""
+    problems = [f"{name}: missing, expected shape {list(expected[name])}" for name in expected.keys() - found.keys()]
+    problems += [f"{clip(name)}: unexpected" for name in found.keys() - expected.keys()]
+    for name in expected.keys() & found.keys():
+        if expected[name] != found[name]:
+            problems.append(f"{name}: shape {list(found[name])}, expected {list(expected[name])}")
+    return sorted(problems)
+
+
+def header_shapes(header: Header) -> Shapes:
+    """{name: shape} of the tensors a header announces."""
+    return {name: entry.shape for name, entry in header.entries.items()}
+
+
+def not_finite(tensors: dict[str, Tensor]) -> list[str]:
+    """Every tensor with values that are NaN or infinite, in words."""
+    return [
+        f"{name}: {int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite"
+        for name, tensor in tensors.items()
+        if not bool(torch.isfinite(tensor).all())
+    ]
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
+
+
+def _read_header(file: BinaryIO, source: str) -> Header:
+    size = os.fstat(file.fileno()).st_size
+    length = header_length(file.read(LENGTH_BYTES), size, source)
+    text = file.read(length)
+    if len(text) != length:
+        raise AdapterFileError(f"{source}: header says {length} bytes, only {len(text)} could be read")
+    return parse_header(text, size, source)
+
+
+def _manifest(header: Header, source: str) -> AdapterManifest:
+    try:
+        return AdapterManifest.from_json(manifest_text(header, METADATA_KEY, source))
+    except SpecError as error:
+        raise invalid_manifest(source, error) from error
+
+
+def _tensors(header: Header, content: bytearray) -> dict[str, Tensor]:
+    """Views into the file's bytes; copied only where a stranger's file does not align its numbers."""
+    tensors: dict[str, Tensor] = {}
+    for name, entry in header.entries.items():
+        dtype, start = DTYPES[entry.dtype], header.data_start + entry.begin
+        count = (entry.end - entry.begin) // dtype.itemsize
+        if start % dtype.itemsize:
+            chunk = bytearray(memoryview(content)[start : header.data_start + entry.end])
+            flat = torch.frombuffer(chunk, dtype=dtype, count=count)
+        else:
+            flat = torch.frombuffer(content, dtype=dtype, count=count, offset=start)
+        tensors[name] = flat.view(entry.shape)
+    return tensors

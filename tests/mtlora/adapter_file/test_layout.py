@@ -1,0 +1,30 @@
+"""The formulas of `layout` equal the tensors of the built model."""
+
+from hypothesis import HealthCheck, given, settings
+
+from mtlora.adapter_file.layout import adapter_shapes, count_elements, frozen_shapes, model_shapes
+from mtlora.model import build_model, parameter_counts
+from mtlora.spec import AdapterSpec
+from tests.mtlora.small import random_backbone
+from tests.mtlora.strategies import adapter_specs
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(adapter_specs())
+def test_formulas_equal_the_built_model(spec: AdapterSpec) -> None:
+    """Names, shapes and counts of a spec are those of the model that is built from it."""
+    model = build_model(random_backbone(spec), spec)
+    built = {n: tuple(t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    assert model_shapes(spec) == built
+    assert adapter_shapes(spec) == {name: tuple(t.shape) for name, t in model.adapter_tensors().items()}
+    counts = parameter_counts(model)
+    assert count_elements(adapter_shapes(spec)) == counts.trainable
+    assert count_elements(model_shapes(spec)) == counts.total
+
+
+@settings(max_examples=20, deadline=None)
+@given(adapter_specs())
+def test_adapter_and_frozen_tensors_are_the_whole_model(spec: AdapterSpec) -> None:
+    """Every tensor is either in the adapter file or in the backbone, never in both."""
+    assert adapter_shapes(spec) | frozen_shapes(spec) == model_shapes(spec)
+    assert not adapter_shapes(spec).keys() & frozen_shapes(spec).keys()
