@@ -8,7 +8,9 @@ MTLoRAError
 │   └── AdapterMismatchError    a valid adapter set that belongs to another backbone
 ├── ConversionError         a published checkpoint that cannot be converted (lists every problem)
 │   └── UnsafeCheckpointError   a checkpoint whose pickle asks for code outside the allow-list
-├── ImageError              bytes or arrays that are not a usable photo
+├── ImageError              bytes or arrays that are not a usable photo (as such: truncated or corrupt)
+│   ├── ImageFormatError        not an image of a known format
+│   └── ImageTooLargeError      more pixels than the limit
 ├── DataError               a training dataset with problems (lists every problem)
 └── TrainingError           a run that cannot start, resume or go on
 """
@@ -59,6 +61,14 @@ class UnsafeCheckpointError(ConversionError):
 
 class ImageError(MTLoRAError, ValueError):
     """Bytes or arrays that are not a usable photo."""
+
+
+class ImageFormatError(ImageError):
+    """Bytes that are no image of a known format."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image with more pixels than the limit; it was not decoded."""
 
 
 class DataError(ProblemsError):

@@ -1,0 +1,118 @@
+"""Logits become maps, maps become PNG: ranges, sizes, conventions."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional
+
+from mtlora.errors import ImageError
+from mtlora.outputs import at_photo_size, class_map, decode, to_maps
+from mtlora.png import encode_map
+from mtlora.spec import TaskSpec
+from mtlora.tasks import Task, voc_color
+
+SIZE = (50, 70)  # height, width of the photo
+
+
+def scores(outputs: int, side: int = 16, seed: int = 0) -> torch.Tensor:
+    return torch.randn(outputs, side, side, generator=torch.Generator().manual_seed(seed)) * 4
+
+
+@given(st.integers(1, 40), st.integers(0, 100), st.booleans())
+def test_class_map_is_argmax(classes: int, seed: int, ties: bool) -> None:
+    """Also for equal scores, where the lower index wins."""
+    logits = scores(classes, seed=seed).round() if ties else scores(classes, seed=seed)
+    assert class_map(logits).dtype == torch.uint8
+    assert class_map(logits).tolist() == logits.argmax(dim=0).tolist()
+
+
+def test_class_maps_grow_by_nearest_neighbour() -> None:
+    """Only classes of the small map appear, each pixel takes the nearest centre."""
+    small = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)
+    big = at_photo_size(Task.SEMSEG, small, 4, 6)
+    assert big.tolist() == [[1, 1, 1, 2, 2, 2]] * 2 + [[3, 3, 3, 4, 4, 4]] * 2
+    assert at_photo_size(Task.SEMSEG, torch.from_numpy(big), 2, 2).tolist() == small.tolist()
+
+
+def test_shapes_types_and_ranges() -> None:
+    outputs = {Task.SEMSEG: 21, Task.SALIENCY: 1, Task.NORMALS: 3, Task.EDGE: 1, Task.DEPTH: 1}
+    maps = to_maps({task: scores(k).half() for task, k in outputs.items()}, *SIZE)
+    assert {task: (m.shape, m.dtype) for task, m in maps.items()} == {
+        Task.SEMSEG: (SIZE, np.uint8),
+        Task.SALIENCY: (SIZE, np.float32),
+        Task.NORMALS: ((*SIZE, 3), np.float32),
+        Task.EDGE: (SIZE, np.float32),
+        Task.DEPTH: (SIZE, np.float32),
+    }
+    assert maps[Task.SALIENCY].min() >= 0
+    assert maps[Task.SALIENCY].max() <= 1
+    np.testing.assert_allclose(np.linalg.norm(maps[Task.NORMALS], axis=2), 1, atol=1e-5)
+
+
+def test_saliency_is_interpolated_after_the_sigmoid() -> None:
+    logits = scores(1)
+    expected = functional.interpolate(logits.sigmoid()[None], SIZE, mode="bilinear", align_corners=False)[0, 0]
+    np.testing.assert_array_equal(to_maps({Task.SALIENCY: logits}, *SIZE)[Task.SALIENCY], expected.numpy())
+
+
+def test_a_normal_of_length_zero_is_no_nan() -> None:
+    normals = to_maps({Task.NORMALS: torch.zeros(3, 4, 4)}, 8, 8)[Task.NORMALS]
+    assert np.isfinite(normals).all()
+
+
+def test_model_resolution_needs_no_resize() -> None:
+    logits = scores(3)
+    decoded = decode(Task.NORMALS, logits)
+    np.testing.assert_allclose(at_photo_size(Task.NORMALS, decoded, 16, 16), decoded.permute(1, 2, 0), atol=1e-6)
+
+
+def reopened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
+def test_class_map_png() -> None:
+    """Pixel value is the class id, colours are the set's, all 256 entries are there."""
+    indices = np.arange(21, dtype=np.uint8).reshape(3, 7)
+    result = encode_map(indices, TaskSpec.make(Task.SEMSEG))
+    image = reopened(result.png)
+    assert (result.encoding, image.mode, image.size) == ("png-palette", "P", (7, 3))
+    np.testing.assert_array_equal(np.asarray(image), indices)
+    assert image.convert("RGB").getpixel((1, 0)) == voc_color(1)
+    assert image.getpalette()[-3:] == list(voc_color(255))
+
+
+def test_saliency_png() -> None:
+    result = encode_map(np.array([[0, 0.5, 1]], np.float32), TaskSpec.make(Task.SALIENCY))
+    assert (result.encoding, result.minimum, result.maximum) == ("png-gray", 0, 1)
+    assert np.asarray(reopened(result.png)).tolist() == [[0, 128, 255]]
+
+
+def test_normals_png() -> None:
+    normals = np.array([[[0, 0, -1], [1, 0, 0]]], np.float32)
+    result = encode_map(normals, TaskSpec.make(Task.NORMALS))
+    assert result.encoding == "png-rgb"
+    assert np.asarray(reopened(result.png)).tolist() == [[[128, 128, 0], [255, 128, 128]]]
+
+
+def test_depth_png_states_its_scale() -> None:
+    depth = np.linspace(1.5, 9.5, 12, dtype=np.float32).reshape(3, 4)
+    result = encode_map(depth, TaskSpec.make(Task.DEPTH))
+    image = reopened(result.png)
+    assert (result.minimum, result.maximum) == (1.5, 9.5)
+    assert (float(image.text["minimum"]), float(image.text["maximum"])) == (1.5, 9.5)
+    restored = np.asarray(image).astype(np.float32) / 65535 * 8 + 1.5
+    np.testing.assert_allclose(restored, depth, atol=1e-4)
+
+
+def test_constant_depth() -> None:
+    assert np.asarray(reopened(encode_map(np.ones((2, 2), np.float32), TaskSpec.make(Task.DEPTH)).png)).max() == 0
+
+
+def test_a_map_of_another_task_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"normals cannot have shape \(2, 2\)"):
+        encode_map(np.ones((2, 2), np.float32), TaskSpec.make(Task.NORMALS))

@@ -1,0 +1,50 @@
+"""The library in a few lines: backbone, adapter set, photo, maps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mtlora.adapted import build_adapted
+from mtlora.adapter_file import load_adapter, save_adapter
+from mtlora.errors import AdapterMismatchError, TaskError
+from mtlora.predict import predict
+from tests.mtlora.small import SPEC, random_backbone, random_tensors
+
+
+@pytest.fixture
+def adapter_path(tmp_path: Path) -> Path:
+    path, fingerprint = tmp_path / "a.safetensors", random_backbone(SPEC).fingerprint(SPEC)
+    save_adapter(path, SPEC, random_tensors(SPEC), backbone_name="swin_test", backbone_fingerprint=fingerprint)
+    return path
+
+
+def test_predict(adapter_path: Path, tmp_path: Path) -> None:
+    model = build_adapted(random_backbone(SPEC), load_adapter(adapter_path))
+    assert not model.training
+    photo = Image.new("RGB", (40, 30), (90, 10, 200))
+    maps = predict(model, photo)
+    assert {task: m.shape for task, m in maps.items()} == {
+        "semseg": (30, 40),
+        "saliency": (30, 40),
+        "normals": (30, 40, 3),
+    }
+    photo.save(tmp_path / "p.png")
+    again = predict(model, tmp_path / "p.png", "normals, sal")
+    assert list(again) == ["normals", "saliency"]
+    np.testing.assert_array_equal(maps["normals"], again["normals"])
+    with pytest.raises(TaskError, match="no task 'depth'; it has semseg, saliency, normals"):
+        predict(model, photo, ["depth"])
+
+
+def test_the_model_has_the_sets_tensors(adapter_path: Path) -> None:
+    adapter = load_adapter(adapter_path)
+    own = build_adapted(random_backbone(SPEC), adapter).adapter_tensors()
+    assert all(torch.equal(own[name], value.float()) for name, value in adapter.tensors.items())
+
+
+def test_another_backbone_is_refused(adapter_path: Path) -> None:
+    with pytest.raises(AdapterMismatchError, match="trained on backbone 'swin_test'"):
+        build_adapted(random_backbone(SPEC, seed=9), load_adapter(adapter_path))
