@@ -14,7 +14,7 @@ from mtlora.decoders.fusion import upsample
 from mtlora.errors import BackboneError, MTLoRAError
 from mtlora.lora.inject import inject
 from mtlora.lora.linear import LowRankPair
-from mtlora.spec import AdapterSpec, BackboneSpec
+from mtlora.spec import AdapterSpec, BackboneSpec, PerStage
 from mtlora.tasks import Task
 from mtlora.trainable import is_decoder, is_lora, is_trainable
 
@@ -31,6 +31,18 @@ class ParameterCounts(NamedTuple):
     total: int
 
 
+class TaskProjections(nn.ModuleList):
+    """One 1x1 convolution without bias per scale: what a task takes from the stage features."""
+
+    def __init__(self, in_channels: PerStage, out_channels: PerStage) -> None:
+        sizes = zip(in_channels, out_channels, strict=True)
+        super().__init__(nn.Conv2d(i, o, kernel_size=1, bias=False) for i, o in sizes)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Four features float NHWC [B, h_k, w_k, in_k] -> four maps float NCHW [B, out_k, h_k, w_k]."""
+        return [project(x.permute(0, 3, 1, 2)) for project, x in zip(self, features, strict=True)]
+
+
 class MTLoRAModel(nn.Module):
     """The adapted model. Build it with `build_model`; frozen tensors are shared with the backbone, not copied."""
 
@@ -43,8 +55,7 @@ class MTLoRAModel(nn.Module):
         self.projections = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
         for task in spec.tasks:
-            sizes = zip(spec.backbone.feature_dims, spec.decoder_channels, strict=True)
-            self.projections[task.task] = nn.ModuleList(nn.Conv2d(i, o, kernel_size=1, bias=False) for i, o in sizes)
+            self.projections[task.task] = TaskProjections(spec.backbone.feature_dims, spec.decoder_channels)
             self.decoders[task.task] = build_decoder(
                 task.decoder, spec.decoder_channels, task.outputs, spec.segformer_channels
             )
@@ -67,8 +78,7 @@ class MTLoRAModel(nn.Module):
         stages = encode(self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names)
         logits: dict[Task, Tensor] = {}
         for task in wanted:
-            features = (stage.by_task.get(task, stage.shared).permute(0, 3, 1, 2) for stage in stages)
-            maps = [project(f) for project, f in zip(self.projections[task], features, strict=True)]
+            maps = self.projections[task]([stage.by_task.get(task, stage.shared) for stage in stages])
             logits[task] = self.decoders[task](maps)
         return logits
 
@@ -99,7 +109,9 @@ def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0
     Frozen tensors are the backbone's own memory; trained ones (norms, …) start as copies of the backbone's.
     """
     if _shape(backbone.spec) != _shape(spec.backbone):
-        raise BackboneError(f"the spec wants {_shape(spec.backbone)}, backbone {backbone.spec.name!r} is {_shape(backbone.spec)}")
+        raise BackboneError(
+            f"the spec wants {_shape(spec.backbone)}, backbone {backbone.spec.name!r} is {_shape(backbone.spec)}"
+        )
     model = MTLoRAModel(spec, drop_path=drop_path)
     state: dict[str, Tensor] = {}
     for name, parameter in model.backbone.named_parameters():

@@ -55,7 +55,9 @@ def restore_buffers(swin: Any) -> None:
             block.init_non_persistent_buffers()
 
 
-def encode(swin: Any, x: Tensor, tasks: Sequence[Task], *, mode: SharedMode, all_tasks: Sequence[Task]) -> list[TaskOutputs]:
+def encode(
+    swin: Any, x: Tensor, tasks: Sequence[Task], *, mode: SharedMode, all_tasks: Sequence[Task]
+) -> list[TaskOutputs]:
     """Features of the four stages, after the patch merging that follows stages 0..2.
 
     x:       float [B, 3, S, S], normalised
@@ -123,15 +125,14 @@ def _attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
     index = attn.relative_position_index.flatten()
     scores = scores + attn.relative_position_bias_table[index].view(tokens, tokens, -1).permute(2, 0, 1)
     if block.attn_mask is not None:
-        scores = scores.unflatten(0, (-1, block.attn_mask.shape[0])) + block.attn_mask[:, None]
-        scores = scores.flatten(0, 1)
-    attended = attn.attn_drop(scores.softmax(dim=-1)) @ v
+        by_window = scores.view(-1, block.attn_mask.shape[0], attn.num_heads, tokens, tokens)
+        scores = (by_window + block.attn_mask[:, None]).flatten(0, 1)
+    attended: Tensor = attn.attn_drop(scores.softmax(dim=-1)) @ v
     return attended.transpose(1, 2).flatten(2)
 
 
 def _from_windows(block: SwinTransformerBlock, windows: Tensor, like: Tensor) -> Tensor:
     """Undo windows and cyclic shift: float [B * windows, tokens, C] -> [B, H, W, C]."""
     _, height, width, _ = like.shape
-    windows = windows.unflatten(1, block.window_size)
-    x: Tensor = window_reverse(windows, block.window_size, height, width)
+    x: Tensor = window_reverse(windows.view(-1, *block.window_size, like.shape[-1]), block.window_size, height, width)
     return torch.roll(x, shifts=block.shift_size, dims=(1, 2)) if any(block.shift_size) else x

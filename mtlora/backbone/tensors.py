@@ -35,7 +35,7 @@ class Backbone:
         self._lock = threading.Lock()
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Size of the tensors in memory."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
@@ -69,7 +69,7 @@ class Backbone:
 
 
 def expected_shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
-    """Every tensor of an encoder but the position bias tables, whose shape depends on the input side it was made for."""
+    """Every tensor of an encoder but the position bias tables, whose shape depends on the input side."""
     shapes: dict[str, tuple[int, ...]] = {
         "patch_embed.proj.weight": (spec.embed_dim, IN_CHANNELS, PATCH_SIZE, PATCH_SIZE),
         "patch_embed.proj.bias": (spec.embed_dim,),

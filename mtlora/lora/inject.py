@@ -39,9 +39,7 @@ def _adapt(owner: nn.Module, name: str, spec: AdapterSpec, stage: int, *, wanted
         setattr(owner, name, LoRALinear(base, shared=shared, dropout=spec.dropout[stage]))
         return
     pairs = {
-        t.task: LowRankPair(
-            *size, rank=t.ranks[stage], scaling=t.scaling[stage], learned=spec.learned_task_scaling
-        )
+        t.task: LowRankPair(*size, rank=t.ranks[stage], scaling=t.scaling[stage], learned=spec.learned_task_scaling)
         for t in spec.tasks
         if t.ranks[stage] > 0
     }

@@ -1,0 +1,42 @@
+# Everything a newcomer types. `make serve` and `make test` need nothing but Python 3.11 or newer and the network.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+TESTS  ?= tests
+
+.PHONY: help setup serve test check fmt bench train-default clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP)  ## make .venv and install the project with its test tools
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+serve: $(STAMP)  ## serve the bundled default adapter set on 127.0.0.1:8000
+	$(BIN)/mtlora serve --host $(HOST) --port $(PORT)
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP)  ## formatting, lint, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP)  ## format and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## benchmarks; results go to benchmarks/results
+	$(BIN)/python -m benchmarks.bench_forward
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

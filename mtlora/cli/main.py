@@ -1,0 +1,59 @@
+"""Entry point of the `mtlora` command: collects the commands and says errors in words."""
+
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from mtlora.cli import backbone, files, training
+from mtlora.errors import MTLoRAError
+from mtlora.version import __version__
+
+COMMANDS_GROUP = "mtlora.commands"
+
+cli = typer.Typer(
+    name="mtlora",
+    help="MTLoRA adapter sets on one frozen Swin backbone: train, convert, inspect, predict, serve.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mtlora {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (
+    files.predict,
+    files.info,
+    files.convert,
+    files.forward,
+    backbone.backbone,
+    training.pretrain,
+    training.train,
+    training.evaluate,
+):
+    cli.command()(_command)
+for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry.name):
+    cli.command(name=_entry.name)(_entry.load())
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose are printed without a traceback, exit status 1."""
+    try:
+        cli()
+    except MTLoRAError as error:
+        typer.echo(f"mtlora: {error}", err=True)
+        sys.exit(1)
