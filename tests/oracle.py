@@ -131,8 +131,8 @@ class Oracle:
     def _pair(self, name: str, x: Tensor, scaling: float) -> Tensor | None:
         if f"{name}.lora_a" not in self.state:
             return None
-        delta = self.state[f"{name}.lora_b"] @ self.state[f"{name}.lora_a"]
-        return self.state.get(f"{name}.scaling", scaling) * (x @ delta.T)
+        low = x @ self.state[f"{name}.lora_a"].T
+        return low @ self.state[f"{name}.lora_b"].T * self.state.get(f"{name}.scaling", scaling)
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.state[f"{name}.weight"], self.state[f"{name}.bias"])
