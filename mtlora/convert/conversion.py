@@ -1,0 +1,174 @@
+"""A published MTLoRA checkpoint becomes a backbone and an adapter set: same numbers, our names, nothing run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mtlora.adapter_file.layout import Shapes, adapter_shapes, model_shapes
+from mtlora.backbone import Backbone
+from mtlora.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.convert.config import Config, load_config, merged
+from mtlora.convert.describe import Evidence, describe
+from mtlora.convert.globals_allowed import TensorRef
+from mtlora.convert.names import rename
+from mtlora.errors import BackboneError, ConversionError
+from mtlora.spec import AdapterSpec, SharedMode
+from mtlora.tasks import Task
+from mtlora.trainable import is_decoder, is_lora
+
+_STATE_KEYS = ("model", "state_dict")
+_PARALLEL_PREFIX = "module."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Converted:
+    """What a checkpoint amounts to.
+
+    tensors: those of the adapter file, float32
+    backbone: all encoder tensors, the trained ones as the checkpoint has them
+    """
+
+    spec: AdapterSpec
+    tensors: dict[str, Tensor]
+    backbone: Backbone
+    provenance: dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Tensors of a checkpoint under our names, and what else it says."""
+
+    tensors: dict[str, TensorRef]
+    keys: dict[str, str]  # our name -> the published one
+    problems: list[str]
+
+
+def convert_checkpoint(
+    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None
+) -> Converted:
+    """Convert a published `.pth`; `ConversionError.problems` lists everything that stands in the way.
+
+    config: a YAML file that adds to, or replaces, what the configuration in the checkpoint says
+    tasks:  keep only these; None: all
+    """
+    checkpoint = open_checkpoint(path)
+    state, said = _parts(checkpoint)
+    source = _renamed(state)
+    evidence = Evidence(
+        Config(merged(said, load_config(config)) if config else said),
+        {name: ref.shape for name, ref in source.tensors.items()},
+    )
+    if not evidence.config.root:
+        raise ConversionError(f"{checkpoint.path.name} holds no configuration; give one with --config")
+    spec = describe(evidence)
+    problems = source.problems + evidence.config.problems
+    if spec is not None:
+        _drop_unused_scalings(spec, source)
+        problems += _differences(spec, source)
+    if problems or spec is None:
+        raise ConversionError(f"{checkpoint.path.name} cannot be converted", problems)
+    chosen = _with_tasks(spec, tasks)
+    return _converted(checkpoint, source, chosen)
+
+
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
+    """State dict and configuration of a checkpoint; the state dict may also be all there is."""
+    document, name = checkpoint.document, checkpoint.path.name
+    if not isinstance(document, dict):
+        raise ConversionError(f"{name} holds a {type(document).__name__}, a checkpoint is a dictionary")
+    state = next((document[key] for key in _STATE_KEYS if key in document), document)
+    if not isinstance(state, dict) or not state:
+        raise ConversionError(f"{name} holds no state dict, neither at the top nor under {' or '.join(_STATE_KEYS)}")
+    others = [str(key)[:80] for key, value in state.items() if not isinstance(key, str) or not _is_tensor(value)]
+    if others:
+        raise ConversionError(f"{name}: its state dict holds more than tensors", others)
+    config = document.get("config") if state is not document else None
+    return {key.removeprefix(_PARALLEL_PREFIX): ref for key, ref in state.items()}, (
+        config if isinstance(config, dict) else {}
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, TensorRef)
+
+
+def _renamed(state: Mapping[str, TensorRef]) -> _Source:
+    source = _Source({}, {}, [])
+    for key, ref in state.items():
+        renamed = rename(key)
+        if renamed is None:
+            source.problems.append(f"unknown tensor {key[:200]!r}")
+        elif renamed.name in source.tensors:
+            source.problems.append(f"{key} and {source.keys[renamed.name]} are the same tensor {renamed.name}")
+        elif renamed.name:
+            is_scaling = renamed.name.endswith(".scaling") and ref.shape == ()
+            source.tensors[renamed.name] = _as_vector(ref) if is_scaling else ref
+            source.keys[renamed.name] = key
+    return source
+
+
+def _as_vector(ref: TensorRef) -> TensorRef:
+    """A learned scaling that was saved as a bare number."""
+    return TensorRef(ref.storage, ref.offset, (1,), (1,))
+
+
+def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
+    """In mode `addition` the published code makes shared scalings that no output depends on."""
+    if spec.mode is not SharedMode.ADDITION:
+        return
+    expected = model_shapes(spec)
+    unused = [n for n in source.tensors if n.endswith(".shared.scaling") and n not in expected]
+    for name in unused:
+        if f"{name.removesuffix('.shared.scaling')}.norm.weight" in expected:
+            del source.tensors[name]
+
+
+def _differences(spec: AdapterSpec, source: _Source) -> list[str]:
+    """Every tensor that the spec calls for and the checkpoint lacks, and the other way round."""
+    expected: Shapes = model_shapes(spec)
+    problems = [f"missing tensor {name}" for name in expected if name not in source.tensors]
+    for name, ref in source.tensors.items():
+        key = source.keys[name]
+        if name not in expected:
+            problems.append(f"left over: {key} (the configuration has no place for it)")
+        elif ref.shape != expected[name]:
+            problems.append(f"{key}: shape {list(ref.shape)}, expected {list(expected[name])}")
+        elif not ref.storage.dtype.endswith(("float32", "float16", "float64")):
+            problems.append(f"{key}: numbers of type {ref.storage.dtype}, expected floating point")
+    return problems
+
+
+def _with_tasks(spec: AdapterSpec, tasks: Sequence[Task] | None) -> AdapterSpec:
+    """The spec with only some of its tasks, in the spec's order."""
+    if not tasks:
+        return spec
+    wanted = spec.select(tuple(tasks))
+    if spec.mode is SharedMode.ADDITION and set(wanted) != set(spec.task_names):
+        raise ConversionError(
+            f"mode addition sums the outputs of all its tasks ({', '.join(spec.task_names)}); none can be left out"
+        )
+    return AdapterSpec(**{**dict(spec), "tasks": tuple(t for t in spec.tasks if t.task in wanted)})
+
+
+def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec) -> Converted:
+    wanted = {name: source.tensors[name] for name in model_shapes(spec)}
+    tensors = checkpoint.read(wanted)
+    encoder = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in tensors.items()
+        if not is_decoder(name) and not is_lora(name)
+    }
+    try:
+        backbone = Backbone(spec.backbone, encoder)
+    except BackboneError as error:
+        raise ConversionError(error.summary, error.problems) from error
+    provenance: dict[str, str | int | float | bool] = {"source": "published checkpoint", "file": checkpoint.path.name}
+    for key in ("epoch", "max_accuracy"):
+        value = checkpoint.document.get(key)
+        if isinstance(value, int | float) and math.isfinite(value):
+            provenance[key] = value
+    return Converted(spec, {name: tensors[name] for name in adapter_shapes(spec)}, backbone, provenance)
