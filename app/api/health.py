@@ -1,0 +1,52 @@
+"""What machines ask: alive, ready, metrics."""
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from app.deps import ServiceDep
+from app.schemas.problem import problem_responses
+
+router = APIRouter(tags=["operate"])
+
+
+class LiveOut(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadyOut(BaseModel):
+    """The server takes requests."""
+
+    status: Literal["ready"] = "ready"
+
+
+@router.get("/livez")
+async def livez() -> LiveOut:
+    """Whether the process answers at all."""
+    return LiveOut()
+
+
+@router.get("/readyz", responses=problem_responses(503))
+async def readyz(service: ServiceDep) -> ReadyOut:
+    """Whether requests are taken: backbone warm, pinned sets in memory, not draining."""
+    service.require_ready()
+    return ReadyOut()
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+)
+async def metrics(service: ServiceDep) -> Response:
+    """Every metric, in Prometheus' text format."""
+    text = await asyncio.get_running_loop().run_in_executor(service.files, service.metrics.expose)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

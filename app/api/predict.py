@@ -1,0 +1,45 @@
+"""POST /predict."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from app.deps import ContextDep, ServiceDep
+from app.predictions import Predictions, Wanted
+from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
+from app.schemas.problem import problem_responses
+
+router = APIRouter(tags=["predict"])
+ERRORS = problem_responses(400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+
+
+@router.post(
+    "/predict",
+    summary="Maps of one photo, or of several",
+    responses={**OK_RESPONSES, **ERRORS},
+    openapi_extra=REQUEST_BODY,
+    response_class=Response,
+)
+async def predict(
+    request: Request,
+    service: ServiceDep,
+    context: ContextDep,
+    query: Annotated[PredictQuery, Query()],
+    x_adapter: Annotated[HeaderText, Header()] = None,
+    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000)] = None,
+) -> Response:
+    """Segmentation, human parts, saliency, surface normals, as the adapter set has them.
+
+    Send the photo as raw `image/*` bytes, as multipart parts named `image`, or as JSON with base64.
+    Maps have the size of the photo after its EXIF orientation is applied.
+    """
+    context.prediction, context.format = True, "none"
+    parts = service.require_ready()
+    wanted = Wanted(
+        query=query,
+        adapter=query.adapter or x_adapter,
+        deadline_ms=query.deadline_ms or x_deadline_ms,
+        accept=", ".join(request.headers.getlist("accept")),
+    )
+    return await Predictions(service, parts).answer(request, wanted, context)

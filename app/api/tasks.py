@@ -1,0 +1,29 @@
+"""GET /tasks."""
+
+from fastapi import APIRouter
+
+from app.deps import PartsDep
+from app.schemas.problem import problem_responses
+from app.schemas.tasks import TaskInfoOut, TaskListOut
+from mtlora.png import ENCODINGS
+from mtlora.tasks import TRAITS
+
+router = APIRouter(tags=["predict"])
+
+
+@router.get("/tasks", responses=problem_responses(503))
+async def list_tasks(parts: PartsDep) -> TaskListOut:
+    """Every task, and the adapter sets that have it."""
+    sets = await parts.adapters.list()
+    return TaskListOut(
+        tasks=[
+            TaskInfoOut(
+                name=task.value,
+                aliases=list(traits.aliases),
+                decode=traits.decode.value,
+                encoding=ENCODINGS[task],
+                adapters=[entry.state.name for entry, manifest in sets if task in manifest.spec.task_names],
+            )
+            for task, traits in TRAITS.items()
+        ]
+    )

@@ -1,0 +1,153 @@
+"""Everything the service raises on purpose; what each means in HTTP is decided in `error_handlers`, nowhere else.
+
+ServiceError
+├── RequestError                what the client sent cannot be used
+│   ├── BadBodyError                JSON, base64 or multipart that cannot be parsed
+│   ├── BadParameterError           a query parameter, header or task that makes no sense
+│   ├── EmptyBodyError              no image, no file, or nothing at all
+│   ├── BodyTooLargeError           more bytes than the limit
+│   ├── BodyTooSlowError            the body did not arrive in time
+│   ├── UnsupportedMediaError       a kind of body that is not understood
+│   ├── NotAcceptableError          an answer that cannot be given in the form asked for
+│   ├── TooManyPixelsError          a photo larger than the limit
+│   └── BadImageError               a truncated or corrupt photo
+├── AccessError
+│   ├── UnauthorizedError           no key, or one nobody knows
+│   └── ForbiddenError              a key without the scope
+├── AdapterError
+│   ├── AdapterNotFoundError        no such adapter set or revision
+│   ├── AdapterConflictError        a change that the set's role forbids (default, bundled, current)
+│   ├── AdapterRefusedError         an upload that is not a valid set for this backbone (lists every problem)
+│   ├── AdapterLoadError            a known set that could not be brought into memory
+│   └── StoreFullError              no room on the disk or within the quota
+├── BusyError                       try again later; carries `retry_after_s`
+│   ├── QueueFullError
+│   └── NotReadyError               starting or draining
+├── DeadlineError                   the client's deadline passed
+├── ClientGoneError                 the client left; nobody reads the answer
+├── InferenceError                  the model failed on this item
+└── StartupError                    the server cannot start as it was asked to
+"""
+
+from collections.abc import Sequence
+
+
+class ServiceError(Exception):
+    """Root of everything the service raises on purpose; `problems` is the list behind the sentence."""
+
+    def __init__(self, detail: str, problems: Sequence[str] = ()) -> None:
+        self.detail = detail
+        self.problems = tuple(problems)
+        super().__init__(detail)
+
+
+class RequestError(ServiceError):
+    """What the client sent cannot be used."""
+
+
+class BadBodyError(RequestError):
+    """JSON, base64 or multipart that cannot be parsed."""
+
+
+class BadParameterError(RequestError):
+    """A query parameter, header or task that makes no sense."""
+
+
+class EmptyBodyError(RequestError):
+    """No image, no file, or nothing at all."""
+
+
+class BodyTooLargeError(RequestError):
+    """More bytes than the limit."""
+
+
+class BodyTooSlowError(RequestError):
+    """The body did not arrive in time."""
+
+
+class UnsupportedMediaError(RequestError):
+    """A kind of body, or bytes, that are not understood."""
+
+
+class NotAcceptableError(RequestError):
+    """An answer that cannot be given in the form asked for."""
+
+
+class TooManyPixelsError(RequestError):
+    """A photo larger than the limit, refused before it is decoded."""
+
+
+class BadImageError(RequestError):
+    """A truncated or corrupt photo."""
+
+
+class AccessError(ServiceError):
+    """The caller may not do this."""
+
+
+class UnauthorizedError(AccessError):
+    """No key, or one nobody knows."""
+
+
+class ForbiddenError(AccessError):
+    """A key without the scope."""
+
+
+class AdapterError(ServiceError):
+    """Something about an adapter set."""
+
+
+class AdapterNotFoundError(AdapterError):
+    """No such adapter set, or no such revision of it."""
+
+
+class AdapterConflictError(AdapterError):
+    """A change that the set's role forbids: default, bundled, or current."""
+
+
+class AdapterRefusedError(AdapterError):
+    """An upload that is not a valid adapter set for this backbone."""
+
+
+class AdapterLoadError(AdapterError):
+    """A known adapter set that could not be brought into memory."""
+
+    def __init__(self, detail: str, retry_after_s: float = 10.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
+class StoreFullError(AdapterError):
+    """No room for another adapter file: disk full or quota reached."""
+
+
+class BusyError(ServiceError):
+    """Not now; `retry_after_s` says when to try again."""
+
+    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
+class QueueFullError(BusyError):
+    """As many images as allowed are waiting."""
+
+
+class NotReadyError(BusyError):
+    """Starting or draining."""
+
+
+class DeadlineError(ServiceError):
+    """The client's deadline passed before the answer was there."""
+
+
+class ClientGoneError(ServiceError):
+    """The client closed the connection; its work is dropped."""
+
+
+class InferenceError(ServiceError):
+    """The model failed on this item; its neighbours were answered."""
+
+
+class StartupError(ServiceError):
+    """The server cannot start as it was asked to."""

@@ -1,0 +1,127 @@
+"""Multipart bodies as a stream of events: no part is spooled anywhere before someone asked for it.
+
+File names are read by nobody: nothing a client says becomes a path.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.errors import BadBodyError
+
+MAX_PARTS = 1100
+
+
+@dataclass(frozen=True, slots=True)
+class PartBegin:
+    """A part starts; `name` is its form field."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartData:
+    """Some bytes of the part that began last."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """The part that began last is complete."""
+
+
+Event = PartBegin | PartData | PartEnd
+
+
+class _Collector:
+    """Turns the parser's callbacks into events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ended = False
+        self._parts = 0
+        self._field = b""
+        self._value = b""
+        self._disposition = b""
+
+    def on_part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise BadBodyError(f"a multipart body may have {MAX_PARTS} parts; this one has more")
+        self._disposition = b""
+
+    def on_header_begin(self) -> None:
+        self._field = self._value = b""
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+
+    def on_headers_finished(self) -> None:
+        kind, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if kind != b"form-data" or not name:
+            raise BadBodyError(
+                f"every part needs Content-Disposition form-data with a name, got {self._disposition[:80]!r}"
+            )
+        self.events.append(PartBegin(name))
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.events.append(PartData(data[start:end]))
+
+    def on_part_end(self) -> None:
+        self.events.append(PartEnd())
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary of a multipart content type; `BadBodyError` without one."""
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:
+        raise BadBodyError(f"multipart needs a boundary of 1 to 70 characters, got {len(boundary)} characters")
+    return boundary
+
+
+async def multipart_events(stream: AsyncIterator[bytes], content_type: str) -> AsyncIterator[Event]:
+    """The parts of a body as it arrives. A body that stops before its last boundary is an error."""
+    collector = _Collector()
+    parser = _parser(boundary_of(content_type), collector)
+    async for chunk in stream:
+        try:
+            parser.write(chunk)
+        except FormParserError as error:
+            raise BadBodyError(f"the multipart body cannot be parsed: {str(error)[:200]}") from error
+        events, collector.events = collector.events, []
+        for event in events:
+            yield event
+    if not collector.ended:
+        raise BadBodyError("the multipart body ends before its last boundary, or has none")
+
+
+def _parser(boundary: bytes, collector: _Collector) -> MultipartParser:
+    return MultipartParser(
+        boundary,
+        {
+            "on_part_begin": collector.on_part_begin,
+            "on_part_data": collector.on_part_data,
+            "on_part_end": collector.on_part_end,
+            "on_header_begin": collector.on_header_begin,
+            "on_header_field": collector.on_header_field,
+            "on_header_value": collector.on_header_value,
+            "on_header_end": collector.on_header_end,
+            "on_headers_finished": collector.on_headers_finished,
+            "on_end": collector.on_end,
+        },
+    )

@@ -1,0 +1,45 @@
+"""The application: routes, errors, middleware, life cycle."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app import error_handlers
+from app.api import adapters, health, home, predict, tasks
+from app.lifespan import lifespan
+from app.middleware import RequestMiddleware
+from app.schemas.predict import PredictManyOut, PredictOut
+from app.schemas.problem import Problem
+from app.service import Service
+from app.settings import Settings
+from mtlora.version import __version__
+
+SUMMARY = "Dense prediction with one frozen backbone and many hot-swapped MTLoRA adapter sets."
+BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut)  # documented by reference, returned as bytes
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """An application with a service of its own; nothing starts before its lifespan does."""
+    service = Service(settings or Settings())
+    app = FastAPI(title="MTLoRA server", summary=SUMMARY, version=__version__, lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    for module in (predict, adapters, tasks, health, home):
+        app.include_router(module.router)
+    error_handlers.install(app)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The schema with the bodies that handlers write as bytes, and problem documents for every 422."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        for model in BEYOND_ROUTES:
+            document = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(document.pop("$defs", {}))
+            schemas[model.__name__] = document
+        app.openapi_schema = schema
+    return app.openapi_schema

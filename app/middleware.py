@@ -1,0 +1,108 @@
+"""Around every request: its id, its timings, its metrics, its log line, and an answer even to a bug."""
+
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.error_handlers import http_problem, problem_response
+from app.telemetry.metrics import Metrics
+
+log = logging.getLogger("app.access")
+
+CONTEXT = "mtlora.context"
+REQUEST_ID = "mtlora.request_id"
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_QUIET = frozenset({"/livez", "/readyz", "/metrics", "/favicon.ico"})
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What handlers tell about a request for its headers, metrics and log line."""
+
+    format: str = "other"
+    prediction: bool = False
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # adapter, revision, images, …
+
+
+class RequestMiddleware:
+    """Plain ASGI, so that streaming and disconnects pass through untouched."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        context = scope[CONTEXT] = RequestContext()
+        request_id = scope[REQUEST_ID] = _request_id(Headers(scope=scope))
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["Server-Timing"] = _server_timing(context, time.perf_counter() - start)
+            await send(message)
+
+        with self._metrics.inflight.track_inprogress():
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
+                log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"]})
+                if status:
+                    raise
+                problem = http_problem(500, "the server failed; the log has the details", request_id)
+                await problem_response(problem)(scope, receive, send_with_headers)
+        self._account(scope, context, request_id, status, time.perf_counter() - start)
+
+    def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, seconds: float) -> None:
+        self._metrics.requests.labels(str(status), context.format).inc()
+        if context.prediction:
+            self._metrics.request_seconds.observe(seconds)
+        level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+        log.log(
+            level,
+            "request",
+            extra={
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": scope["path"][:200],
+                "status": status,
+                "total_ms": round(seconds * 1000, 2),
+                "format": context.format,
+                "stages_ms": context.stages_ms,
+                **context.facts,
+            },
+        )
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The context of the request that a handler answers."""
+    context = scope[CONTEXT]
+    if not isinstance(context, RequestContext):
+        raise TypeError(f"the request has no context, found {type(context).__name__}; is the middleware installed?")
+    return context
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own id if it is harmless in a header and a log line, else a fresh one."""
+    sent = headers.get("x-request-id", "")
+    return sent if _CLIENT_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _server_timing(context: RequestContext, seconds: float) -> str:
+    timings = {**context.stages_ms, "total": round(seconds * 1000, 2)}
+    return ", ".join(f"{name};dur={value:g}" for name, value in timings.items())

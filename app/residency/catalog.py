@@ -1,0 +1,203 @@
+"""Every adapter set the server knows by name: bundled ones (read-only) and uploaded ones. Blocking, thread-safe."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.errors import AdapterConflictError, AdapterLoadError, AdapterNotFoundError, StartupError
+from app.residency.names import NAME, AdapterRef, parse_reference
+from app.residency.state import Revision, SetState
+from app.residency.store import AdapterStore
+from mtlora.adapter_file import AdapterManifest, read_manifest
+from mtlora.errors import AdapterFileError
+
+log = logging.getLogger(__name__)
+
+MANIFESTS_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class BundledSet:
+    """One read-only file; its only revision is 1."""
+
+    path: Path
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name: its revisions, where they come from, what role it has."""
+
+    state: SetState
+    bundled: bool
+    default: bool
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it must stay in memory; the default set always must."""
+        return self.default or self.state.pinned
+
+    def ref(self, revision: int | None = None) -> AdapterRef:
+        """A reference to a revision (None: the current one); `AdapterNotFoundError` lists what there is."""
+        found = self.state.find(revision)
+        if found is None:
+            there = ", ".join(str(r.revision) for r in self.state.revisions)
+            raise AdapterNotFoundError(f"adapter set {self.state.name!r} has no revision {revision}; it has {there}")
+        return AdapterRef(self.state.name, found.revision, found.digest)
+
+
+def find_bundled(folder: Path) -> dict[str, BundledSet]:
+    """The adapter files of a folder by name (the file's stem). Other files are left alone."""
+    found: dict[str, BundledSet] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            read_manifest(path)
+        except AdapterFileError as error:
+            log.info("not an adapter set, left out", extra={"file": path.name, "reason": str(error)[:200]})
+            continue
+        if not NAME.fullmatch(path.stem):
+            log.warning("adapter file with a name that no set may have, left out", extra={"file": path.name})
+            continue
+        stat = path.stat()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        created = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds")
+        found[path.stem] = BundledSet(path, Revision(revision=1, digest=digest, bytes=stat.st_size, created=created))
+    return found
+
+
+class Catalog:
+    """Names to revisions to files. The store on disk is the truth, so other processes' changes are seen at once."""
+
+    def __init__(self, store: AdapterStore, bundled: Mapping[str, BundledSet], default: str) -> None:
+        self._store = store
+        self._bundled = dict(bundled)
+        self.default = default
+        self._manifests: dict[str, AdapterManifest] = {}
+
+    def check(self) -> None:
+        """`StartupError` unless the default set is there."""
+        try:
+            self.resolve(None)
+        except AdapterNotFoundError as error:
+            names = ", ".join(self.names()) or "none"
+            raise StartupError(f"there is no default adapter set {self.default!r}; sets found: {names}") from error
+
+    def names(self) -> list[str]:
+        """Every name that has a revision, sorted."""
+        stored = (name for name in self._store.names() if self._revisions(name))
+        return sorted({*self._bundled, *stored})
+
+    def entries(self) -> list[Entry]:
+        """Every set, by name. One whose state is damaged is logged and left out."""
+        found = []
+        for name in self.names():
+            try:
+                found.append(self.entry(name))
+            except AdapterNotFoundError:
+                log.info("deleted while listing", extra={"adapter": name})
+        return found
+
+    def entry(self, name: str) -> Entry:
+        """One set; `AdapterNotFoundError` if there is none of that (well-formed) name."""
+        stored = self._store.read(name)
+        bundled = self._bundled.get(name)
+        if bundled is not None:
+            one = (bundled.revision,)
+            state = SetState(name=name, next_revision=2, current=1, pinned=stored.pinned, revisions=one)
+            return Entry(state, True, name == self.default)
+        if not stored.revisions:
+            raise AdapterNotFoundError(f"no adapter set {name!r}")
+        return Entry(stored, False, name == self.default)
+
+    def resolve(self, reference: str | None) -> AdapterRef:
+        """What a request named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
+        name, revision = parse_reference(reference) if reference else (self.default, None)
+        return self.entry(name).ref(revision)
+
+    def path(self, ref: AdapterRef) -> Path:
+        """The file of a revision."""
+        bundled = self._bundled.get(ref.name)
+        return bundled.path if bundled is not None else self._store.path(ref.name, ref.digest)
+
+    def manifest(self, ref: AdapterRef) -> AdapterManifest:
+        """What a revision's file says about itself; read once."""
+        known = self._manifests.get(ref.digest)
+        if known is None:
+            try:
+                known = read_manifest(self.path(ref))
+            except AdapterFileError as error:
+                raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
+            while len(self._manifests) >= MANIFESTS_KEPT:
+                self._manifests.pop(next(iter(self._manifests)))
+            self._manifests[ref.digest] = known
+        return known
+
+    def pinned(self) -> list[AdapterRef]:
+        """Current revisions of the sets that must stay in memory."""
+        return [entry.ref() for entry in self.entries() if entry.pinned]
+
+    def activate(self, name: str, revision: int) -> Entry:
+        """Make a revision the current one."""
+
+        def change(state: SetState) -> SetState:
+            return state.replacing(current=Entry(state, False, False).ref(revision).revision)
+
+        self.entry(name).ref(revision)
+        if name not in self._bundled:
+            self._store.update(name, change)
+        return self.entry(name)
+
+    def pin(self, name: str, *, pinned: bool) -> Entry:
+        """Set or clear the pin; the default set's cannot be cleared."""
+        if self.entry(name).default and not pinned:
+            raise AdapterConflictError(f"{name!r} is the default adapter set and always stays in memory")
+
+        def change(state: SetState) -> SetState:
+            if not state.revisions and name not in self._bundled:
+                raise AdapterNotFoundError(f"no adapter set {name!r}")
+            return state.replacing(pinned=pinned)
+
+        self._store.update(name, change)
+        return self.entry(name)
+
+    def delete(self, name: str, revision: int | None) -> list[AdapterRef]:
+        """Forget a revision or (None) the whole set; returns what was forgotten, whose files still lie there."""
+        entry = self.entry(name)
+        self.check_replaceable(name)
+        if entry.default and revision is None:
+            raise AdapterConflictError(f"{name!r} is the default adapter set and cannot be deleted")
+        gone = [entry.ref(r.revision) for r in entry.state.revisions] if revision is None else [entry.ref(revision)]
+
+        def change(state: SetState) -> SetState:
+            if revision is not None and revision == state.current:
+                raise AdapterConflictError(
+                    f"revision {revision} of {name!r} is the current one; activate another first"
+                )
+            return state.without(revision)
+
+        self._store.update(name, change)
+        return gone
+
+    def check_replaceable(self, name: str) -> None:
+        """`AdapterConflictError` for a bundled set, which only a new installation changes."""
+        if name in self._bundled:
+            role = "default" if name == self.default else "bundled"
+            raise AdapterConflictError(
+                f"{name!r} is a {role} adapter set that came with the server and cannot be changed"
+            )
+
+    def bytes_on_disk(self) -> tuple[int, int]:
+        """Number of revisions and bytes of their files, bundled ones too."""
+        sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
+        return len(sizes), sum(sizes)
+
+    def _revisions(self, name: str) -> tuple[Revision, ...]:
+        try:
+            return self._store.read(name).revisions
+        except AdapterLoadError as error:
+            log.error("adapter set with an unreadable state", extra={"adapter": name, "reason": str(error)})
+            return ()

@@ -1,0 +1,147 @@
+"""What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import ParamSpec, TypeVar
+
+from app.errors import AdapterConflictError
+from app.intake.multipart import Event
+from app.residency.catalog import Catalog, Entry
+from app.residency.loader import AdaptedSet
+from app.residency.manager import Residency
+from app.residency.names import AdapterRef, known_shape
+from app.residency.store import AdapterStore
+from app.residency.uploads import Uploaded, Uploader
+from mtlora.adapter_file import AdapterManifest
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AdapterService:
+    """Upload, activate, pin, load, unload, delete. Lives on the event loop; file work runs in the executor."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: AdapterStore,
+        residency: Residency[AdaptedSet],
+        uploader: Uploader,
+        executor: Executor,
+        on_deleted: Callable[[str], None],
+    ) -> None:
+        self.catalog = catalog
+        self.residency = residency
+        self._store = store
+        self._uploader = uploader
+        self._executor = executor
+        self._on_deleted = on_deleted
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    async def upload(self, events: AsyncIterator[Event]) -> tuple[Entry, Uploaded]:
+        """A new revision from a multipart body."""
+        uploaded = await self._uploader.receive(events)
+        entry = await self._run(self.catalog.entry, uploaded.name)
+        await self._refresh_pins()
+        log.info(
+            "adapter set uploaded",
+            extra={"adapter": uploaded.name, "revision": uploaded.revision.revision, "new": uploaded.created},
+        )
+        return entry, uploaded
+
+    async def list(self) -> list[tuple[Entry, AdapterManifest]]:
+        """Every set with what its current revision says about itself."""
+        entries = await self._run(self.catalog.entries)
+        return [(entry, await self.manifest(entry.ref())) for entry in entries]
+
+    async def get(self, name: str) -> tuple[Entry, AdapterManifest]:
+        """One set with what its current revision says about itself."""
+        entry = await self._run(self.catalog.entry, known_shape(name))
+        return entry, await self.manifest(entry.ref())
+
+    async def manifest(self, ref: AdapterRef) -> AdapterManifest:
+        """What a revision says about itself."""
+        return await self._run(self.catalog.manifest, ref)
+
+    async def activate(self, name: str, revision: int) -> None:
+        """Switch the current revision. A pinned set's new revision is in memory before the switch, so none waits."""
+        entry = await self._run(self.catalog.entry, known_shape(name))
+        if entry.pinned:
+            await self.residency.preload(entry.ref(revision))
+        await self._run(self.catalog.activate, name, revision)
+        await self._refresh_pins()
+        log.info("adapter set activated", extra={"adapter": name, "revision": revision})
+
+    async def pin(self, name: str, *, pinned: bool) -> None:
+        """Keep a set in memory from now on, or let it go again. A set that cannot be loaded is not pinned."""
+        entry = await self._run(self.catalog.entry, known_shape(name))
+        if pinned:
+            await self.residency.preload(entry.ref())
+            self._check_room_beside_pins(entry.ref())
+        await self._run(lambda: self.catalog.pin(name, pinned=pinned))
+        await self._refresh_pins()
+        log.info("adapter set pinned" if pinned else "adapter set unpinned", extra={"adapter": name})
+
+    async def load(self, name: str) -> None:
+        """Bring a set's current revision into memory."""
+        await self.residency.preload(self.catalog.resolve(known_shape(name)))
+
+    async def unload(self, name: str) -> None:
+        """Take a set's revisions out of memory; a request that still uses one finishes first."""
+        entry = await self._run(self.catalog.entry, known_shape(name))
+        if entry.pinned:
+            raise AdapterConflictError(f"{name!r} is pinned and stays in memory; unpin it first")
+        for revision in entry.state.revisions:
+            self.residency.drop(entry.ref(revision.revision), "unload")
+
+    async def delete(self, name: str, revision: int | None) -> None:
+        """Forget a set or a revision at once; its bytes go when the last request is done with them."""
+        gone = await self._run(self.catalog.delete, known_shape(name), revision)
+        await self._refresh_pins()
+        if revision is None:
+            self._on_deleted(name)
+        for ref in gone:
+            task = asyncio.create_task(self._clean(ref), name=f"clean {ref}")
+            self._cleaning.add(task)
+            task.add_done_callback(self._cleaning.discard)
+        log.info("adapter set deleted", extra={"adapter": name, "revision": revision})
+
+    async def warm_pins(self) -> None:
+        """Bring every pinned set into memory; one that fails is logged and does not keep the server from starting."""
+        await self._refresh_pins()
+        for ref in await self._run(self.catalog.pinned):
+            if ref.name == self.catalog.default:
+                continue  # loaded before anything else, and a failure there is fatal
+            try:
+                await self.residency.preload(ref)
+            except Exception:  # an operator's pin must not take the service down
+                log.exception("pinned adapter set cannot be loaded", extra={"adapter": str(ref)})
+
+    async def close(self) -> None:
+        """Wait for deletions under way."""
+        await asyncio.gather(*self._cleaning, return_exceptions=True)
+
+    def _check_room_beside_pins(self, ref: AdapterRef) -> None:
+        """Pins must leave room for one more set, or nothing else could ever be loaded."""
+        pinned = {*self.catalog.pinned(), ref}
+        sizes = [self.residency.cost(r) for r in pinned]
+        if sum(sizes) + max(sizes) > self.residency.budget_bytes:
+            raise AdapterConflictError(
+                f"pinning {ref} would leave no room for another set: {sum(sizes)} of "
+                f"{self.residency.budget_bytes} bytes would be pinned"
+            )
+
+    async def _refresh_pins(self) -> None:
+        self.residency.pin(await self._run(self.catalog.pinned))
+
+    async def _clean(self, ref: AdapterRef) -> None:
+        self.residency.drop(ref, "delete")
+        await self.residency.idle(ref)
+        self.residency.drop(ref, "delete")  # a load that was under way has put it back
+        await self._run(self._store.discard, ref.name, ref.digest)
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))

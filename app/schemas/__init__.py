@@ -1,0 +1,1 @@
+"""Bodies of answers, as documented in /openapi.json."""

@@ -1,0 +1,139 @@
+"""Adapter sets as documents."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.residency.catalog import Entry
+from app.residency.manager import Residency
+from mtlora.adapter_file import AdapterManifest
+
+Tier = Literal["disk", "host", "device"]
+
+
+class RevisionOut(BaseModel):
+    """One immutable revision."""
+
+    revision: int
+    digest: str = Field(description="sha256 of the file")
+    bytes: int
+    created: str
+    current: bool
+    tier: Tier = Field(description="where its tensors are now")
+
+
+class AdapterTaskOut(BaseModel):
+    """One task of a set's current revision."""
+
+    outputs: int
+    ranks: tuple[int, int, int, int] = Field(description="rank of the task's own pairs in stages 0 to 3")
+    decoder: str
+    axes: str = ""
+    classes: list[dict[str, Any]] = Field(default_factory=list, description="id, name, color")
+
+
+class AdapterSetOut(BaseModel):
+    """One adapter set; what depends on a revision is said of the current one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "people",
+                    "current": 2,
+                    "digest": "0f3c" + "0" * 60,
+                    "bytes": 7340032,
+                    "tasks": {"saliency": {"outputs": 1, "ranks": [4, 4, 4, 4], "decoder": "hrnet"}},
+                    "ranks": [16, 16, 16, 16],
+                    "image_size": 448,
+                    "tier": "device",
+                    "pinned": False,
+                    "default": False,
+                    "bundled": False,
+                    "uses": 12,
+                    "last_used": "2030-01-01T00:00:00+00:00",
+                    "revisions": [
+                        {
+                            "revision": 2, "digest": "0f3c" + "0" * 60, "bytes": 7340032,
+                            "created": "2030-01-01T00:00:00+00:00", "current": True, "tier": "device",
+                        }
+                    ],
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    name: str
+    current: int
+    digest: str
+    bytes: int
+    tasks: dict[str, AdapterTaskOut]
+    ranks: tuple[int, int, int, int] = Field(description="rank of the shared pairs in stages 0 to 3")
+    image_size: int = Field(description="input side in pixels")
+    tier: Tier
+    pinned: bool
+    default: bool
+    bundled: bool = Field(description="came with the server; read-only")
+    uses: int = Field(description="requests since this process started")
+    last_used: str | None
+    revisions: list[RevisionOut]
+
+    @classmethod
+    def of(cls, entry: Entry, manifest: AdapterManifest, residency: Residency[Any]) -> Self:
+        """The document of one set as it is now."""
+        current, spec, usage = entry.ref(), manifest.spec, residency.usage.get(entry.state.name)
+        revisions = [
+            RevisionOut(
+                revision=r.revision,
+                digest=r.digest,
+                bytes=r.bytes,
+                created=r.created,
+                current=r.revision == current.revision,
+                tier="device" if residency.is_resident(entry.ref(r.revision)) else "disk",
+            )
+            for r in entry.state.revisions
+        ]
+        now = next(r for r in revisions if r.current)
+        tasks = {
+            t.task.value: AdapterTaskOut(
+                outputs=t.outputs,
+                ranks=t.ranks,
+                decoder=t.decoder.value,
+                axes=t.axes,
+                classes=[{"id": i, "name": c.name, "color": c.color} for i, c in enumerate(t.classes)],
+            )
+            for t in spec.tasks
+        }
+        last_used = usage.last_used if usage else None
+        return cls(
+            name=current.name,
+            current=current.revision,
+            digest=now.digest,
+            bytes=now.bytes,
+            tasks=tasks,
+            ranks=spec.ranks,
+            image_size=spec.image_size,
+            tier=now.tier,
+            pinned=entry.pinned,
+            default=entry.default,
+            bundled=entry.bundled,
+            uses=usage.uses if usage else 0,
+            last_used=datetime.fromtimestamp(last_used, UTC).isoformat(timespec="milliseconds") if last_used else None,
+            revisions=revisions,
+        )
+
+
+class AdapterListOut(BaseModel):
+    """Every adapter set, by name."""
+
+    default: str = Field(description="the set of requests that name none")
+    adapters: list[AdapterSetOut]
+
+
+class CurrentIn(BaseModel):
+    """Which revision is to be the current one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"revision": 2}]})
+
+    revision: int = Field(ge=1, le=999_999_999, strict=True)

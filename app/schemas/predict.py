@@ -1,0 +1,205 @@
+"""What a prediction may be asked with, and what it answers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.intake.formats import AnswerFormat
+from app.schemas.problem import Problem
+
+FORMATS = [form.value for form in AnswerFormat]
+
+
+class PredictQuery(BaseModel):
+    """Query parameters of POST /predict; unknown ones are ignored."""
+
+    tasks: str | None = Field(
+        None,
+        max_length=200,
+        description="comma list: semseg, human_parts (parts), saliency (sal), normals, edge, depth; default: all",
+        examples=["semseg,normals"],
+    )
+    adapter: str | None = Field(
+        None, max_length=100, description="NAME or NAME@REVISION; default: the server's", examples=["default"]
+    )
+    format: str | None = Field(
+        None, description="form of the answer; wins over Accept", json_schema_extra={"enum": [*FORMATS, None]}
+    )
+    masks: Literal["png", "rle", "none"] = Field(
+        "png", description="JSON only: `rle` adds COCO run lengths per class, `none` leaves the PNGs out"
+    )
+    logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
+    deadline_ms: int | None = Field(None, ge=1, le=3_600_000, description="give up (504) after so many milliseconds")
+
+
+class AdapterOut(BaseModel):
+    """The revision that answered."""
+
+    name: str
+    revision: int
+    digest: str
+
+
+class ImageOut(BaseModel):
+    """Size of the upright photo, and of every map."""
+
+    width: int
+    height: int
+
+
+class RleOut(BaseModel):
+    """COCO run-length encoding, column-major, as pycocotools."""
+
+    size: tuple[int, int] = Field(description="height, width")
+    counts: str
+
+
+class ClassOut(BaseModel):
+    """A class that is present in a class map."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+    pixels: int
+    fraction: float
+    rle: RleOut | None = None
+
+
+class TaskOut(BaseModel):
+    """One task's map. Which fields are there depends on the task."""
+
+    encoding: Literal["png-palette", "png-gray", "png-rgb", "png-gray16"] | None = None
+    png: str | None = Field(None, description="base64")
+    classes: list[ClassOut] | None = Field(None, description="class maps: the classes present")
+    mean: float | None = Field(None, description="saliency, edge, depth")
+    minimum: float | None = Field(None, description="depth: value of grey 0")
+    maximum: float | None = Field(None, description="depth: value of grey 65535")
+    axes: str | None = Field(None, description="normals: what x, y, z mean")
+
+
+class TimingsOut(BaseModel):
+    """Milliseconds this image spent in each stage, and the request in all."""
+
+    decode: float
+    queue: float
+    load: float
+    forward: float
+    encode: float
+    total: float
+
+
+class BatchOut(BaseModel):
+    """The micro-batch this image ran in."""
+
+    size: int = Field(description="images")
+    adapters: int = Field(description="adapter sets")
+
+
+class PredictOut(BaseModel):
+    """Answer for one image."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "adapter": {"name": "default", "revision": 1, "digest": "0f3c" + "0" * 60},
+                    "image": {"width": 640, "height": 480},
+                    "tasks": {
+                        "semseg": {
+                            "encoding": "png-palette",
+                            "png": "iVBORw0KGgo…",
+                            "classes": [
+                                {"id": 15, "name": "person", "color": [192, 128, 128], "pixels": 9, "fraction": 0.25}
+                            ],
+                        },
+                        "saliency": {"encoding": "png-gray", "png": "iVBORw0KGgo…", "mean": 0.21},
+                    },
+                    "timings_ms": {
+                        "decode": 6.1, "queue": 0.2, "load": 0.0, "forward": 180.4, "encode": 5.3, "total": 193.0,
+                    },
+                    "batch": {"size": 1, "adapters": 1},
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    adapter: AdapterOut
+    image: ImageOut
+    tasks: dict[str, TaskOut]
+    timings_ms: TimingsOut
+    batch: BatchOut
+
+
+class PredictManyOut(BaseModel):
+    """Answers for several images, in order; a failed image has its problem in its place."""
+
+    results: list[PredictOut | Problem]
+
+
+_BASE64 = {"type": "string", "format": "byte", "description": "base64, a data: URL is understood too"}
+_BINARY = {"type": "string", "format": "binary"}
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+
+REQUEST_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **{media: {"schema": _BINARY} for media in IMAGE_TYPES},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "array", "items": _BINARY, "minItems": 1}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        {
+                            "type": "object",
+                            "required": ["image"],
+                            "properties": {"image": _BASE64},
+                            "not": {"required": ["images"]},
+                        },
+                        {
+                            "type": "object",
+                            "required": ["images"],
+                            "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
+                            "not": {"required": ["image"]},
+                        },
+                    ]
+                }
+            },
+        },
+    }
+}
+
+_ANSWER = {
+    "schema": {"anyOf": [{"$ref": "#/components/schemas/PredictOut"}, {"$ref": "#/components/schemas/PredictManyOut"}]}
+}
+_HEADERS = {
+    "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
+    "X-Adapter-Cold": {
+        "description": "1 if this request waited for the load of its set, else 0",
+        "schema": {"type": "string"},
+    },
+}
+OK_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The maps, in the form asked for.",
+        "headers": _HEADERS,
+        "content": {
+            "application/json": _ANSWER,
+            "image/png": {"schema": _BINARY},
+            "application/zip": {"schema": _BINARY},
+            "application/x-npz": {"schema": _BINARY},
+        },
+    },
+    207: {
+        "description": "Several images, of which some failed: a problem object stands in their place.",
+        "headers": _HEADERS,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictManyOut"}}},
+    },
+}
+
+HeaderText = Annotated[str | None, Field(max_length=100)]

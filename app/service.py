@@ -1,0 +1,219 @@
+"""Everything that runs behind the handlers: built in the background at start, taken down in order at the end."""
+
+import asyncio
+import enum
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.batching.worker import Worker
+from app.engine import Engine
+from app.errors import NotReadyError, StartupError
+from app.pipeline import Pipeline
+from app.residency.catalog import Catalog, find_bundled
+from app.residency.loader import AdaptedSet, AdapterLoader
+from app.residency.manager import Residency
+from app.residency.service import AdapterService
+from app.residency.store import AdapterStore
+from app.residency.uploads import Uploader, UploadLimits
+from app.settings import Settings
+from app.telemetry.metrics import Levels, Metrics
+from mtlora.backbone import Backbone, load_backbone
+from mtlora.errors import MTLoRAError
+from mtlora.version import __version__
+
+log = logging.getLogger(__name__)
+
+UPLOAD_THREADS = 2
+FILE_THREADS = 2
+
+
+class Phase(enum.Enum):
+    """Where the server is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Threads by purpose, so that no kind of work waits behind another."""
+
+    files: ThreadPoolExecutor  # states and manifests
+    uploads: ThreadPoolExecutor  # writing and checking adapter files
+    loader: ThreadPoolExecutor  # adapter files to models
+    codec: ThreadPoolExecutor  # photos in, answers out
+
+    @classmethod
+    def make(cls, settings: Settings) -> "Pools":
+        """The pools that the settings ask for."""
+        return cls(
+            files=ThreadPoolExecutor(FILE_THREADS, "mtlora-files"),
+            uploads=ThreadPoolExecutor(UPLOAD_THREADS, "mtlora-uploads", _single_threaded),
+            loader=ThreadPoolExecutor(settings.loader_threads, "mtlora-loader", _single_threaded),
+            codec=ThreadPoolExecutor(settings.codec_threads, "mtlora-codec", _single_threaded),
+        )
+
+    def warm(self, settings: Settings) -> None:
+        """Start every thread that uses torch now: limiting one later would also limit the engine's operators."""
+        sizes = (
+            (self.uploads, UPLOAD_THREADS),
+            (self.loader, settings.loader_threads),
+            (self.codec, settings.codec_threads),
+        )
+        for pool, threads in sizes:
+            barrier = threading.Barrier(threads + 1)
+            for _ in range(threads):
+                pool.submit(barrier.wait)
+            barrier.wait()
+
+    def close(self) -> None:
+        """End the threads; what runs is finished, what waits is not begun."""
+        for pool in (self.codec, self.loader, self.uploads, self.files):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What handlers work with once it is there."""
+
+    catalog: Catalog
+    adapters: AdapterService
+    residency: Residency[AdaptedSet]
+    pipeline: Pipeline
+    worker: Worker
+
+
+class Service:
+    """One server's parts and phase."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(adapter_labels=settings.metric_adapters)
+        self.metrics.levels = self._levels
+        self.phase = Phase.STARTING
+        self.failure: BaseException | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self._parts: Parts | None = None
+        self._pools = Pools.make(settings)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts; `NotReadyError` before they are there."""
+        if self._parts is None:
+            raise NotReadyError(f"the server is {self.phase.value}", retry_after_s=2)
+        return self._parts
+
+    @property
+    def files(self) -> Executor:
+        """Threads for short file work."""
+        return self._pools.files
+
+    def require_ready(self) -> Parts:
+        """The parts; `NotReadyError` unless new work is admitted."""
+        if self.phase is not Phase.READY:
+            raise NotReadyError(f"the server is {self.phase.value}", retry_after_s=2)
+        return self.parts
+
+    def drain(self) -> None:
+        """Admit nothing more; what runs goes on."""
+        if self.phase is not Phase.FAILED:
+            self.phase = Phase.DRAINING
+
+    async def start(self) -> None:
+        """Build the parts and warm them up; a failure is remembered and ends the server."""
+        try:
+            await self._start()
+        except (MTLoRAError, StartupError, OSError) as error:
+            self._fail(error)
+            log.error("cannot start", extra={"reason": str(error)})
+        except Exception as error:  # a bug must end the process too, not leave a server that never gets ready
+            self._fail(error)
+            log.exception("cannot start")
+
+    async def stop(self) -> None:
+        """Finish what the engine has, give everything back."""
+        if self._parts is not None:
+            await asyncio.to_thread(self._parts.worker.stop)
+            await self._parts.pipeline.close()
+            await self._parts.adapters.close()
+        await asyncio.to_thread(self._pools.close)
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        await loop.run_in_executor(self._pools.files, self._pools.warm, settings)
+        backbone = await loop.run_in_executor(self._pools.files, load_backbone, settings.backbone)
+        self.metrics.build_info.labels(__version__, str(torch.__version__), backbone.spec.name).set(1)
+        store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings)
+        parts = self._parts = self._assemble(backbone, store, catalog)
+        parts.worker.start()
+        await self._warm(parts)
+        if self.phase is Phase.STARTING:
+            self.phase = Phase.READY
+            log.info("ready", extra={"backbone": backbone.spec.name, "adapters": len(catalog.names())})
+
+    def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
+        s, pools = self.settings, self._pools
+        residency: Residency[AdaptedSet] = Residency(
+            AdapterLoader(backbone, catalog.path),
+            pools.loader,
+            self.metrics,
+            budget_bytes=s.memory_bytes,
+            parallel_loads=s.loader_threads,
+            failure_ttl_s=s.load_failure_ttl_s,
+        )
+        limits = UploadLimits(s.max_adapter_bytes, s.max_model_px, s.memory_bytes)
+        uploader = Uploader(catalog, store, backbone, pools.uploads, limits)
+        adapters = AdapterService(catalog, store, residency, uploader, pools.files, self.metrics.forget_adapter)
+        worker = Worker(Engine(), self.metrics, max_batch_images=s.max_batch_images, threads=s.engine_threads)
+        pipeline = Pipeline(
+            residency, worker, pools.codec, self.metrics, max_images=s.max_queue_images, max_pixels=s.max_image_pixels
+        )
+        return Parts(catalog, adapters, residency, pipeline, worker)
+
+    async def _warm(self, parts: Parts) -> None:
+        lease = await parts.residency.acquire(parts.catalog.resolve(None))
+        try:
+            await parts.worker.call(lambda: parts.worker.engine.warm(lease.adapted))
+        finally:
+            lease.release()
+        await parts.adapters.warm_pins()
+
+    def _fail(self, error: BaseException) -> None:
+        self.phase = Phase.FAILED
+        self.failure = error
+        self.on_failure()
+
+    def _levels(self) -> Levels:
+        if self._parts is None:
+            return Levels()
+        resident, (count, size) = self._parts.residency, self._parts.catalog.bytes_on_disk()
+        return Levels(
+            queue_images=self._parts.pipeline.admitted,
+            ready=self.phase is Phase.READY,
+            adapters=(count, 0, len(resident)),
+            adapter_bytes=(size, 0, resident.used_bytes),
+        )
+
+
+def _open_sets(settings: Settings) -> tuple[AdapterStore, Catalog]:
+    store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes)
+    folder: Path = settings.adapters
+    if not folder.is_dir():
+        raise StartupError(f"the folder of adapter sets does not exist: {folder}")
+    catalog = Catalog(store, find_bundled(folder), settings.default_adapter)
+    catalog.check()
+    return store, catalog
+
+
+def _single_threaded() -> None:
+    """The engine alone may use several cores for one operator; others would fight it for them."""
+    torch.set_num_threads(1)

@@ -1,0 +1,95 @@
+"""Every knob of the server: environment `MTLORA_*` or the flag of the same name; docs/settings.md has them all.
+
+A `Settings` that exists is usable; what is wrong is said before anything starts.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.residency.names import NAME, NAME_RULE
+
+MIB = 1024 * 1024
+
+
+def default_store() -> Path:
+    """Where uploaded sets live unless told otherwise."""
+    return Path.home() / ".local" / "share" / "mtlora" / "store"
+
+
+class Settings(BaseSettings):
+    """Values, units in the names, defaults that suit a small CPU machine."""
+
+    model_config = SettingsConfigDict(env_prefix="MTLORA_", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
+    api_keys: str = Field("", description="reserved for API keys; the server refuses to start while this is set")
+
+    backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
+    adapters: Path | None = Field(
+        None, description="folder of read-only bundled adapter sets; default: the installed one"
+    )
+    store: Path = Field(default_factory=default_store, description="folder of uploaded adapter sets")
+    default_adapter: str = Field("default", description="adapter set of requests that name none; always resident")
+
+    max_body_bytes: int = Field(20_000_000, ge=1024, description="largest request body of a prediction")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="largest photo, checked before decoding")
+    max_images: int = Field(16, ge=1, le=1000, description="most images in one request")
+    max_adapter_bytes: int = Field(256 * MIB, ge=1024, description="largest adapter file")
+    max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
+    store_max_bytes: int = Field(0, ge=0, description="bytes of all uploaded adapter files together; 0: no limit")
+    body_timeout_s: float = Field(60.0, gt=0, description="time for a prediction's body to arrive")
+    upload_timeout_s: float = Field(600.0, gt=0, description="time for an adapter file to arrive")
+
+    max_queue_images: int = Field(64, ge=1, description="images admitted and not yet through the model, above that 429")
+    max_batch_images: int = Field(1, ge=1, le=256, description="images in one micro-batch")
+    deadline_ms: int = Field(60_000, ge=1, description="deadline of requests that pass none")
+    max_deadline_ms: int = Field(600_000, ge=1, description="longest deadline a request may pass")
+
+    memory_bytes: int = Field(2048 * MIB, ge=1, description="adapter sets in memory together, beyond the backbone")
+    load_failure_ttl_s: float = Field(10.0, ge=0, description="how long a failed load is answered from memory")
+    loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
+    codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
+    engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
+
+    grace_s: float = Field(30.0, ge=0, description="after SIGTERM: longest wait for running requests")
+    drain_delay_s: float = Field(0.0, ge=0, description="after SIGTERM: how long to answer 503 before the port closes")
+    keep_alive_s: int = Field(75, ge=1, description="how long an idle connection stays open")
+    metric_adapters: int = Field(20, ge=0, le=1000, description="adapter sets with a metric label of their own")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+
+    @field_validator("default_adapter")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"adapter names match {NAME_RULE}, got {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if self.api_keys:
+            raise ValueError(
+                "MTLORA_API_KEYS is set, but this version has no API keys yet; unset it and keep the server on "
+                "loopback behind a proxy that checks access"
+            )
+        if not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"refusing to listen on {self.host!r}: without API keys the server is open to everyone who reaches it; "
+                "use 127.0.0.1, or pass --insecure if the network itself is the protection"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,147 @@
+"""Every metric of the service, each defined once. docs/metrics.md explains them (tested)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from app.residency.names import AdapterRef
+from app.telemetry.labels import BoundedCounter
+from mtlora.tasks import Task
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
+COUNT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+STAGES = ("decode", "queue", "load", "forward", "encode")
+REJECTIONS = ("queue_full", "not_ready", "deadline", "client_gone", "too_large")
+TIERS = ("disk", "host", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What is read at the moment of a scrape."""
+
+    queue_images: int = 0
+    ready: bool = False
+    adapters: tuple[int, int, int] = (0, 0, 0)  # per tier, as TIERS
+    adapter_bytes: tuple[int, int, int] = (0, 0, 0)
+
+
+class Metrics(Collector):
+    """The registry of one server and the methods that move it."""
+
+    def __init__(self, *, adapter_labels: int) -> None:
+        self.registry = CollectorRegistry()
+        self.levels: Callable[[], Levels] = Levels
+        self._images = BoundedCounter(adapter_labels)
+        reg = self.registry
+        self.requests = Counter(
+            "mtlora_requests", "HTTP requests answered, by status code and format", ["code", "format"], registry=reg
+        )
+        self.request_seconds = Histogram(
+            "mtlora_request_seconds", "Time to the answer, predictions only", buckets=LATENCY_BUCKETS,
+            registry=reg,
+        )  # fmt: skip
+        self.stage_seconds = Histogram(
+            "mtlora_stage_seconds", "Time one image spent in a stage", ["stage"], buckets=LATENCY_BUCKETS, registry=reg
+        )
+        self.task_outputs = Counter("mtlora_task_outputs", "Maps computed, by task", ["task"], registry=reg)
+        self.batch_images = Histogram(
+            "mtlora_batch_images", "Images in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
+        )
+        self.batch_adapters = Histogram(
+            "mtlora_batch_adapters", "Adapter sets in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
+        )
+        self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
+        self.rejected = Counter("mtlora_rejected", "Requests refused or given up, by reason", ["reason"], registry=reg)
+        self.loads = Counter(
+            "mtlora_adapter_loads", "Adapter sets loaded, by tier and result", ["tier", "result"], registry=reg
+        )
+        self.load_seconds = Histogram(
+            "mtlora_adapter_load_seconds",
+            "Time to load an adapter set",
+            ["tier"],
+            buckets=LATENCY_BUCKETS,
+            registry=reg,
+        )
+        self.evictions = Counter(
+            "mtlora_adapter_evictions", "Adapter sets removed from a tier, by reason", ["tier", "reason"], registry=reg
+        )
+        self.hits = Counter("mtlora_adapter_cache_hits", "Requests whose set was in memory", registry=reg)
+        self.misses = Counter("mtlora_adapter_cache_misses", "Requests that waited for a load", registry=reg)
+        self.build_info = Gauge(
+            "mtlora_build_info", "1; the labels say what runs", ["version", "torch", "backbone"], registry=reg
+        )
+        self._show_zeros()
+        ProcessCollector(registry=reg)
+        GCCollector(registry=reg)
+        reg.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Metrics that are read rather than counted."""
+        images = CounterMetricFamily("mtlora_images", "Images answered, by adapter set", labels=["adapter"])
+        for name, count in self._images.samples().items():
+            images.add_metric([name], count)
+        yield images
+        levels = self.levels()
+        yield GaugeMetricFamily(
+            "mtlora_queue_images", "Images admitted that are not through the model yet", value=levels.queue_images
+        )
+        yield GaugeMetricFamily("mtlora_ready", "1 when /readyz answers 200", value=int(levels.ready))
+        adapters = GaugeMetricFamily("mtlora_adapters", "Adapter set revisions in a tier", labels=["tier"])
+        size = GaugeMetricFamily("mtlora_adapter_bytes", "Bytes of adapter sets in a tier", labels=["tier"])
+        for tier, count, total in zip(TIERS, levels.adapters, levels.adapter_bytes, strict=True):
+            adapters.add_metric([tier], count)
+            size.add_metric([tier], total)
+        yield adapters
+        yield size
+
+    def image_done(self, name: str, tasks: tuple[Task, ...]) -> None:
+        """An image was answered by the set of that registered name."""
+        self._images.add(name)
+        for task in tasks:
+            self.task_outputs.labels(task.value).inc()
+
+    def forget_adapter(self, name: str) -> None:
+        """A set was deleted: its label goes."""
+        self._images.forget(name)
+
+    def batch(self, images: int, adapters: int) -> None:
+        """A micro-batch is about to run."""
+        self.batch_images.observe(images)
+        self.batch_adapters.observe(adapters)
+
+    def loaded(self, _ref: AdapterRef, seconds: float, ok: bool) -> None:
+        """A load from disk into memory ended."""
+        self.loads.labels("device", "ok" if ok else "error").inc()
+        if ok:
+            self.load_seconds.labels("device").observe(seconds)
+
+    def evicted(self, _ref: AdapterRef, reason: str) -> None:
+        """A set left the memory."""
+        self.evictions.labels("device", reason).inc()
+
+    def looked_up(self, hit: bool) -> None:
+        """A request asked for a set."""
+        (self.hits if hit else self.misses).inc()
+
+    def expose(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def _show_zeros(self) -> None:
+        """Series that are known beforehand start at zero, so that a first increase is seen as one."""
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+        for reason in REJECTIONS:
+            self.rejected.labels(reason)
+        for task in Task:
+            self.task_outputs.labels(task.value)
+        for result in ("ok", "error"):
+            self.loads.labels("device", result)
+        self.load_seconds.labels("device")
+        for reason in ("room", "unload", "delete", "replaced"):
+            self.evictions.labels("device", reason)
