@@ -1,5 +1,73 @@
-"""MTLoRA on frozen Swin encoders: many small adapter sets, several dense tasks each, one backbone."""
+"""MTLoRA on frozen Swin encoders: many small adapter sets, several dense tasks each, one backbone.
+
+Names below are imported when first used, so that `import mtlora` and the command line start without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mtlora.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from mtlora.adapted import build_adapted
+    from mtlora.adapter_file import load_adapter, read_manifest, save_adapter
+    from mtlora.backbone import Backbone, import_backbone, load_backbone, save_backbone
+    from mtlora.errors import MTLoRAError
+    from mtlora.model import MTLoRAModel, build_model, parameter_counts
+    from mtlora.predict import predict
+    from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
+    from mtlora.tasks import Task
+
+_HOMES = {
+    "AdapterSpec": "spec",
+    "Backbone": "backbone",
+    "BackboneSpec": "spec",
+    "MTLoRAError": "errors",
+    "MTLoRAModel": "model",
+    "Task": "tasks",
+    "TaskSpec": "spec",
+    "build_adapted": "adapted",
+    "build_model": "model",
+    "import_backbone": "backbone",
+    "load_adapter": "adapter_file",
+    "load_backbone": "backbone",
+    "parameter_counts": "model",
+    "predict": "predict",
+    "read_manifest": "adapter_file",
+    "save_adapter": "adapter_file",
+    "save_backbone": "backbone",
+}
+
+__all__ = [
+    "AdapterSpec",
+    "Backbone",
+    "BackboneSpec",
+    "MTLoRAError",
+    "MTLoRAModel",
+    "Task",
+    "TaskSpec",
+    "__version__",
+    "build_adapted",
+    "build_model",
+    "import_backbone",
+    "load_adapter",
+    "load_backbone",
+    "parameter_counts",
+    "predict",
+    "read_manifest",
+    "save_adapter",
+    "save_backbone",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name != _HOMES[name]:  # a module of the same name would be shadowed again by its own import
+        globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
