@@ -1,6 +1,6 @@
 """Pictures for the documentation: each photo beside its maps, with names and a legend.
 
-    python scripts/gallery.py docs/samples/*.jpg --adapter default --out docs/images
+python scripts/gallery.py docs/samples/*.jpg --adapter default --out docs/images
 """
 
 import argparse
