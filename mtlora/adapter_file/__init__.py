@@ -1,7 +1,7 @@
 """Adapter files: one self-describing `.safetensors` per adapter set; docs/adapter-format.md is the format."""
 
 from mtlora.adapter_file.check import check_backbone
-from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes, model_shapes
+from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes, model_shapes, parameter_counts
 from mtlora.adapter_file.load import AdapterSet, load_adapter, read_manifest
 from mtlora.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
 from mtlora.adapter_file.save import save_adapter
@@ -15,6 +15,7 @@ __all__ = [
     "frozen_shapes",
     "load_adapter",
     "model_shapes",
+    "parameter_counts",
     "read_manifest",
     "save_adapter",
 ]

@@ -10,7 +10,7 @@ from math import prod
 
 from mtlora.adapter_file.decoder_layout import decoder_shapes
 from mtlora.spec import IN_CHANNELS, PATCH_SIZE, AdapterSpec, SharedMode, TaskSpec
-from mtlora.trainable import is_trainable
+from mtlora.trainable import is_decoder, is_lora, is_trainable
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -52,6 +52,21 @@ def is_statistic(name: str) -> bool:
 def count_elements(shapes: Shapes) -> int:
     """Parameters in `shapes`; BatchNorm statistics do not count."""
     return sum(prod(shape) for name, shape in shapes.items() if not is_statistic(name))
+
+
+def parameter_counts(spec: AdapterSpec) -> dict[str, int]:
+    """Parameters as the paper counts them: trainable = lora + decoder (with projections) + extra; total with frozen."""
+    adapter = adapter_shapes(spec)
+    trainable = count_elements(adapter)
+    lora = count_elements({name: shape for name, shape in adapter.items() if is_lora(name)})
+    decoder = count_elements({name: shape for name, shape in adapter.items() if is_decoder(name)})
+    return {
+        "trainable": trainable,
+        "lora": lora,
+        "decoder": decoder,
+        "extra": trainable - lora - decoder,
+        "total": trainable + count_elements(frozen_shapes(spec)),
+    }
 
 
 def _patch_embed(spec: AdapterSpec) -> NamedShapes:

@@ -50,6 +50,13 @@ def read_manifest(path: str | Path) -> AdapterManifest:
         return _manifest(_read_header(file, path.name), path.name)
 
 
+def has_manifest(path: str | Path) -> bool:
+    """Whether a safetensors file says it is an adapter set; `AdapterFileError` if its header cannot be read."""
+    path = Path(path)
+    with _opened(path) as file:
+        return METADATA_KEY in _read_header(file, path.name).metadata
+
+
 def load_adapter(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> AdapterSet:
     """Read and check a whole adapter file; `AdapterFileError.problems` lists everything that is wrong.
 

@@ -1,0 +1,243 @@
+"""`mtlora convert`, `forward`, `info` and `predict`: the commands that work on files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlora.cli.backbone import StorageType
+from mtlora.errors import ImageError, MTLoRAError
+
+if TYPE_CHECKING:
+    from mtlora.model import MTLoRAModel
+    from mtlora.tasks import Task
+
+TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
+AdapterOption = Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")]
+BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="Published MTLoRA checkpoint (.pth); its pickle is never run.")],
+    adapter_out: Annotated[Path, typer.Option(help="Adapter file to write (.safetensors).")],
+    backbone_out: Annotated[Path, typer.Option(help="Backbone file to write (.safetensors).")],
+    config: Annotated[Path | None, typer.Option(help="YAML that adds to or replaces the checkpoint's config.")] = None,
+    tasks: TasksOption = "",
+    name: Annotated[str, typer.Option(help="Name the set carries, such as street-scenes.")] = "",
+    dtype: Annotated[StorageType, typer.Option(help="Storage type of the adapter file.")] = StorageType.FLOAT32,
+) -> None:
+    """Turn a published checkpoint into a backbone file and an adapter file."""
+    import torch
+
+    from mtlora.adapter_file import parameter_counts, save_adapter
+    from mtlora.backbone import save_backbone
+    from mtlora.convert import convert_checkpoint
+    from mtlora.tasks import parse_tasks
+
+    converted = convert_checkpoint(checkpoint, config=config, tasks=parse_tasks(tasks))
+    save_backbone(converted.backbone, backbone_out)
+    digest = save_adapter(
+        adapter_out,
+        converted.spec,
+        converted.tensors,
+        backbone_name=converted.spec.backbone.name,
+        backbone_fingerprint=converted.backbone.fingerprint(converted.spec),
+        name=name,
+        provenance=converted.provenance,
+        dtype=getattr(torch, dtype.value),
+    )
+    typer.echo(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
+    typer.echo(_counts_line(parameter_counts(converted.spec)))
+    typer.echo(f"digest {digest}")
+
+
+def forward(
+    backbone: Annotated[Path, typer.Option(help="Backbone file (.safetensors).")],
+    adapter: Annotated[Path, typer.Option(help="Adapter file (.safetensors).")],
+    input_file: Annotated[Path, typer.Option("--input", help=".npz with `input`, float32 [N, 3, S, S], normalised.")],
+    output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")],
+    tasks: TasksOption = "",
+) -> None:
+    """Run the model on a prepared array, to check a conversion number by number."""
+    import numpy as np
+    import torch
+
+    from mtlora.tasks import parse_tasks
+
+    model = _model(backbone, adapter)
+    x = torch.from_numpy(_input_array(input_file, model.spec.image_size))
+    wanted = model.spec.select(parse_tasks(tasks))
+    with torch.inference_mode():
+        results = [model(sample[None], wanted) for sample in x]
+    arrays = {f"logits_{task}": torch.cat([result[task] for result in results]).numpy() for task in wanted}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("wb") as file:  # given a path, NumPy would change its suffix
+        save: Callable[..., None] = np.savez
+        save(file, **arrays)
+    for key, array in arrays.items():
+        typer.echo(f"{key} {list(array.shape)}: {array.min():.5g} to {array.max():.5g}")
+
+
+def info(
+    file: Annotated[str, typer.Argument(help="Adapter file or bundled name, or backbone file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is in an adapter file or a backbone file, with parameter counts; the whole file is checked."""
+    described = _describe(file)
+    if as_json:
+        typer.echo(json.dumps(described, indent=2))
+        return
+    described.pop("spec", None)
+    for key, value in described.items():
+        if key == "parameters":
+            typer.echo(_counts_line(value))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            typer.echo(f"{key}:")
+            for item in value:
+                typer.echo("  " + ", ".join(f"{name} {part}" for name, part in item.items()))
+        else:
+            typer.echo(f"{key}: {value}")
+
+
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG, WebP, BMP, TIFF, GIF.")],
+    adapter: AdapterOption,
+    out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
+    tasks: TasksOption = "",
+    backbone: BackboneOption = None,
+) -> None:
+    """Predict the maps of photos, offline, as PNG files of the photos' size."""
+    from mtlora.store import find_adapter, find_backbone
+    from mtlora.tasks import parse_tasks
+
+    model = _model(find_backbone(backbone), find_adapter(adapter))
+    wanted = model.spec.select(parse_tasks(tasks))
+    out.mkdir(parents=True, exist_ok=True)
+    stems = [photo.stem for photo in photos]
+    failed = 0
+    for photo in photos:
+        base = photo.stem if stems.count(photo.stem) == 1 else photo.name
+        try:
+            for path in _predict_one(model, photo, wanted, out / base):
+                typer.echo(str(path))
+        except ImageError as error:
+            failed += 1
+            typer.echo(f"{photo}: {error}", err=True)
+    if failed:
+        raise ImageError(f"{failed} of {len(photos)} photos could not be read")
+
+
+def _predict_one(model: "MTLoRAModel", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+    """Write the maps of one photo; the paths written."""
+    from mtlora.png import encode_map
+    from mtlora.predict import predict as predict_maps
+
+    paths = []
+    for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():
+        path = base.with_name(f"{base.name}.{task}.png")
+        path.write_bytes(encode_map(values, model.spec.task(task)).png)
+        paths.append(path)
+    return paths
+
+
+def _model(backbone: Path, adapter: Path) -> "MTLoRAModel":
+    from mtlora.adapted import build_adapted
+    from mtlora.adapter_file import load_adapter
+    from mtlora.backbone import load_backbone
+
+    return build_adapted(load_backbone(backbone), load_adapter(adapter))
+
+
+def _input_array(path: Path, side: int) -> Any:
+    """`input` of a .npz as float32 [N, 3, side, side]; pickled arrays are refused."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x = arrays["input"]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
+        raise MTLoRAError(f"{path} is not a .npz file with an array `input`: {error}") from error
+    if x.ndim != 4 or x.shape[0] < 1 or x.shape[1:] != (3, side, side) or x.dtype.kind != "f":
+        raise MTLoRAError(f"`input` must be float [N, 3, {side}, {side}], got {x.dtype} {list(x.shape)}")
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _describe(file: str) -> dict[str, Any]:
+    """What a file holds, as a JSON object: an adapter set, or else a backbone."""
+    from mtlora.adapter_file.load import has_manifest
+    from mtlora.errors import AdapterFileError
+    from mtlora.store import find_adapter
+
+    path = find_adapter(file)
+    try:
+        is_adapter = has_manifest(path)
+    except AdapterFileError:
+        is_adapter = None
+    if is_adapter is False or (is_adapter is None and _is_backbone(path)):
+        return _describe_backbone(path)
+    return _describe_adapter(path)
+
+
+def _is_backbone(path: Path) -> bool:
+    """Backbones may be larger, or of another origin, than an adapter file's header rules allow."""
+    from mtlora.backbone import load_backbone
+
+    try:
+        load_backbone(path)
+    except MTLoRAError:
+        return False
+    return True
+
+
+def _describe_adapter(path: Path) -> dict[str, Any]:
+    from mtlora.adapter_file import load_adapter, parameter_counts
+
+    adapter = load_adapter(path)
+    manifest, spec = adapter.manifest, adapter.manifest.spec
+    return {
+        "kind": "adapter",
+        "file": str(path),
+        "name": manifest.name,
+        "digest": adapter.digest,
+        "bytes": adapter.bytes,
+        "format_version": manifest.format_version,
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in adapter.tensors.values()}),
+        "image_size": spec.image_size,
+        "mode": spec.mode.value,
+        "ranks": list(spec.ranks),
+        "tasks": [
+            {
+                "task": task.task.value,
+                "outputs": task.outputs,
+                "ranks": list(task.ranks),
+                "decoder": task.decoder.value,
+            }
+            for task in spec.tasks
+        ],
+        "backbone": spec.backbone.model_dump(mode="json"),
+        "backbone_fingerprint": manifest.backbone_fingerprint,
+        "parameters": parameter_counts(spec),
+        "provenance": dict(manifest.provenance),
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def _describe_backbone(path: Path) -> dict[str, Any]:
+    from mtlora.backbone import load_backbone
+
+    loaded = load_backbone(path)
+    return {
+        "kind": "backbone",
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "fingerprint": loaded.fingerprint_of(loaded.tensors),
+        "backbone": loaded.spec.model_dump(mode="json"),
+        "parameters": {"total": sum(tensor.numel() for tensor in loaded.tensors.values())},
+    }
+
+
+def _counts_line(counts: dict[str, int]) -> str:
+    return "parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
