@@ -1,0 +1,177 @@
+"""Joint augmentation of photos and labels on batches of cached arrays: one affine map per photo, one sampling each.
+
+Geometry is done in coordinates in which a pixel of the original photo is square, so that a rotation is a rotation
+although cached photos are stretched to squares. Normals turn with the picture, as in the published recipe.
+Colours change for photos only.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from mtlora.data.cache import PhotoCache
+from mtlora.data.read import DEPTH_MM_PER_STEP
+from mtlora.errors import TrainingError
+from mtlora.tasks import IGNORE_INDEX, Task
+
+NO_VALUE = -1.0
+"""Ignore value of saliency and edge targets, which are 0..1 otherwise."""
+
+_GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """How far photos are changed; `still()` changes nothing."""
+
+    flip: bool = True
+    rotate_deg: float = 20.0  # uniform in +-
+    scale: tuple[float, float] = (0.75, 1.25)  # zoom factor, log-uniform; above 1 a part of the photo is seen
+    stretch: float = 1.0  # aspect ratio changes log-uniformly by up to this factor
+    jitter: float = 0.0  # brightness, contrast and saturation change by up to this share
+    grey: float = 0.0  # probability of a photo without colours
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise TrainingError(f"scale must be a positive range, got {self.scale}")
+        if self.stretch < 1 or not 0 <= self.jitter < 1 or not 0 <= self.grey <= 1 or not 0 <= self.rotate_deg <= 180:
+            raise TrainingError(f"augmentation out of range: {self}")
+
+
+def still() -> AugmentConfig:
+    """No augmentation at all."""
+    return AugmentConfig(flip=False, rotate_deg=0.0, scale=(1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """One affine map per photo, from the sampled picture to the cached one.
+
+    theta: float [B, 2, 3], in the coordinates of `torch.nn.functional.affine_grid` (-1..1, corners not aligned)
+    turn:  float [B, 2, 2], takes the x and y of a cached normal to those of the sampled one
+    """
+
+    theta: Tensor
+    turn: Tensor
+
+    def grid(self, height: int, width: int, extent: float = 1.0) -> Tensor:
+        """Sampling positions, float [B, height, width, 2]; `extent` > 1 reaches over the right and lower border."""
+        xs = ((torch.arange(width) + 0.5) / width * 2 * extent) - 1
+        ys = ((torch.arange(height) + 0.5) / height * 2 * extent) - 1
+        base = torch.stack([*torch.meshgrid(ys, xs, indexing="ij")[::-1], torch.ones(height, width)], dim=-1)
+        return torch.einsum("bij,hwj->bhwi", self.theta, base)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a training step sees.
+
+    photos:  float [B, 3, S, S], RGB 0..1
+    targets: semseg, human_parts: int64 [B, s, s], 255 = ignore; saliency, edge: float [B, 1, s, s], -1 = ignore;
+             normals: float [B, 3, s, s], unit length, all zero = ignore; depth: float [B, 1, s, s], metres, 0 = ignore
+    """
+
+    indices: NDArray[np.int64]
+    photos: Tensor
+    targets: dict[Task, Tensor]
+    geometry: Geometry
+
+
+def draw_geometry(aspect: Tensor, config: AugmentConfig, generator: Generator) -> Geometry:
+    """Random zoom, place, rotation and flip for photos of these aspect ratios (width / height), float [B]."""
+    count = len(aspect)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    zoom = torch.exp(uniform(math.log(config.scale[0]), math.log(config.scale[1])))
+    stretch = torch.exp(uniform(-math.log(config.stretch), math.log(config.stretch)) / 2)
+    angle = uniform(-config.rotate_deg, config.rotate_deg) * (math.pi / 180)
+    mirror = torch.where(uniform(0, 1) < (0.5 if config.flip else 0.0), -1.0, 1.0)
+    half_width, half_height = aspect * stretch / zoom, 1 / (stretch * zoom)
+    centre_x = uniform(-1, 1) * (aspect - half_width).clamp(min=0)
+    centre_y = uniform(-1, 1) * (1 - half_height).clamp(min=0)
+
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rotation = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+    flip = torch.diag_embed(torch.stack([mirror, torch.ones(count)], -1))
+    turned = rotation @ flip  # sampled direction -> cached direction, both with square pixels
+    linear = turned @ torch.diag_embed(torch.stack([half_width, half_height], -1))
+    to_cached = torch.stack([1 / aspect, torch.ones(count)], -1)
+    theta = torch.cat([linear, torch.stack([centre_x, centre_y], -1)[..., None]], dim=-1) * to_cached[..., None]
+    return Geometry(theta, turned.transpose(1, 2))
+
+
+def make_batch(
+    cache: PhotoCache,
+    indices: NDArray[np.int64],
+    image_size: int,
+    config: AugmentConfig,
+    generator: Generator,
+    *,
+    label_size: int | None = None,
+) -> Batch:
+    """Augmented photos and targets of these positions in the cache.
+
+    indices:    int64 [B]
+    image_size: side of the photos; label_size: side of the targets (None: the same)
+    """
+    order = np.sort(indices)  # memory maps like ascending reads
+    geometry = draw_geometry(torch.from_numpy(cache.aspect[order]), config, generator)
+    photos = torch.from_numpy(cache.photos[order]).float() / 255
+    photos = F.grid_sample(photos, geometry.grid(image_size, image_size), align_corners=False)
+    photos = change_colours(photos, config, generator)
+    side = label_size or image_size
+    grid = geometry.grid(side, side)
+    inside = (grid.abs() <= 1).all(dim=-1)[:, None]
+    targets = {
+        task: make_target(
+            task, torch.from_numpy(labels[order]), torch.from_numpy(cache.known[task][order]), grid, inside
+        )
+        for task, labels in cache.labels.items()
+    }
+    if Task.NORMALS in targets:
+        targets[Task.NORMALS] = turn_normals(targets[Task.NORMALS], geometry.turn)
+    return Batch(order, photos, targets, geometry)
+
+
+def make_target(task: Task, stored: Tensor, known: Tensor, grid: Tensor, inside: Tensor) -> Tensor:
+    """Sample stored labels and give them their unit; see `Batch.targets`.
+
+    stored: uint8 [B, C, s, s]; known: bool [B]; grid: float [B, h, w, 2]; inside: bool [B, 1, h, w]
+    """
+    inside = inside & known[:, None, None, None]
+    soft = task in (Task.SALIENCY, Task.EDGE)
+    sampled = F.grid_sample(stored.float(), grid, mode="bilinear" if soft else "nearest", align_corners=False)
+    if task in (Task.SEMSEG, Task.HUMAN_PARTS):
+        return torch.where(inside, sampled, float(IGNORE_INDEX))[:, 0].long()
+    if soft:
+        return torch.where(inside, sampled / 255, NO_VALUE)
+    if task is Task.DEPTH:
+        return torch.where(inside, sampled * (DEPTH_MM_PER_STEP / 1000), 0.0)
+    valid = inside & (sampled != 0).any(dim=1, keepdim=True)
+    return torch.where(valid, F.normalize(sampled / 127.5 - 1, dim=1), 0.0)
+
+
+def turn_normals(normals: Tensor, turn: Tensor) -> Tensor:
+    """Turn x and y of normals, float [B, 3, h, w], by matrices, float [B, 2, 2]; zeros stay zeros."""
+    return torch.cat([torch.einsum("bij,bjhw->bihw", turn, normals[:, :2]), normals[:, 2:]], dim=1)
+
+
+def change_colours(photos: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Random brightness, contrast, saturation and loss of colour; float [B, 3, H, W] in 0..1, and so the result."""
+    if config.jitter == 0 and config.grey == 0:
+        return photos
+    factors = 1 + (torch.rand(3, len(photos), 1, 1, 1, generator=generator) * 2 - 1) * config.jitter
+    no_colour = torch.rand(len(photos), 1, 1, 1, generator=generator) < config.grey
+    brightness, contrast, saturation = factors[0], factors[1], torch.where(no_colour, 0.0, factors[2])
+    weights = torch.tensor(_GREY)[:, None, None]
+    grey = (photos * weights).sum(dim=1, keepdim=True)
+    photos = grey + (photos - grey) * saturation
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    return ((mean + (photos - mean) * contrast) * brightness).clamp(0, 1)

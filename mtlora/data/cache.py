@@ -1,0 +1,131 @@
+"""Decode a dataset once: photos and labels as uint8 memory maps at one side, so that a training step never waits.
+
+A cache is a folder of `.npy` files beside `index.json`. It is complete or it does not exist: it is built under
+another name and renamed at the end. `index.json` holds what it was made from; another side or list builds another.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlora.data.layout import PhotoDataset
+from mtlora.data.read import CHANNELS, IGNORE_VALUE, Uint8Array, photo_size, read_label, read_photo
+from mtlora.errors import DataError
+from mtlora.tasks import Task
+
+LABEL_SHRINK = {Task.NORMALS: 2}
+"""Labels of these tasks are smooth and cached at side / 2."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoCache:
+    """Arrays of N photos, index for index.
+
+    photos: uint8 [N, 3, side, side], RGB
+    labels: task -> uint8 [N, C, s, s], stored values (see `read_label`); all `ignore` where a photo has no label
+    known:  task -> bool [N], whether the photo has a label at all
+    aspect: float32 [N], width / height of the original photo
+    """
+
+    ids: tuple[str, ...]
+    side: int
+    photos: Uint8Array
+    labels: dict[Task, Uint8Array]
+    known: dict[Task, NDArray[np.bool_]]
+    aspect: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def cached(
+    dataset: PhotoDataset, tasks: Sequence[Task], side: int, folder: Path, progress: Progress = no_progress
+) -> PhotoCache:
+    """Open the cache of these photos under `folder`, building it first where it is missing."""
+    if side < 1 or side % 2:
+        raise DataError(f"the side of a cache must be even and positive, got {side}")
+    description = {
+        "format": 1,
+        "side": side,
+        "tasks": [task.value for task in tasks],
+        "photos": [[record.id, record.photo.stat().st_size] for record in dataset.records],
+        "root": str(dataset.root.resolve()),
+    }
+    text = json.dumps(description)
+    path = folder / f"photos-{side}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if not path.is_dir():
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial.mkdir(parents=True)
+        _build(dataset, tasks, side, partial, progress)
+        (partial / "index.json").write_text(text, encoding="utf-8")
+        _publish(partial, path)
+    return _open(path, tasks, tuple(record.id for record in dataset.records), side)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    try:
+        partial.rename(path)
+    except OSError:  # another process was faster: its cache is as good
+        shutil.rmtree(partial)
+
+
+def _build(dataset: PhotoDataset, tasks: Sequence[Task], side: int, path: Path, progress: Progress) -> None:
+    count = len(dataset)
+    photos = _create(path / "photos.npy", (count, 3, side, side))
+    labels = {
+        task: _create(path / f"{task.value}.npy", (count, CHANNELS.get(task, 1), *(2 * [_label_side(task, side)])))
+        for task in tasks
+    }
+    known = {task: np.array([task in record.labels for record in dataset.records]) for task in tasks}
+    aspect = np.empty(count, dtype=np.float32)
+    for index, record in enumerate(dataset.records):
+        photos[index] = read_photo(record.photo, side)
+        width, height = photo_size(record.photo)
+        aspect[index] = width / height
+        for task, array in labels.items():
+            if task in record.labels:
+                array[index] = read_label(record.labels[task], task, _label_side(task, side))
+            else:
+                array[index] = IGNORE_VALUE.get(task, 0)
+        progress(index + 1, count)
+    photos.flush()
+    np.save(path / "aspect.npy", aspect)
+    for task, array in labels.items():
+        array.flush()
+        np.save(path / f"{task.value}.known.npy", known[task])
+
+
+def _label_side(task: Task, side: int) -> int:
+    return side // LABEL_SHRINK.get(task, 1)
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def _open(path: Path, tasks: Sequence[Task], ids: tuple[str, ...], side: int) -> PhotoCache:
+    try:
+        return PhotoCache(
+            ids=ids,
+            side=side,
+            photos=np.load(path / "photos.npy", mmap_mode="r"),
+            labels={task: np.load(path / f"{task.value}.npy", mmap_mode="r") for task in tasks},
+            known={task: np.load(path / f"{task.value}.known.npy") for task in tasks},
+            aspect=np.load(path / "aspect.npy"),
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"the cache {path} is damaged, delete it: {error}") from error

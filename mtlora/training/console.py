@@ -1,0 +1,46 @@
+"""Progress of a run on the terminal: a bar where there is one, else a line now and then."""
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINE_EVERY_S = 30.0
+
+
+@dataclass(slots=True)
+class ConsoleReport:
+    """A `StepReport`; can be handed to another process before its first call."""
+
+    title: str
+    _bar: Progress | None = field(default=None, init=False)
+    _console: Console | None = field(default=None, init=False)
+    _last_line: float = field(default=0.0, init=False)
+
+    def __call__(self, step: int, steps: int, losses: dict[str, float]) -> None:
+        """Show how far the run is and its mean losses."""
+        if self._console is None:
+            self._console = Console(stderr=True)
+        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        if self._console.is_terminal:
+            self._advance(step, steps, shown)
+        elif time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
+            self._last_line = time.monotonic()
+            self._console.print(f"{self.title} {step}/{steps} {shown}", soft_wrap=True, highlight=False)
+
+    def _advance(self, step: int, steps: int, shown: str) -> None:
+        if self._bar is None:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.add_task(self.title, total=steps)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=step, description=shown)
+        if step == steps:
+            self._bar.stop()
+
+
+def report_caching(done: int, total: int) -> None:
+    """Say once in a while how far the decoding of a dataset is."""
+    if done % 1000 == 0 or done == total:
+        Console(stderr=True).print(f"cache: {done}/{total} photos", highlight=False)

@@ -1,0 +1,117 @@
+"""Optimisers and schedules: AdamW as published, and Muon for training matrices from scratch on few steps.
+
+Muon (K. Jordan, 2024) steps along the orthogonalised momentum of each matrix; scaled by 0.2 * sqrt(longer side) its
+steps are as long as AdamW's (J. Liu et al., 2025), so one learning rate serves both.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlora.errors import TrainingError
+
+BETAS = (0.9, 0.999)
+_NO_DECAY_SUFFIX = "relative_position_bias_table"
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values to about 1 in five steps
+_ITERATIONS = 5
+
+
+class OptimizerKind(StrEnum):
+    """What `pretrain` can optimise with."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay acts on a parameter: not on one-dimensional ones and position bias tables."""
+    return parameter.ndim > 1 and not name.endswith(_NO_DECAY_SUFFIX)
+
+
+def build_adamw(named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the parameters that require gradients, decay where `decays` says so."""
+    wanted = [(name, p) for name, p in named if p.requires_grad]
+    if not wanted:
+        raise TrainingError("nothing to train: no parameter requires a gradient")
+    groups = [
+        {"params": [p for name, p in wanted if decays(name, p)], "weight_decay": weight_decay},
+        {"params": [p for name, p in wanted if not decays(name, p)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=BETAS)
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Nearest half-orthogonal matrix, approximately (Newton-Schulz); float [rows, columns], and so the result."""
+    a, b, c = _COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    result: Tensor = x.T if tall else x
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for two-dimensional hidden weights; the rest belongs to AdamW.
+
+    With several processes each orthogonalises its share of the matrices, and `share` adds up the updates.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[nn.Parameter],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
+        share: Callable[[Tensor], None] | None = None,
+    ) -> None:
+        bad = [tuple(p.shape) for p in params if p.ndim != 2]
+        if bad:
+            raise TrainingError(f"Muon takes matrices only, got {bad[0]}")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._rank, self._processes, self._share = rank, processes, share
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step from the gradients; no closure."""
+        if closure is not None:
+            raise TrainingError("Muon takes no closure")
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            updates = torch.zeros(sum(p.numel() for p in params), device=params[0].device if params else None)
+            views = [
+                v.view_as(p) for v, p in zip(torch.split(updates, [p.numel() for p in params]), params, strict=True)
+            ]
+            for number, (view, p) in enumerate(zip(views, params, strict=True)):
+                buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                buffer.lerp_(p.grad, 1 - group["momentum"])
+                if number % self._processes == self._rank:
+                    direction = torch.lerp(p.grad, buffer, group["momentum"])  # Nesterov
+                    view.copy_(orthogonalise(direction) * (0.2 * math.sqrt(max(p.shape))))
+            if self._share is not None:
+                self._share(updates)
+            for view, p in zip(views, params, strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(view, alpha=group["lr"])
+
+
+def learning_rate(step: int, *, steps: int, peak: float, warmup: int, hold: float = 0.0, floor: float = 0.0) -> float:
+    """Learning rate of step 0..steps-1: linear warm-up, then `peak` until `hold` of all steps, then cosine to `floor`.
+
+    hold: share of the steps, 0..1; 0 is the published recipe
+    """
+    if step < warmup:
+        return floor + (peak - floor) * (step + 1) / warmup
+    start = max(warmup, int(hold * steps))
+    if step < start:
+        return peak
+    progress = (step - start) / max(1, steps - start)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

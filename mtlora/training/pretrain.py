@@ -1,0 +1,224 @@
+"""`mtlora pretrain`: all weights of a small Swin from scratch, by four dense tasks and a distillation teacher at once.
+
+A transformer from scratch on a few thousand photos learns shapes but hardly classes; the teacher's dense features
+bring those. No teacher runs in the loop: its features are cached and sampled with the photo's own geometry.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from mtlora.backbone import Backbone, save_backbone
+from mtlora.data.augment import AugmentConfig, Batch, make_batch
+from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
+from mtlora.data.layout import PhotoDataset, open_dataset, open_photos
+from mtlora.data.sampling import draw
+from mtlora.errors import TrainingError
+from mtlora.losses import feature_loss, semantic_loss, task_loss
+from mtlora.spec import AdapterSpec
+from mtlora.tasks import Task
+from mtlora.training.balance import balance
+from mtlora.training.checkpoint import load_checkpoint
+from mtlora.training.loop import LoopConfig, StepReport, Trainer, run_loop
+from mtlora.training.optim import Muon, OptimizerKind, build_adamw
+from mtlora.training.pretrain_model import DISTILLED_STAGES, PretrainModel
+from mtlora.training.processes import Crew, run_crew
+from mtlora.training.teacher import (
+    CHANNELS,
+    TeacherCache,
+    cached_features,
+    default_weights,
+    load_teacher,
+    teacher_head,
+)
+
+BACKBONE_FILE = "backbone.safetensors"
+PRETRAIN_AUGMENT = AugmentConfig(scale=(0.8, 2.0), rotate_deg=10.0, stretch=1.25, jitter=0.3, grey=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """Everything that decides a pretraining run."""
+
+    spec: AdapterSpec  # shape of the encoder and the decoders; its image size is only the default
+    data: Path
+    out: Path
+    cache: Path
+    loop: LoopConfig
+    split: str = "train"
+    unlabelled: Path | None = None
+    init: Path | None = None  # a run whose weights are taken over
+    image_size: int = 224
+    batch: int = 32  # photos a step, over all processes
+    processes: int = 1
+    optimizer: OptimizerKind = OptimizerKind.MUON
+    weight_decay: float = 0.05
+    drop_path: float = 0.05
+    distill: float = 1.0  # weight of the teacher's features; 0 needs no teacher
+    semantic: float = 0.3  # weight of the teacher's classes
+    task_weights: dict[Task, float] = field(default_factory=dict)
+    class_balance: float = 0.3  # exponent of the class weights of semseg and human_parts
+    unlabelled_weight: float = 0.6  # how often an unlabelled photo is drawn, a labelled one being 1
+    augment: AugmentConfig = PRETRAIN_AUGMENT
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.processes < 1 or self.batch % self.processes:
+            raise TrainingError(f"a batch of {self.batch} cannot be shared by {self.processes} processes")
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run is resumed."""
+        free = {"out", "cache", "data", "unlabelled", "init", "spec", "loop"}
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in free}
+        loop = {k: v for k, v in dataclasses.asdict(self.loop).items() if k not in {"save_every", "device"}}
+        return {**plain, "spec": self.spec.to_json(), "augment": dataclasses.asdict(self.augment), **loop}
+
+
+def cache_side(image_size: int) -> int:
+    """Side at which photos are cached: a little more than is trained on, for zooms."""
+    return max(160, -(-image_size * 8 // 7 // 32) * 32)
+
+
+def pretrain(
+    config: PretrainConfig, report: StepReport, progress: Progress = no_progress, *, resume: bool = False
+) -> Path:
+    """Run to the end and write the encoder as a float16 backbone file; returns its path."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    _open_data(config, progress)  # fill the caches before the processes start
+    run_crew(_main, (config, report, resume), config.processes, config.out)
+    path = config.out / BACKBONE_FILE
+    save_backbone(backbone_of(config.spec, load_checkpoint(config.out)), path, torch.float16)
+    return path
+
+
+def backbone_of(spec: AdapterSpec, state: dict[str, Any]) -> Backbone:
+    """The encoder of a pretraining checkpoint (the moving average where there is one)."""
+    tensors = state["average"] or state["model"]
+    prefix = "backbone."
+    kept = {name.removeprefix(prefix): t.clone() for name, t in tensors.items() if name.startswith(prefix)}
+    return Backbone(spec.backbone, kept)
+
+
+def _main(crew: Crew, argument: tuple[PretrainConfig, StepReport, bool]) -> None:
+    config, report, resume = argument
+    torch.manual_seed(config.loop.seed)
+    model = PretrainModel(config.spec, CHANNELS if config.distill else (), drop_path=config.drop_path)
+    if config.init is not None:
+        _take_over(model, load_checkpoint(config.init))
+    model.set_image_size(config.image_size)
+    model.to(config.loop.device).train()
+    job = PretrainJob(model, config, crew)
+    trainer = Trainer(job, _optimizers(model, config, crew), config.loop, config.identity(), crew)
+    run_loop(trainer, config.out, report, resume=resume)
+
+
+def _take_over(model: PretrainModel, state: dict[str, Any]) -> None:
+    tensors = {**state["model"], **state["average"]}
+    missing, _ = model.load_state_dict(tensors, strict=False)
+    lacking = [name for name in missing if not name.startswith("features.")]
+    if lacking:
+        raise TrainingError(f"the run to start from has another shape: it lacks {', '.join(lacking[:5])}")
+
+
+def _optimizers(model: PretrainModel, config: PretrainConfig, crew: Crew) -> list[torch.optim.Optimizer]:
+    lr = config.loop.lr
+    if config.optimizer is OptimizerKind.ADAMW:
+        return [build_adamw(model.named_parameters(), lr, config.weight_decay)]
+    matrices = {
+        name: p
+        for name, p in model.named_parameters()
+        if name.startswith("backbone.layers.") and p.ndim == 2 and not name.endswith("table")
+    }
+    rest = [(name, p) for name, p in model.named_parameters() if name not in matrices]
+    muon = Muon(
+        list(matrices.values()),
+        lr,
+        weight_decay=config.weight_decay,
+        rank=crew.rank,
+        processes=crew.processes,
+        share=crew.add_up if crew.processes > 1 else None,
+    )
+    return [muon, build_adamw(rest, lr, config.weight_decay)]
+
+
+def _open_data(
+    config: PretrainConfig, progress: Progress = no_progress
+) -> tuple[PhotoDataset, PhotoCache, TeacherCache | None]:
+    tasks = config.spec.task_names
+    dataset = open_dataset(config.data, config.split, tasks)
+    if config.unlabelled is not None:
+        if not config.distill:
+            raise TrainingError("unlabelled photos teach nothing without distillation; set its weight above 0")
+        records = dataset.records + open_photos(config.unlabelled).records
+        dataset = PhotoDataset(config.data, f"{config.split}+unlabelled", records)
+    photos = cached(dataset, tasks, cache_side(config.image_size), config.cache, progress)
+    features = cached_features(dataset, default_weights(), config.cache, progress) if config.distill else None
+    return dataset, photos, features
+
+
+class PretrainJob:
+    """Draws batches and computes the losses of one process; see `Job`."""
+
+    def __init__(self, model: PretrainModel, config: PretrainConfig, crew: Crew) -> None:
+        self.model, self.config = model, config
+        self._count = config.batch // crew.processes
+        _, self.photos, self.teacher = _open_data(config)
+        self._balance = balance(self.photos, config.spec, config.class_balance)
+        self._weights = np.where(self._balance.photos > 0, self._balance.photos, config.unlabelled_weight)
+        self._head = teacher_head(load_teacher(default_weights())).to(config.loop.device) if config.distill else None
+        self._mean = torch.tensor(config.spec.mean)[:, None, None]
+        self._std = torch.tensor(config.spec.std)[:, None, None]
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """`loss`, one per task, and with a teacher one per scale and one for its classes."""
+        teacher = (*(f"features_{8 << k}" for k in range(len(CHANNELS))), "semantic") if self.teacher else ()
+        return ("loss", *(t.value for t in self.config.spec.task_names), *teacher)
+
+    def losses(self, generator: Generator) -> dict[str, Tensor]:
+        """See `Job.losses`."""
+        config, device = self.config, self.config.loop.device
+        size = config.image_size
+        indices = draw(self._weights, self._count, generator)
+        batch = make_batch(self.photos, indices, size, config.augment, generator, label_size=size // 2)
+        outputs = self.model(((batch.photos - self._mean) / self._std).to(device))
+        losses = {task.value: self._task_loss(task, batch, outputs.logits[task]) for task in config.spec.task_names}
+        total = torch.stack([config.task_weights.get(Task(name), 1.0) * loss for name, loss in losses.items()]).sum()
+        if self.teacher is not None:
+            taught = self._teacher_losses(self.teacher, batch, outputs.features)
+            semantic = taught["semantic"]
+            features = torch.stack([v for name, v in taught.items() if name != "semantic"]).sum()
+            total = total + config.distill * features + config.semantic * semantic
+            losses |= taught
+        return {"loss": total, **losses}
+
+    def _task_loss(self, task: Task, batch: Batch, logits: Tensor) -> Tensor:
+        target = self._balance.target(task, batch.targets[task]).to(logits.device)
+        logits = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
+        weight = self._balance.classes.get(task)
+        return task_loss(task, logits, target, None if weight is None else weight.to(logits.device))
+
+    def _teacher_losses(self, teacher: TeacherCache, batch: Batch, predicted: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for k, features in enumerate(predicted):
+            stride, side = 8 << k, features.shape[-1]
+            grid = batch.geometry.grid(side, side, extent=side * stride / self.config.image_size)
+            inside = (grid.abs() <= 1).all(dim=-1)[:, None].to(features.device)
+            stored = torch.from_numpy(teacher.maps[k][batch.indices]).float()
+            target = F.grid_sample(stored, grid, padding_mode="border", align_corners=False).to(features.device)
+            losses[f"features_{stride}"] = feature_loss(features.float(), target, inside)
+        if self._head is None:
+            raise TrainingError("a teacher without its classifier")
+        mean, std = (torch.from_numpy(a[-1])[:, None, None].to(target.device) for a in (teacher.mean, teacher.std))
+        losses["semantic"] = semantic_loss(self._head, features.float() * std + mean, target * std + mean, inside)
+        return losses
+
+
+if len(DISTILLED_STAGES) != len(CHANNELS):
+    raise TrainingError(f"{len(DISTILLED_STAGES)} distilled stages for {len(CHANNELS)} teacher scales")
