@@ -110,14 +110,14 @@ class Predictions:
 def _tasks(names: str | None, spec: AdapterSpec, ref: AdapterRef) -> tuple[Task, ...]:
     if names is None:
         return spec.task_names
-    has = ", ".join(spec.task_names)
     try:
         tasks = parse_tasks(names)
-        if not tasks:
-            raise BadParameterError(f"tasks= names no task; adapter set {ref} has {has}")
-        return spec.select(tasks)
+        lacking = [task.value for task in tasks if task not in spec.task_names]
+        if not tasks or lacking:
+            raise TaskError(f"there is no task {', '.join(lacking)}" if lacking else f"{names!r} names no task")
     except TaskError as error:
-        raise BadParameterError(f"{error}; adapter set {ref} has {has}") from error
+        raise BadParameterError(f"{error}; adapter set {ref} has {', '.join(spec.task_names)}") from error
+    return tasks
 
 
 def _plan(form: AnswerFormat, query: PredictQuery) -> RenderPlan:

@@ -126,6 +126,10 @@ class Residency(Generic[L]):
         """Whether this revision is in memory now."""
         return ref in self._budget
 
+    def leases(self) -> int:
+        """How many leases are out."""
+        return sum(self._budget.leases(ref) for ref in self._budget.keys())
+
     def pin(self, refs: Iterable[AdapterRef]) -> None:
         """The revisions that may not be evicted from now on; replaces the former ones."""
         self._pinned = frozenset(refs)

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -34,6 +41,7 @@ class Metrics(Collector):
     """The registry of one server and the methods that move it."""
 
     def __init__(self, *, adapter_labels: int) -> None:
+        disable_created_metrics()  # a creation time per series doubles the text and nobody reads it
         self.registry = CollectorRegistry()
         self.levels: Callable[[], Levels] = Levels
         self._images = BoundedCounter(adapter_labels)

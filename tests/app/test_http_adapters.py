@@ -1,0 +1,279 @@
+"""/adapters against a real server: upload, list, activate, pin, load, unload, delete, fetch."""
+
+import hashlib
+import io
+import json
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+
+PHOTO = encoded(picture(), "JPEG")
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def upload(client: httpx.Client, content: bytes, **fields: str) -> httpx.Response:
+    return client.post("/adapters", files={"file": ("../../evil.safetensors", content)}, data=fields)
+
+
+def predict(client: httpx.Client, adapter: str) -> httpx.Response:
+    return client.post(f"/predict?adapter={adapter}", content=PHOTO, headers=JPEG)
+
+
+def with_header(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    """The file with a changed safetensors header; the tensors' bytes stay."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+def first_tensor(header: dict[str, object]) -> str:
+    return next(name for name in header if name != "__metadata__")
+
+
+def test_the_life_of_a_set(client: httpx.Client, weights: Weights) -> None:
+    first = upload(client, weights.upload("cats"), name="life")
+    assert first.status_code == 201, first.text
+    assert first.headers["location"] == "/adapters/life"
+    body = first.json()
+    assert (body["current"], body["tier"], body["pinned"], body["bundled"]) == (1, "disk", False, False)
+    assert body["digest"] == hashlib.sha256(weights.upload("cats")).hexdigest()
+    assert body["tasks"]["semseg"]["ranks"] == [2, 2, 2, 2]
+
+    same = upload(client, weights.upload("cats"), name="life")
+    assert (same.status_code, len(same.json()["revisions"])) == (200, 1)
+
+    second = upload(client, weights.upload("dogs"), name="life", activate="false")
+    assert (second.status_code, second.json()["current"]) == (201, 1)
+    assert [r["revision"] for r in second.json()["revisions"]] == [1, 2]
+
+    one, two = predict(client, "life"), predict(client, "life@2")
+    assert (one.json()["adapter"]["revision"], two.json()["adapter"]["revision"]) == (1, 2)
+    assert one.json()["tasks"] != two.json()["tasks"]
+    assert client.put("/adapters/life/current", json={"revision": 2}).json()["current"] == 2
+    assert predict(client, "life").json()["tasks"] == two.json()["tasks"]
+    assert client.put("/adapters/life/current", json={"revision": 1}).json()["current"] == 1
+
+    assert client.delete("/adapters/life?revision=1").status_code == 409
+    assert client.delete("/adapters/life?revision=2").status_code == 204
+    assert predict(client, "life@2").status_code == 404
+    assert client.delete("/adapters/life").status_code == 204
+    assert predict(client, "life").status_code == 404
+    assert client.get("/adapters/life").status_code == 404
+
+    again = upload(client, weights.upload("cats"), name="life")
+    assert again.json()["current"] == 3  # numbers are never given twice: life@1 cannot come to mean something else
+    client.delete("/adapters/life")
+
+
+def test_first_use_loads_and_says_so(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("birds"), name="cold")
+    assert client.get("/adapters/cold").json()["tier"] == "disk"
+    first, second = predict(client, "cold"), predict(client, "cold")
+    assert (first.headers["x-adapter-cold"], second.headers["x-adapter-cold"]) == ("1", "0")
+    assert first.json()["timings_ms"]["load"] > 0 == second.json()["timings_ms"]["load"]
+    shown = client.get("/adapters/cold").json()
+    assert (shown["tier"], shown["uses"]) == ("device", 2)
+    assert shown["last_used"] is not None
+    assert client.post("/adapters/cold/unload").json()["tier"] == "disk"
+    assert client.post("/adapters/cold/load").json()["tier"] == "device"
+    assert predict(client, "cold").headers["x-adapter-cold"] == "0"
+    client.delete("/adapters/cold")
+
+
+def test_pins(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("birds"), name="pinned")
+    shown = client.put("/adapters/pinned/pin").json()
+    assert (shown["pinned"], shown["tier"]) == (True, "device")
+    assert client.post("/adapters/pinned/unload").status_code == 409
+    assert client.delete("/adapters/pinned/pin").json()["pinned"] is False
+    assert client.post("/adapters/pinned/unload").json()["tier"] == "disk"
+    assert client.put("/adapters/people/pin").json()["pinned"] is True  # bundled sets can be pinned too
+    assert client.delete("/adapters/people/pin").json()["pinned"] is False
+    assert client.delete("/adapters/default/pin").status_code == 409
+    client.delete("/adapters/pinned")
+
+
+def test_list_has_bundled_and_uploaded_sets(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("cats"))
+    listed = client.get("/adapters").json()
+    sets = {s["name"]: s for s in listed["adapters"]}
+    assert listed["default"] == "default"
+    assert sets["default"]["default"] and sets["default"]["bundled"] and sets["default"]["tier"] == "device"
+    assert sets["people"]["bundled"] and not sets["people"]["default"]
+    assert not sets["cats"]["bundled"]  # it named itself
+    client.delete("/adapters/cats")
+
+
+def test_files_come_back_as_they_were_sent(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("cats"), name="file")
+    upload(client, weights.upload("dogs"), name="file")
+    assert client.get("/adapters/file/file").content == weights.upload("dogs")
+    assert client.get("/adapters/file/file?revision=1").content == weights.upload("cats")
+    assert client.get("/adapters/file/file?revision=9").status_code == 404
+    assert client.get("/adapters/default/file").content == (weights.bundled / "default.safetensors").read_bytes()
+    client.delete("/adapters/file")
+
+
+def test_roles_forbid_changes(client: httpx.Client, weights: Weights) -> None:
+    assert client.delete("/adapters/default").status_code == 409
+    assert client.delete("/adapters/people").status_code == 409
+    assert upload(client, weights.upload("cats"), name="default").status_code == 409
+    assert upload(client, weights.upload("unnamed"), name="people").status_code == 409
+
+
+@pytest.mark.parametrize("method, path", [
+    ("GET", ""), ("DELETE", ""), ("PUT", "/pin"), ("DELETE", "/pin"), ("POST", "/load"), ("POST", "/unload"), ("GET", "/file"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["nobody", "No-Name!", "..", "default@1"])
+def test_sets_that_are_not_there(client: httpx.Client, name: str, method: str, path: str) -> None:
+    response = client.request(method, f"/adapters/{name}{path}".replace("..", "%2e%2e"))
+    assert response.status_code == 404, response.text
+
+
+def test_activating_what_is_not_there(client: httpx.Client) -> None:
+    assert client.put("/adapters/default/current", json={"revision": 2}).status_code == 404
+    assert client.put("/adapters/nobody/current", json={"revision": 1}).status_code == 404
+    assert client.put("/adapters/default/current", json={"revision": "1"}).status_code == 422
+    assert client.put("/adapters/default/current", content=b"{").status_code in {400, 422}
+    assert client.put("/adapters/default/current", json={"revision": 1}).json()["current"] == 1
+
+
+def _drop(header: dict[str, object]) -> None:
+    del header[first_tensor(header)]
+
+
+def _misshape(header: dict[str, object]) -> None:
+    entry = header[first_tensor(header)]
+    assert isinstance(entry, dict)
+    entry["shape"] = [*entry["shape"], 1]
+
+
+def _rename(header: dict[str, object]) -> None:
+    header["backbone.somewhere.else"] = header.pop(first_tensor(header))
+
+
+def _no_manifest(header: dict[str, object]) -> None:
+    header.pop("__metadata__")
+
+
+def nan_file(content: bytes) -> bytes:
+    return content[:-2] + struct.pack("<e", float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda w: with_header(w.upload("cats"), _misshape), "expected"),
+        (lambda w: with_header(w.upload("cats"), _rename), "missing"),
+        (lambda w: with_header(w.upload("cats"), _rename), "unexpected"),
+        (lambda w: with_header(w.upload("cats"), _drop), ""),
+        (lambda w: with_header(w.upload("cats"), _no_manifest), "metadata"),
+        (lambda w: nan_file(w.upload("cats")), "finite"),
+        (lambda w: w.upload("cats")[:-100], ""),
+        (lambda w: w.upload("cats") + b"more", ""),
+        (lambda w: w.upload("foreign"), "backbone"),
+        (lambda w: w.upload("wider"), "embed_dim"),
+        (lambda w: b"\x80\x04K\x01.", ""),
+        (lambda w: PHOTO, ""),
+    ],
+)
+def test_refused_files_list_their_faults_and_change_nothing(
+    live: Live, client: httpx.Client, weights: Weights, make: Callable[[Weights], bytes], words: str
+) -> None:
+    before = client.get("/adapters").json()["adapters"]
+    response = upload(client, make(weights), name="refused")
+    assert response.status_code == 422, response.text
+    body = response.json()
+    assert words in body["detail"] + json.dumps(body.get("errors", []))
+    assert ".part" not in response.text
+    assert client.get("/adapters/refused").status_code == 404
+    assert [s["name"] for s in client.get("/adapters").json()["adapters"]] == [s["name"] for s in before]
+    assert list((live.service.settings.store / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "status"),
+    [
+        ({}, {"name": "x"}, 422),
+        ({"file": b""}, {"name": "x"}, 422),
+        ({"other": b"abc"}, {}, 422),
+        ({"file": b"abc"}, {"name": "Bad Name"}, 422),
+        ({"file": b"abc"}, {"name": "a/../../b"}, 422),
+        ({"file": b"abc"}, {"name": "a" * 65}, 422),
+        ({"file": b"abc"}, {"name": "x" * 2000}, 400),
+        ({"file": b"abc"}, {"name": "x", "activate": "perhaps"}, 422),
+    ],
+)
+def test_odd_forms(client: httpx.Client, files: dict[str, bytes], data: dict[str, str], status: int) -> None:
+    parts = [*((k, (None, v)) for k, v in data.items()), *((k, ("f", v)) for k, v in files.items())]
+    assert client.post("/adapters", files=parts).status_code == status
+
+
+def test_two_files_in_one_form(client: httpx.Client) -> None:
+    assert client.post("/adapters", files=[("file", b"a"), ("file", b"b")]).status_code == 400
+
+
+def test_uploads_are_multipart(client: httpx.Client) -> None:
+    assert client.post("/adapters", content=b"abc", headers=JPEG).status_code == 415
+
+
+def test_a_set_without_a_name_needs_one(client: httpx.Client, weights: Weights) -> None:
+    response = upload(client, weights.upload("unnamed"))
+    assert response.status_code == 422
+    assert "name" in response.json()["detail"]
+
+
+def test_two_uploads_of_one_name_at_once_both_count(client: httpx.Client, weights: Weights) -> None:
+    names = ["cats", "dogs", "birds"]
+    threads = [
+        threading.Thread(target=upload, args=(client, weights.upload(n)), kwargs={"name": "race"}) for n in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    revisions = client.get("/adapters/race").json()["revisions"]
+    assert [r["revision"] for r in revisions] == [1, 2, 3]
+    assert {r["digest"] for r in revisions} == {hashlib.sha256(weights.upload(n)).hexdigest() for n in names}
+    client.delete("/adapters/race")
+
+
+def test_sets_survive_a_restart(weights: Weights, tmp_path: Path) -> None:
+    settings = settings_for(weights, tmp_path / "store")
+    with live_app(settings) as live:
+        upload(live.client, weights.upload("cats"), name="kept")
+        upload(live.client, weights.upload("dogs"), name="kept")
+        live.client.put("/adapters/kept/current", json={"revision": 1})
+        live.client.put("/adapters/kept/pin")
+        answer = predict(live.client, "kept").json()["tasks"]
+    with live_app(settings) as live:
+        shown = live.client.get("/adapters/kept").json()
+        assert (shown["current"], shown["pinned"], shown["tier"]) == (1, True, "device")
+        assert predict(live.client, "kept").json()["tasks"] == answer
+
+
+def test_deleted_bytes_are_freed_on_disk_and_in_memory(live: Live, client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("cats"), name="freed")
+    predict(client, "freed")
+    used = live.service.parts.residency.used_bytes
+    client.delete("/adapters/freed")
+    home = live.service.settings.store / "sets" / "freed"
+    wait_until(lambda: not list(home.glob("*.safetensors")))
+    assert live.service.parts.residency.used_bytes < used
+
+
+def test_npz_of_an_uploaded_set_has_its_classes_only(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("cats"), name="npz")
+    response = client.post("/predict?adapter=npz&format=npz", content=PHOTO, headers=JPEG)
+    with np.load(io.BytesIO(response.content)) as arrays:
+        assert arrays.files == ["semseg"]
+    client.delete("/adapters/npz")

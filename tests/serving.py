@@ -1,0 +1,204 @@
+"""Servers for tests: tiny random weights, a server in a thread of this process, a server process of its own."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+from PIL import Image
+
+from app.main import create_app
+from app.service import Service
+from app.settings import Settings
+from mtlora.adapter_file import save_adapter
+from mtlora.backbone import Backbone, save_backbone
+from mtlora.spec import AdapterSpec
+from mtlora.tasks import Task
+from tests.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model
+
+START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder with a backbone and bundled sets, and files to upload."""
+
+    root: Path
+    backbone: Path
+    bundled: Path
+    uploads: Path
+
+    def upload(self, name: str) -> bytes:
+        return (self.uploads / f"{name}.safetensors").read_bytes()
+
+
+def write_set(path: Path, backbone: Backbone, spec: AdapterSpec, seed: int, name: str = "") -> bytes:
+    """A random, valid adapter file."""
+    tensors = make_model(backbone, spec, seed=seed).adapter_tensors()
+    fingerprint = backbone.fingerprint(spec)
+    save_adapter(path, spec, tensors, backbone_name=backbone.spec.name, backbone_fingerprint=fingerprint, name=name)
+    return path.read_bytes()
+
+
+def make_weights(root: Path) -> Weights:
+    """default: four tasks; people: human parts and saliency. To upload: cats, dogs, birds, foreign (wrong backbone)."""
+    weights = Weights(root, root / "backbone.safetensors", root / "bundled", root / "uploads")
+    weights.uploads.mkdir()
+    backbone = make_backbone()
+    save_backbone(backbone, weights.backbone)
+    write_set(weights.bundled / "default.safetensors", backbone, adapter_spec(tasks=PASCAL_TASKS), 1)
+    people = adapter_spec(tasks=(Task.HUMAN_PARTS, Task.SALIENCY))
+    write_set(weights.bundled / "people.safetensors", backbone, people, 2)
+    for seed, name in enumerate(("cats", "dogs", "birds"), start=3):
+        write_set(weights.uploads / f"{name}.safetensors", backbone, adapter_spec(tasks=(Task.SEMSEG,)), seed, name)
+    write_set(weights.uploads / "unnamed.safetensors", backbone, people, 9)
+    write_set(weights.uploads / "foreign.safetensors", make_backbone(seed=5), people, 2, "foreign")
+    wider = make_backbone(backbone_spec(embed_dim=16, num_heads=(2, 2, 4, 4)))
+    write_set(
+        weights.uploads / "wider.safetensors", wider, adapter_spec(wider.spec, tasks=(Task.SALIENCY,)), 2, "wider"
+    )
+    return weights
+
+
+def settings_for(weights: Weights, store: Path, **changes: Any) -> Settings:
+    """Settings of a small server on a free port."""
+    fields: dict[str, Any] = {
+        "backbone": weights.backbone,
+        "adapters": weights.bundled,
+        "store": store,
+        "port": 0,
+        "engine_threads": 1,
+        "codec_threads": 1,
+        "log_level": "error",
+    }
+    return Settings(**(fields | changes))
+
+
+class _ThreadServer(uvicorn.Server):
+    """Knows its port; leaves the signals of the test process alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass
+class Live:
+    """A server in a thread of this process, with its insides in reach."""
+
+    url: str
+    service: Service
+    client: httpx.Client
+    server: uvicorn.Server
+
+
+@contextmanager
+def live_app(
+    settings: Settings, *, ready: bool = True, prepare: Callable[[Service], None] | None = None
+) -> Iterator[Live]:
+    """A real uvicorn on a loopback port, stopped on leaving."""
+    app = create_app(settings)
+    service: Service = app.state.service
+    if prepare is not None:
+        prepare(service)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    server = _ThreadServer(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            if ready:
+                wait_until(lambda: client.get("/readyz").status_code == 200)
+            yield Live(f"http://127.0.0.1:{port}", service, client, server)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+class ServerProcess:
+    """`mtlora serve` as a process of its own."""
+
+    def __init__(self, weights: Weights, store: Path, **flags: object) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = store.with_suffix(".log")
+        given = {"port": self.port, "store": store, "backbone": weights.backbone, "adapters": weights.bundled, **flags}
+        arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from mtlora.cli.main import main; main()", "serve", *arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+            try:
+                return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(ready, START_TIMEOUT_S)
+
+    def logged(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def stop(self, timeout_s: float = 30) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Poll until it holds; fails the test if it does not in time."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"condition did not hold within {timeout_s} s")
+        time.sleep(0.01)
+
+
+def picture(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
+    """A photo with some structure: a gradient, a disc, noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    disc = ((x - width / 2) ** 2 + (y - height / 3) ** 2 < (height / 4) ** 2)[..., None]
+    base = np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], axis=-1)
+    values = np.where(disc, [230, 40, 60], base) + rng.normal(0, 10, (height, width, 3))
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
