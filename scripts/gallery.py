@@ -16,7 +16,6 @@ from mtlora.png import encode_map
 from mtlora.preprocess import open_photo
 from mtlora.spec import TaskSpec
 from mtlora.store import bundled_backbone, find_adapter
-from mtlora.tasks import Task
 
 CELL_HEIGHT_PX = 260
 CAPTION_PX = 44
@@ -51,7 +50,7 @@ def row(photo: Image.Image, model: MTLoRAModel) -> Image.Image:
         shown = Image.open(io.BytesIO(encode_map(values, spec).png)).convert("RGB")
         if spec.classes:
             shown = Image.blend(photo, shown, 0.65)
-        cells.append((shown, task.value.replace("_", " "), legend(task, values, spec)))
+        cells.append((shown, task.value.replace("_", " "), legend(values, spec)))
     width = round(photo.width * CELL_HEIGHT_PX / photo.height)
     size = (len(cells) * (width + GAP_PX) - GAP_PX, CELL_HEIGHT_PX + CAPTION_PX)
     canvas = Image.new("RGB", size, PAPER)
@@ -70,7 +69,7 @@ def row(photo: Image.Image, model: MTLoRAModel) -> Image.Image:
     return canvas
 
 
-def legend(task: Task, values: np.ndarray, spec: TaskSpec) -> list[tuple[str, tuple[int, int, int]]]:
+def legend(values: np.ndarray, spec: TaskSpec) -> list[tuple[str, tuple[int, int, int]]]:
     """Names and colours of the classes present, largest first, background left out."""
     if not spec.classes:
         return []
