@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mtlora.backbone import Backbone, import_backbone, load_backbone, save_backbone
     from mtlora.errors import MTLoRAError
     from mtlora.model import MTLoRAModel, build_model, parameter_counts
-    from mtlora.predict import predict
+    from mtlora.prediction import predict
     from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
     from mtlora.tasks import Task
 
@@ -32,7 +32,7 @@ _HOMES = {
     "load_adapter": "adapter_file",
     "load_backbone": "backbone",
     "parameter_counts": "model",
-    "predict": "predict",
+    "predict": "prediction",
     "read_manifest": "adapter_file",
     "save_adapter": "adapter_file",
     "save_backbone": "backbone",
@@ -64,8 +64,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name != _HOMES[name]:  # a module of the same name would be shadowed again by its own import
-        globals()[name] = value
+    globals()[name] = value
     return value
 
 

@@ -133,7 +133,7 @@ def predict(
 def _predict_one(model: "MTLoRAModel", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
     """Write the maps of one photo; the paths written."""
     from mtlora.png import encode_map
-    from mtlora.predict import predict as predict_maps
+    from mtlora.prediction import predict as predict_maps
 
     paths = []
     for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():

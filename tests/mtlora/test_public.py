@@ -11,7 +11,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_predict_is_the_function_whatever_was_imported_first() -> None:
-    """`mtlora.predict` is both a module and the function in it."""
-    script = "import mtlora.preprocess, mtlora.predict, mtlora; assert callable(mtlora.predict), mtlora.predict"
+    """No module may be called like a public function: importing it would hide the function."""
+    script = "import mtlora.preprocess, mtlora.prediction, mtlora; assert callable(mtlora.predict), mtlora.predict"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 0, finished.stderr

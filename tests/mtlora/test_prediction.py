@@ -10,7 +10,7 @@ from PIL import Image
 from mtlora.adapted import build_adapted
 from mtlora.adapter_file import load_adapter, save_adapter
 from mtlora.errors import AdapterMismatchError, TaskError
-from mtlora.predict import predict
+from mtlora.prediction import predict
 from tests.mtlora.small import SPEC, random_backbone, random_tensors
 
 
