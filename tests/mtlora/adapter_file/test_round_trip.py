@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from safetensors import safe_open
 
 from mtlora.adapter_file import AdapterSet, check_backbone, load_adapter, read_manifest, save_adapter
+from mtlora.adapter_file.load import is_finite
 from mtlora.errors import AdapterFileError, AdapterMismatchError, SpecError
 from mtlora.spec import AdapterSpec
 from tests.mtlora.small import FINGERPRINT, SPEC, random_backbone, random_tensors
@@ -135,3 +136,15 @@ def test_only_the_backbone_it_was_trained_on_fits(tmp_path: Path) -> None:
     wider = SPEC.model_copy(update={"backbone": SPEC.backbone.model_copy(update={"embed_dim": 16})})
     with pytest.raises(AdapterMismatchError, match="embed_dim: the set needs 8, the backbone has 16"):
         check_backbone(manifest, random_backbone(wider))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1, 7, 64, 1001])
+def test_finite_check_sees_every_position(dtype: torch.dtype, size: int) -> None:
+    """The fast check must not lose a NaN in a vector lane or in the tail."""
+    assert is_finite(torch.randn(size).to(dtype))
+    for value in (float("nan"), float("inf"), -float("inf")):
+        for position in range(size):
+            tensor = torch.randn(size).to(dtype)
+            tensor[position] = value
+            assert not is_finite(tensor), (value, position)
