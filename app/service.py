@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.telemetry.metrics import Levels, Metrics
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
+from mtlora.store import BACKBONE_FILE, bundled_folder, find_backbone
 from mtlora.version import __version__
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Service:
         loop = asyncio.get_running_loop()
         settings = self.settings
         await loop.run_in_executor(self._pools.files, self._pools.warm, settings)
-        backbone = await loop.run_in_executor(self._pools.files, load_backbone, settings.backbone)
+        backbone = await loop.run_in_executor(self._pools.files, load_backbone, _backbone_file(settings))
         self.metrics.build_info.labels(__version__, str(torch.__version__), backbone.spec.name).set(1)
         store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings)
         parts = self._parts = self._assemble(backbone, store, catalog)
@@ -204,9 +205,15 @@ class Service:
         )
 
 
+def _backbone_file(settings: Settings) -> Path:
+    """The one given, else the one beside the sets given, else the bundled one."""
+    beside = settings.adapters / BACKBONE_FILE if settings.adapters else None
+    return find_backbone(settings.backbone or (beside if beside and beside.is_file() else None))
+
+
 def _open_sets(settings: Settings) -> tuple[AdapterStore, Catalog]:
     store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes)
-    folder: Path = settings.adapters
+    folder = settings.adapters or bundled_folder()
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")
     catalog = Catalog(store, find_bundled(folder), settings.default_adapter)

@@ -31,7 +31,7 @@ class LruBudget(Generic[K]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def keys(self) -> list[K]:
+    def held(self) -> list[K]:
         """What is in memory, least recently used first."""
         return list(self._held)
 

@@ -116,7 +116,7 @@ class Residency(Generic[L]):
 
     def resident(self) -> list[AdapterRef]:
         """What is in memory, least recently used first."""
-        return self._budget.keys()
+        return self._budget.held()
 
     def cost(self, ref: AdapterRef) -> int:
         """Bytes that a revision takes in memory now; 0 if it is not there."""
@@ -128,7 +128,7 @@ class Residency(Generic[L]):
 
     def leases(self) -> int:
         """How many leases are out."""
-        return sum(self._budget.leases(ref) for ref in self._budget.keys())
+        return sum(self._budget.leases(ref) for ref in self._budget.held())
 
     def pin(self, refs: Iterable[AdapterRef]) -> None:
         """The revisions that may not be evicted from now on; replaces the former ones."""

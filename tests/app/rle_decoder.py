@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def decode_counts(text: str) -> list[int]:
-    """Characters carry 5 bits each, low first; bit 6 says that more follow; from the fourth on, sums with two before."""
+    """Characters carry 5 bits each, low first; bit 6: more follow; from the fourth count on, sums with two before."""
     counts: list[int] = []
     value = shift = 0
     for character in text.encode("ascii"):

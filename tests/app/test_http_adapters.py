@@ -130,9 +130,18 @@ def test_roles_forbid_changes(client: httpx.Client, weights: Weights) -> None:
     assert upload(client, weights.upload("unnamed"), name="people").status_code == 409
 
 
-@pytest.mark.parametrize("method, path", [
-    ("GET", ""), ("DELETE", ""), ("PUT", "/pin"), ("DELETE", "/pin"), ("POST", "/load"), ("POST", "/unload"), ("GET", "/file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("PUT", "/pin"),
+        ("DELETE", "/pin"),
+        ("POST", "/load"),
+        ("POST", "/unload"),
+        ("GET", "/file"),
+    ],
+)
 @pytest.mark.parametrize("name", ["nobody", "No-Name!", "..", "default@1"])
 def test_sets_that_are_not_there(client: httpx.Client, name: str, method: str, path: str) -> None:
     response = client.request(method, f"/adapters/{name}{path}".replace("..", "%2e%2e"))

@@ -203,14 +203,13 @@ def test_starting_and_draining_are_503(weights: Weights, tmp_path: Path, monkeyp
 
 
 def test_running_requests_are_finished_when_the_server_stops(weights: Weights, tmp_path: Path, gate: Gate) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with server(weights, tmp_path) as live:
-            running = pool.submit(predict, live)
-            wait_until(gate.entered.is_set)
-            live.server.should_exit = True
-            time.sleep(0.2)
-            gate.open.set()
-            assert running.result().status_code == 200
+    with ThreadPoolExecutor(1) as pool, server(weights, tmp_path) as live:
+        running = pool.submit(predict, live)
+        wait_until(gate.entered.is_set)
+        live.server.should_exit = True
+        time.sleep(0.2)
+        gate.open.set()
+        assert running.result().status_code == 200
 
 
 def test_a_set_whose_file_is_damaged_is_503_and_remembered(weights: Weights, tmp_path: Path) -> None:

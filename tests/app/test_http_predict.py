@@ -182,7 +182,7 @@ def test_if_every_image_is_bad_the_request_is(client: httpx.Client) -> None:
 )  # fmt: skip
 def test_photos_of_every_kind(client: httpx.Client, mode: str, form: str) -> None:
     if mode == "I;16":
-        photo = Image.fromarray((np.asarray(picture().convert("L")).astype(np.uint16) * 257))
+        photo = Image.fromarray(np.asarray(picture().convert("L")).astype(np.uint16) * 257)
     else:
         photo = picture().convert(mode)
     response = client.post(

@@ -37,7 +37,11 @@ def test_find_current_and_by_number() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"current": 5}, "not among"), ({"next_revision": 2}, "next_revision"), ({"revisions": (), "current": 1}, "not among")],
+    [
+        ({"current": 5}, "not among"),
+        ({"next_revision": 2}, "next_revision"),
+        ({"revisions": (), "current": 1}, "not among"),
+    ],
 )
 def test_states_that_cannot_be(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):

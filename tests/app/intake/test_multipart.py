@@ -1,0 +1,76 @@
+"""Multipart bodies cut anywhere give the same parts; broken ones are refused, never half-read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import BadBodyError, RequestError
+from app.intake.multipart import PartBegin, PartData, multipart_events
+
+TYPE = "multipart/form-data; boundary=edge"
+
+
+def body(*parts: tuple[str, bytes]) -> bytes:
+    head = b'--edge\r\nContent-Disposition: form-data; name="%s"; filename="../x"\r\nContent-Type: any/thing\r\n\r\n'
+    return b"".join(head % name.encode() + data + b"\r\n" for name, data in parts) + b"--edge--\r\n"
+
+
+def parse(content: bytes, chunk: int = 7, content_type: str = TYPE) -> list[tuple[str, bytes]]:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), chunk):
+            yield content[start : start + chunk]
+
+    async def collect() -> list[tuple[str, bytes]]:
+        parts: list[tuple[str, bytes]] = []
+        async for event in multipart_events(chunks(), content_type):
+            match event:
+                case PartBegin(name=name):
+                    parts.append((name, b""))
+                case PartData(data=data):
+                    parts[-1] = (parts[-1][0], parts[-1][1] + data)
+        return parts
+
+    return asyncio.run(collect())
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from(["image", "file"]), st.binary(max_size=80)), min_size=1), st.integers(1, 50))
+def test_parts_come_back_however_the_body_is_cut(parts: list[tuple[str, bytes]], chunk: int) -> None:
+    parts = [(name, data.replace(b"--edge", b"")) for name, data in parts]
+    assert parse(body(*parts), chunk) == parts
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
+    try:
+        parse(content)
+    except RequestError:
+        return
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        body(("image", b"abc"))[:-10],
+        body(("image", b"abc")).replace(b"form-data", b"attachment"),
+        body(("image", b"abc")).replace(b'name="image"; ', b""),
+        body(("image", b"abc")).replace(b"Content-Disposition", b"X-Other"),
+        b"--edge\r\n" + b"A: b\r\n" * 2000 + b"\r\n\r\n--edge--\r\n",
+        b"--edge\r\n" + b"A" * 100_000,
+        body(*[("image", b"")] * 1200),
+    ],
+)
+def test_broken_bodies(content: bytes) -> None:
+    with pytest.raises(BadBodyError):
+        parse(content, chunk=1000)
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=", f"{TYPE}{'x' * 80}"])
+def test_bad_boundaries(content_type: str) -> None:
+    with pytest.raises(BadBodyError, match="boundary"):
+        parse(body(("image", b"abc")), content_type=content_type)
