@@ -41,7 +41,7 @@ def main() -> None:
 
 def row(photo: Image.Image, model: MTLoRAModel) -> Image.Image:
     """The photo and all its maps side by side."""
-    from mtlora.inference import predict
+    from mtlora.prediction import predict
 
     maps = predict(model, photo)
     cells = [(photo, "photo", [])]
