@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtlora.adapter_file.layout import Shapes, adapter_shapes, model_shapes
@@ -66,13 +67,14 @@ def convert_checkpoint(
         raise ConversionError(f"{checkpoint.path.name} holds no configuration; give one with --config")
     spec = describe(evidence)
     problems = source.problems + evidence.config.problems
+    absent: set[str] = set()
     if spec is not None:
         _drop_unused_scalings(spec, source)
-        problems += _differences(spec, source)
+        absent = _never_made(spec, source)
+        problems += _differences(spec, source, absent)
     if problems or spec is None:
         raise ConversionError(f"{checkpoint.path.name} cannot be converted", problems)
-    chosen = _with_tasks(spec, tasks)
-    return _converted(checkpoint, source, chosen)
+    return _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
 
 
 def _parts(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
@@ -127,10 +129,37 @@ def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
             del source.tensors[name]
 
 
-def _differences(spec: AdapterSpec, source: _Source) -> list[str]:
+def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
+    """Shared pairs that the spec calls for but an early version of the published code did not make.
+
+    It left the linears of a stage's earlier blocks plain, which their names show (no `.linear.` in them). A pair of
+    zeros computes the same. Where tasks have streams of their own it would not: those stay missing.
+    """
+    absent: set[str] = set()
+    for name in model_shapes(spec):
+        linear, pair, _ = name.rpartition(".shared.")
+        plain = f"{linear}.weight" in source.keys and not source.keys[f"{linear}.weight"].endswith(".linear.weight")
+        if pair and plain and _has_no_streams(linear, spec):
+            absent.add(name)
+    return absent - source.tensors.keys()
+
+
+def _has_no_streams(linear: str, spec: AdapterSpec) -> bool:
+    """Whether a linear is only ever given the shared path: qkv, and everything in blocks before a stage's last."""
+    match linear.split("."):
+        case ["backbone", "layers", _, "blocks", _, "attn", "qkv"]:
+            return True
+        case ["backbone", "layers", stage, "blocks", block, *_]:
+            last = int(block) == spec.backbone.depths[int(stage)] - 1
+            return not last and not spec.intermediate_specialization
+    return False
+
+
+def _differences(spec: AdapterSpec, source: _Source, absent: set[str]) -> list[str]:
     """Every tensor that the spec calls for and the checkpoint lacks, and the other way round."""
     expected: Shapes = model_shapes(spec)
-    problems = [f"missing tensor {name}" for name in expected if name not in source.tensors]
+    problems = [f"missing tensor {name}" for name in expected.keys() - source.tensors.keys() - absent]
+    problems.sort()
     for name, ref in source.tensors.items():
         key = source.keys[name]
         if name not in expected:
@@ -154,9 +183,10 @@ def _with_tasks(spec: AdapterSpec, tasks: Sequence[Task] | None) -> AdapterSpec:
     return AdapterSpec(**{**dict(spec), "tasks": tuple(t for t in spec.tasks if t.task in wanted)})
 
 
-def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec) -> Converted:
-    wanted = {name: source.tensors[name] for name in model_shapes(spec)}
-    tensors = checkpoint.read(wanted)
+def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec, absent: set[str]) -> Converted:
+    shapes = model_shapes(spec)
+    tensors = checkpoint.read({name: source.tensors[name] for name in shapes if name not in absent})
+    tensors |= {name: torch.zeros(shapes[name]) for name in absent}
     encoder = {
         name.removeprefix("backbone."): tensor
         for name, tensor in tensors.items()
@@ -167,6 +197,8 @@ def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec) -> Co
     except BackboneError as error:
         raise ConversionError(error.summary, error.problems) from error
     provenance: dict[str, str | int | float | bool] = {"source": "published checkpoint", "file": checkpoint.path.name}
+    if absent:
+        provenance["pairs_of_zeros"] = sum(name.endswith(".lora_a") for name in absent)
     for key in ("epoch", "max_accuracy"):
         value = checkpoint.document.get(key)
         if isinstance(value, int | float) and math.isfinite(value):

@@ -12,7 +12,6 @@ import torch
 
 from mtlora.adapter_file import AdapterManifest, load_adapter
 from mtlora.adapter_file.layout import adapter_shapes
-from mtlora.convert import describe
 from mtlora.spec import AdapterSpec, BackboneSpec, ClassSpec, SharedMode, TaskSpec
 from tests.mtlora.small import SPEC, random_backbone
 
@@ -34,21 +33,6 @@ def test_every_kind_of_tensor_is_documented(part: str) -> None:
     assert part in (DOCS / "adapter-format.md").read_text()
 
 
-def test_every_setting_of_a_conversion_is_documented() -> None:
-    text, source = (DOCS / "conversion.md").read_text(), Path(describe.__file__).read_text()
-    for setting in (
-        "IMG_SIZE",
-        "SHARED_SCALE",
-        "TASK_SCALE",
-        "R_PER_TASK",
-        "SHARED_MODE",
-        "DECODER_HEAD",
-        "NUM_OUTPUT",
-    ):
-        assert setting in source
-        assert setting in text
-
-
 def manifest_by_hand(fingerprint: str) -> dict[str, Any]:
     """The smallest manifest: defaults left out."""
     backbone = {"name": "b", "embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 2, 4], "window_size": 2}
@@ -64,7 +48,7 @@ def test_a_stranger_can_write_one(tmp_path: Path) -> None:
     values = {name: np.random.default_rng(0).normal(size=shape) for name, shape in adapter_shapes(spec).items()}
     header: dict[str, Any] = {"__metadata__": {"mtlora_adapter": json.dumps(manifest), "format": "pt"}}
     data = b""
-    for name in reversed(sorted(values)):
+    for name in sorted(values, reverse=True):
         dtype, kind = ("<f2", "F16") if "lora" in name else ("<f4", "F32")
         chunk = values[name].astype(dtype).tobytes()
         shape = list(values[name].shape)

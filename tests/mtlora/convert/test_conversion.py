@@ -1,8 +1,10 @@
 """Published checkpoints come back as the sets they were made from; what cannot be converted is listed."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,6 +14,7 @@ from torch import Tensor
 from mtlora.adapter_file.layout import frozen_shapes
 from mtlora.convert import Converted, convert_checkpoint
 from mtlora.convert.checkpoint import open_checkpoint
+from mtlora.convert.config import Config
 from mtlora.convert.describe import NYUD_CLASSES, classes_of
 from mtlora.errors import ConversionError
 from mtlora.spec import AdapterSpec, SharedMode
@@ -136,6 +139,43 @@ def test_one_scale_for_all_tasks(tmp_path: Path) -> None:
     assert {task.scaling for task in converted.spec.tasks} == {(3.0, 3.0, 3.0, 3.0)}
 
 
+def test_linears_that_an_early_version_left_plain(tmp_path: Path) -> None:
+    """It adapted only the last block of a stage; a pair of zeros elsewhere computes the same."""
+    tensors = whole(SPEC)
+    names, early = published_names(SPEC, list(tensors)), "layers.2.blocks.0."  # of two blocks
+    state = {
+        (names[name].replace(".linear.", ".") if early in name else names[name]): tensor
+        for name, tensor in tensors.items()
+        if not (early in name and ".shared." in name)
+    }
+    torch.save({"model": state, "config": published_config(SPEC)}, tmp_path / "c.pth")
+    converted = convert_checkpoint(tmp_path / "c.pth")
+    zero = {n: torch.zeros_like(t) if early in n and ".shared." in n else t for n, t in tensors.items()}
+    assert same(converted, zero)
+    assert converted.provenance["pairs_of_zeros"] == 4
+    last = "layers.2.blocks.1.mlp.fc1."
+    state = {key.replace(".linear.", ".") if last in key else key: t for key, t in state.items()}
+    state = {key: tensor for key, tensor in state.items() if not (last in key and "lora" in key)}
+    torch.save({"model": state, "config": published_config(SPEC)}, tmp_path / "c.pth")
+    with pytest.raises(ConversionError, match=r"missing tensor .*\.2\.blocks\.1\.mlp\.fc1\.shared\.lora_a"):
+        convert_checkpoint(tmp_path / "c.pth")
+
+
+def test_big_endian_checkpoint(tmp_path: Path) -> None:
+    """Written on another machine: every number's bytes the other way round."""
+    tensors = whole(SPEC)
+    good, path = publish(tmp_path / "good.pth", SPEC, tensors), tmp_path / "c.pth"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("/byteorder"):
+                content = b"big"
+            elif "/data/" in entry.filename:  # the integers among them are not wanted
+                content = np.frombuffer(content, "<f4").astype(">f4").tobytes()
+            new.writestr(entry.filename, content)
+    assert same(convert_checkpoint(path), tensors)
+
+
 UNSUPPORTED: dict[str, tuple[str, Any, str]] = {
     "another encoder": ("MODEL.TYPE", "swinv2", "MODEL.TYPE: 'swinv2' is not supported"),
     "split qkv": ("MODEL.MTLORA.SPLIT_QKV", True, "SPLIT_QKV"),
@@ -221,3 +261,20 @@ def test_published_code_s_own_checkpoints(case: str) -> None:
         name for name in state if not name.endswith(("attn_mask", "relative_position_index", "num_batches_tracked"))
     }
     assert len(kept) == len(converted.tensors.keys() | {f"backbone.{name}" for name in converted.backbone.tensors})
+
+
+def test_every_setting_that_is_read_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+    look = Config.look
+
+    def noting(self: Config, path: str) -> Any:
+        read.add(path)
+        return look(self, path)
+
+    monkeypatch.setattr(Config, "look", noting)
+    config = change(published_config(SPEC), "MODEL.MTLORA.SCALE_PER_TASK", None)
+    convert_checkpoint(publish(tmp_path / "c.pth", SPEC, whole(SPEC), config=config))
+    page = (Path(__file__).parents[3] / "docs" / "conversion.md").read_text()
+    settings_read = {part for path in read for part in path.split(".") if part.isupper()}
+    assert len(settings_read) > 30
+    assert [setting for setting in sorted(settings_read) if setting not in page] == []
