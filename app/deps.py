@@ -2,10 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security, params
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from app.access import Scope
 from app.middleware import RequestContext, context_of
 from app.service import Parts, Service
+
+_bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 def get_service(request: Request) -> Service:
@@ -19,6 +24,23 @@ def get_service(request: Request) -> Service:
 def get_context(request: Request) -> RequestContext:
     """What to tell the middleware."""
     return context_of(request.scope)
+
+
+def require(scope: Scope) -> params.Depends:
+    """A dependency that lets only keys with `scope` in; everyone where no keys are set."""
+
+    def check(
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        header: Annotated[str | None, Security(_header)],
+    ) -> None:
+        presented = bearer.credentials if bearer else header
+        label = get_service(request).gatekeeper.admit(presented, scope)
+        if label:
+            get_context(request).facts["key"] = label
+
+    dependency: params.Depends = Depends(check)
+    return dependency
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from app.access import Gatekeeper, parse_keys
 from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, StartupError
@@ -99,6 +100,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics(adapter_labels=settings.metric_adapters)
         self.metrics.levels = self._levels
+        self.gatekeeper = Gatekeeper(parse_keys(settings.api_keys))
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None

@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.access import FORM, parse_keys
 from app.residency.names import NAME, NAME_RULE
 
 MIB = 1024 * 1024
@@ -23,12 +24,12 @@ def default_store() -> Path:
 class Settings(BaseSettings):
     """Values, units in the names, defaults that suit a small CPU machine."""
 
-    model_config = SettingsConfigDict(env_prefix="MTLORA_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MTLORA_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
-    api_keys: str = Field("", description="reserved for API keys; the server refuses to start while this is set")
+    api_keys: str = Field("", repr=False, description=f"API keys as hashes: {FORM}; empty: open")
 
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
     adapters: Path | None = Field(
@@ -71,16 +72,19 @@ class Settings(BaseSettings):
         return name
 
     @model_validator(mode="after")
-    def _check_access(self) -> Self:
-        if self.api_keys:
+    def _check_bounds(self) -> Self:
+        if self.max_images > self.max_queue_images:
             raise ValueError(
-                "MTLORA_API_KEYS is set, but this version has no API keys yet; unset it and keep the server on "
-                "loopback behind a proxy that checks access"
+                f"a request of max_images {self.max_images} would never fit a queue of {self.max_queue_images} images"
             )
-        if not self.insecure and not is_loopback(self.host):
+        return self
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if not parse_keys(self.api_keys) and not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"refusing to listen on {self.host!r}: without API keys the server is open to everyone who reaches it; "
-                "use 127.0.0.1, or pass --insecure if the network itself is the protection"
+                "use 127.0.0.1, set MTLORA_API_KEYS, or pass --insecure if the network itself is the protection"
             )
         return self
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
-from app.deps import PartsDep, ReadyDep, ServiceDep
+from app.access import Scope
+from app.deps import PartsDep, ReadyDep, ServiceDep, require
 from app.errors import UnsupportedMediaError
 from app.imaging.render import to_json
 from app.intake.multipart import multipart_events
@@ -20,7 +21,9 @@ router = APIRouter(prefix="/adapters", tags=["adapters"])
 Name = Annotated[str, Path(max_length=64, description="name of an adapter set", examples=["default"])]
 RevisionQuery = Annotated[int | None, Query(ge=1, le=999_999_999)]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
-REFUSED = problem_responses(404, 409, 422, 503)
+READ = [require(Scope.ADAPTERS_READ)]
+WRITE = [require(Scope.ADAPTERS_WRITE)]
+REFUSED = problem_responses(401, 403, 404, 409, 422, 503)
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -50,7 +53,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=problem_responses(503))
+@router.get("", dependencies=READ, responses=problem_responses(401, 403, 503))
 async def list_adapters(parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
     found = await parts.adapters.list()
@@ -60,7 +63,8 @@ async def list_adapters(parts: PartsDep) -> AdapterListOut:
 
 @router.post(
     "",
-    responses={**UPLOADED, **problem_responses(400, 408, 409, 413, 415, 422, 503, 507)},
+    dependencies=WRITE,
+    responses={**UPLOADED, **problem_responses(400, 401, 403, 408, 409, 413, 415, 422, 503, 507)},
     openapi_extra=UPLOAD_BODY,
     response_class=Response,
     status_code=201,
@@ -83,47 +87,47 @@ async def upload_adapter(request: Request, service: ServiceDep, parts: ReadyDep)
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
-@router.get("/{name}", responses=problem_responses(404, 422, 503))
+@router.get("/{name}", dependencies=READ, responses=problem_responses(401, 403, 404, 422, 503))
 async def get_adapter(name: Name, parts: PartsDep) -> AdapterSetOut:
     """One adapter set."""
     return await _document(name, parts)
 
 
-@router.delete("/{name}", status_code=204, responses=REFUSED)
+@router.delete("/{name}", status_code=204, dependencies=WRITE, responses=REFUSED)
 async def delete_adapter(name: Name, parts: ReadyDep, revision: RevisionQuery = None) -> None:
     """Delete a set, or one revision that is not current. New requests get 404 at once, running ones finish."""
     await parts.adapters.delete(name, revision)
 
 
-@router.put("/{name}/current", responses={**REFUSED, **problem_responses(400)})
+@router.put("/{name}/current", dependencies=WRITE, responses={**REFUSED, **problem_responses(400)})
 async def activate_revision(name: Name, body: CurrentIn, parts: ReadyDep) -> AdapterSetOut:
     """Roll forward or back. Requests under way finish on the revision they began with."""
     await parts.adapters.activate(name, body.revision)
     return await _document(name, parts)
 
 
-@router.put("/{name}/pin", responses=REFUSED)
+@router.put("/{name}/pin", dependencies=WRITE, responses=REFUSED)
 async def pin_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
     """Keep a set in memory whatever else is asked for."""
     await parts.adapters.pin(name, pinned=True)
     return await _document(name, parts)
 
 
-@router.delete("/{name}/pin", responses=REFUSED)
+@router.delete("/{name}/pin", dependencies=WRITE, responses=REFUSED)
 async def unpin_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
     """Let a set be evicted again."""
     await parts.adapters.pin(name, pinned=False)
     return await _document(name, parts)
 
 
-@router.post("/{name}/load", responses=REFUSED)
+@router.post("/{name}/load", dependencies=WRITE, responses=REFUSED)
 async def load_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
     """Bring a set into memory before the first request needs it."""
     await parts.adapters.load(name)
     return await _document(name, parts)
 
 
-@router.post("/{name}/unload", responses=REFUSED)
+@router.post("/{name}/unload", dependencies=WRITE, responses=REFUSED)
 async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
     """Take a set out of memory; requests that use it finish first."""
     await parts.adapters.unload(name)
@@ -132,6 +136,7 @@ async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
 
 @router.get(
     "/{name}/file",
+    dependencies=READ,
     response_class=FileResponse,
     responses={
         200: {
@@ -139,7 +144,7 @@ async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         206: {"description": "The range asked for."},
-        **problem_responses(404, 416, 422, 503),
+        **problem_responses(401, 403, 404, 416, 422, 503),
     },
 )
 async def get_file(name: Name, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:

@@ -8,7 +8,8 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.deps import ServiceDep
+from app.access import Scope
+from app.deps import ServiceDep, require
 from app.schemas.problem import problem_responses
 
 router = APIRouter(tags=["operate"])
@@ -42,8 +43,10 @@ async def readyz(service: ServiceDep) -> ReadyOut:
 @router.get(
     "/metrics",
     response_class=Response,
+    dependencies=[require(Scope.METRICS)],
     responses={
-        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+        **problem_responses(401, 403),
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     },
 )
 async def metrics(service: ServiceDep) -> Response:

@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from app.deps import ContextDep, ServiceDep
+from app.access import Scope
+from app.deps import ContextDep, ServiceDep, require
 from app.predictions import Predictions, Wanted
 from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
 from app.schemas.problem import problem_responses
 
 router = APIRouter(tags=["predict"])
-ERRORS = problem_responses(400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 @router.post(
@@ -20,6 +21,7 @@ ERRORS = problem_responses(400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504
     responses={**OK_RESPONSES, **ERRORS},
     openapi_extra=REQUEST_BODY,
     response_class=Response,
+    dependencies=[require(Scope.PREDICT)],
 )
 async def predict(
     request: Request,

@@ -25,7 +25,23 @@ def test_paths_and_methods(schema: dict[str, Any]) -> None:
 
 def test_predict_documents_every_answer(schema: dict[str, Any]) -> None:
     codes = set(schema["paths"]["/predict"]["post"]["responses"])
-    assert codes == {"200", "207", "400", "404", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert codes == {
+        "200",
+        "207",
+        "400",
+        "401",
+        "403",
+        "404",
+        "406",
+        "408",
+        "413",
+        "415",
+        "422",
+        "429",
+        "500",
+        "503",
+        "504",
+    }
 
 
 def test_errors_are_problems_and_nothing_else(schema: dict[str, Any]) -> None:
