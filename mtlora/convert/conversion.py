@@ -132,16 +132,25 @@ def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
 def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
     """Shared pairs that the spec calls for but an early version of the published code did not make.
 
-    It left the linears of a stage's earlier blocks plain, which their names show (no `.linear.` in them). A pair of
-    zeros computes the same. Where tasks have streams of their own it would not: those stay missing.
+    It left a stage's earlier blocks without pairs: their linears are plain (no `.linear.` in their names), or the
+    whole block has no pair. A pair of zeros computes the same there; where tasks have streams it would not.
     """
+    adapted = {name.rpartition(".shared.")[0] for name in source.tensors}
+    adapted_blocks = {_block_of(name) for name in source.tensors if is_lora(name)}
     absent: set[str] = set()
     for name in model_shapes(spec):
         linear, pair, _ = name.rpartition(".shared.")
-        plain = f"{linear}.weight" in source.keys and not source.keys[f"{linear}.weight"].endswith(".linear.weight")
-        if pair and plain and _has_no_streams(linear, spec):
+        key = source.keys.get(f"{linear}.weight", "")
+        plain = bool(key) and not key.endswith(".linear.weight")
+        bare = _block_of(name) not in adapted_blocks
+        if pair and linear not in adapted and (plain or bare) and _has_no_streams(linear, spec):
             absent.add(name)
-    return absent - source.tensors.keys()
+    return absent
+
+
+def _block_of(name: str) -> str:
+    """`backbone.layers.I.blocks.J` of a tensor in a block."""
+    return ".".join(name.split(".")[:5])
 
 
 def _has_no_streams(linear: str, spec: AdapterSpec) -> bool:

@@ -139,12 +139,13 @@ def test_one_scale_for_all_tasks(tmp_path: Path) -> None:
     assert {task.scaling for task in converted.spec.tasks} == {(3.0, 3.0, 3.0, 3.0)}
 
 
-def test_linears_that_an_early_version_left_plain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replacement", [".", ".linear."], ids=["plain linears", "adapters without pairs"])
+def test_blocks_that_an_early_version_left_alone(tmp_path: Path, replacement: str) -> None:
     """It adapted only the last block of a stage; a pair of zeros elsewhere computes the same."""
     tensors = whole(SPEC)
     names, early = published_names(SPEC, list(tensors)), "layers.2.blocks.0."  # of two blocks
     state = {
-        (names[name].replace(".linear.", ".") if early in name else names[name]): tensor
+        (names[name].replace(".linear.", replacement) if early in name else names[name]): tensor
         for name, tensor in tensors.items()
         if not (early in name and ".shared." in name)
     }
