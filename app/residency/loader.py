@@ -1,17 +1,21 @@
 """From an adapter file to a model that runs: in a loader thread, never on the event loop or in the engine."""
 
+import copy
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import AdapterLoadError
 from app.residency.names import AdapterRef
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
+from mtlora.adapter_file import check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
-from mtlora.model import MTLoRAModel
+from mtlora.model import MTLoRAModel, build_model
 from mtlora.spec import AdapterSpec
+
+TEMPLATES_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +34,8 @@ class AdapterLoader:
     def __init__(self, backbone: Backbone, locate: Callable[[AdapterRef], Path]) -> None:
         self._backbone = backbone
         self._locate = locate
+        self._templates: OrderedDict[AdapterSpec, MTLoRAModel] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, ref: AdapterRef) -> AdaptedSet:
         """Read, check and build one revision; `AdapterLoadError` says why it cannot be."""
@@ -37,8 +43,28 @@ class AdapterLoader:
             adapter = load_adapter(self._locate(ref))
             if adapter.digest != ref.digest:
                 raise AdapterLoadError(f"the file of {ref} has digest {adapter.digest}, expected {ref.digest}")
-            model = build_adapted(self._backbone, adapter)
+            check_backbone(adapter.manifest, self._backbone)
+            model = twin(self._template(adapter.manifest.spec))
+            model.load_adapter_tensors(adapter.tensors)
         except (MTLoRAError, OSError) as error:
             raise AdapterLoadError(f"adapter set {ref} cannot be loaded: {error}") from error
         cost = sum(t.numel() * t.element_size() for t in model.adapter_tensors().values())
         return AdaptedSet(ref, model, adapter.manifest.spec, cost)
+
+    def _template(self, spec: AdapterSpec) -> MTLoRAModel:
+        """A model of this shape, kept: sets usually share a few shapes, and building costs ten times copying."""
+        with self._lock:
+            if spec not in self._templates:
+                self._templates[spec] = build_model(self._backbone, spec).eval().requires_grad_(False)
+                while len(self._templates) > TEMPLATES_KEPT:
+                    self._templates.popitem(last=False)
+            self._templates.move_to_end(spec)
+            return self._templates[spec]
+
+
+def twin(model: MTLoRAModel) -> MTLoRAModel:
+    """A copy with adapter tensors of its own; every other tensor is the same memory."""
+    own = model.adapter_tensors().keys()
+    named = [*model.named_parameters(), *model.named_buffers()]
+    shared = {id(tensor): tensor for name, tensor in named if name not in own}
+    return copy.deepcopy(model, shared)
