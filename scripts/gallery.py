@@ -49,7 +49,8 @@ def row(photo: Image.Image, model: MTLoRAModel) -> Image.Image:
         spec = model.spec.task(task)
         shown = Image.open(io.BytesIO(encode_map(values, spec).png)).convert("RGB")
         if spec.classes:
-            shown = Image.blend(photo, shown, 0.65)
+            foreground = Image.fromarray(np.where(values > 0, 170, 0).astype(np.uint8))  # class 0 stays the photo
+            shown = Image.composite(shown, photo, foreground)
         cells.append((shown, task.value.replace("_", " "), legend(values, spec)))
     width = round(photo.width * CELL_HEIGHT_PX / photo.height)
     size = (len(cells) * (width + GAP_PX) - GAP_PX, CELL_HEIGHT_PX + CAPTION_PX)
