@@ -1,5 +1,7 @@
 """Loading: twins share what is frozen and nothing else; files that do not fit say why."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,19 @@ def test_a_file_that_is_not_the_one_promised(weights: Weights) -> None:
     loader = AdapterLoader(load_backbone(weights.backbone), lambda ref: weights.uploads / "cats.safetensors")
     with pytest.raises(AdapterLoadError, match=f"has digest [0-9a-f]+, expected {'0' * 64}"):
         loader(AdapterRef("cats", 1, "0" * 64))
+
+
+def test_a_set_is_freed_the_moment_it_is_let_go(weights: Weights) -> None:
+    """No cycles: memory comes back without the garbage collector, which does not look at loaded sets any more."""
+    loader = AdapterLoader(load_backbone(weights.backbone), lambda ref: weights.uploads / "cats.safetensors")
+    adapted = loader(reference(weights.uploads / "cats.safetensors"))
+    with torch.inference_mode():
+        adapted.model(torch.zeros(1, 3, 64, 64))
+    model = weakref.ref(adapted.model)
+    objects = gc.get_freeze_count()
+    del adapted
+    assert model() is None
+    assert gc.get_freeze_count() < objects
 
 
 @pytest.mark.parametrize(("name", "words"), [("foreign", "trained on backbone"), ("nothing", "cannot open")])
