@@ -237,8 +237,10 @@ class AdapterStore:
             draft.unlink(missing_ok=True)
 
     def _check_quota(self, more: int) -> None:
+        if not self._max_bytes:
+            return
         used = sum(r.bytes for name in self.names() for r in self.read(name).revisions)
-        if self._max_bytes and used + more > self._max_bytes:
+        if used + more > self._max_bytes:
             raise StoreFullError(
                 f"the store may hold {self._max_bytes} bytes; {used} are used and {more} more were sent"
             )
