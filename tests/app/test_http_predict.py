@@ -330,7 +330,7 @@ def test_tasks_are_listed(client: httpx.Client) -> None:
 
 def test_pages_for_people(client: httpx.Client) -> None:
     home = client.get("/")
-    assert "/docs" in home.text
+    assert "MTLoRA" in home.text
     assert "default-src 'none'" in home.headers["content-security-policy"]
     assert client.get("/favicon.ico").headers["content-type"].startswith("image/svg")
     assert client.get("/docs").status_code == 200
