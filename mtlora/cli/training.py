@@ -32,6 +32,7 @@ BatchOption = Annotated[int, typer.Option(help="Photos a step, over all processe
 LrOption = Annotated[float, typer.Option(help="Peak learning rate; 0: the published 5e-4 * batch / 512.")]
 WarmupOption = Annotated[int, typer.Option(help="Steps of linear warm-up; -1: the published share, 1/15 of all.")]
 HoldOption = Annotated[float, typer.Option(help="Share of the steps at the peak before the cosine decay, 0..1.")]
+FinalLrOption = Annotated[float, typer.Option(help="Where warm-up starts and the decay ends, as a share of --lr.")]
 EmaOption = Annotated[float, typer.Option(help="Moving average of the weights, e.g. 0.998; 0: none.")]
 ProcessesOption = Annotated[int, typer.Option(help="Training processes; on a CPU: one per core is fastest.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
@@ -69,6 +70,7 @@ def train(  # noqa: PLR0913 (a command's options)
     lr: LrOption = 0.0,
     warmup: WarmupOption = -1,
     hold: HoldOption = 0.0,
+    final_lr: FinalLrOption = 0.01,
     ema: EmaOption = 0.0,
     drop_path: DropPathOption = 0.2,
     weight_decay: Annotated[float, typer.Option(help="Weight decay of matrices.")] = 0.05,
@@ -127,6 +129,7 @@ def train(  # noqa: PLR0913 (a command's options)
             rate,
             warmup,
             hold=hold,
+            final=final_lr,
             ema_decay=ema,
             seed=seed,
             save_every=save_every,
@@ -161,6 +164,7 @@ def pretrain(  # noqa: PLR0913 (a command's options)
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
     warmup: WarmupOption = -1,
     hold: HoldOption = 0.0,
+    final_lr: FinalLrOption = 0.01,
     ema: EmaOption = 0.998,
     drop_path: DropPathOption = 0.05,
     weight_decay: Annotated[float, typer.Option(help="Weight decay of matrices.")] = 0.05,
@@ -216,6 +220,7 @@ def pretrain(  # noqa: PLR0913 (a command's options)
             lr,
             warmup,
             hold=hold,
+            final=final_lr,
             ema_decay=ema,
             seed=seed,
             save_every=save_every,
@@ -291,12 +296,12 @@ def _task_specs(tasks: str, semseg_classes: str, ranks: str, scaling: float, dec
     )
 
 
-def _loop(steps: int, lr: float, warmup: int, **rest: Any) -> "LoopConfig":
+def _loop(steps: int, lr: float, warmup: int, *, final: float, **rest: Any) -> "LoopConfig":
     from mtlora.training.loop import LoopConfig
 
     rest["device"] = _device(rest["device"])
     return LoopConfig(
-        steps=steps, lr=lr, warmup=round(steps * _WARMUP_SHARE) if warmup < 0 else warmup, floor=lr / 100, **rest
+        steps=steps, lr=lr, warmup=round(steps * _WARMUP_SHARE) if warmup < 0 else warmup, floor=lr * final, **rest
     )
 
 

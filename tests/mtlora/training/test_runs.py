@@ -1,0 +1,151 @@
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtlora.adapted import build_adapted
+from mtlora.adapter_file import load_adapter
+from mtlora.backbone import load_backbone
+from mtlora.errors import DataError, TrainingError
+from mtlora.spec import AdapterSpec, TaskSpec, palette_classes
+from mtlora.tasks import Task
+from mtlora.training.checkpoint import load_checkpoint
+from mtlora.training.pretrain import pretrain
+from mtlora.training.processes import Crew, run_crew
+from mtlora.training.train import train
+from tests.mtlora.data.tiny import write_dataset
+from tests.mtlora.training.runs import pretrain_config, silent, spec, train_config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("set") / "data")
+
+
+@pytest.fixture(scope="module")
+def pretrained(data: Path) -> Path:
+    out = data.parent / "pretrained"
+    torch.set_num_threads(1)
+    pretrain(pretrain_config(data, out, 24), silent)
+    return out
+
+
+def losses(run: Path) -> list[tuple[str, ...]]:
+    """Everything in metrics.csv but the time a step took."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [tuple(v for k, v in row.items() if k != "seconds_per_step") for row in csv.DictReader(file)]
+
+
+def same_tensors(one: Path, two: Path) -> bool:
+    a, b = load_checkpoint(one), load_checkpoint(two)
+    return all(torch.equal(a[part][name], b[part][name]) for part in ("model", "average") for name in a[part])
+
+
+def test_pretraining_learns_and_leaves_a_backbone(pretrained: Path) -> None:
+    rows = losses(pretrained)
+    assert len(rows) == 24
+    assert float(rows[-1][2]) < 0.8 * float(rows[0][2])
+    backbone = load_backbone(pretrained / "backbone.safetensors")
+    assert backbone.spec == spec().backbone
+    assert all(torch.isfinite(t).all() for t in backbone.tensors.values())
+
+
+def test_an_adapter_set_fits_the_backbone_it_was_trained_on(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    backbone = pretrained / "backbone.safetensors"
+    path = train(train_config(data, backbone, tmp_path / "run", 6, name="tiny", batch=2), silent)
+    adapter = load_adapter(path)
+    assert adapter.manifest.name == "tiny" and adapter.manifest.provenance["steps"] == 6
+    model = build_adapted(load_backbone(backbone), adapter)  # checks the fingerprint
+    assert model(torch.zeros(1, 3, 64, 64))[Task.SEMSEG].shape == (1, 21, 64, 64)
+
+
+def test_frozen_weights_stay_frozen(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(pretrained / "backbone.safetensors")
+    train(train_config(data, pretrained / "backbone.safetensors", tmp_path, 2), silent)
+    trained = load_checkpoint(tmp_path)["model"]
+    for name in backbone.frozen_names(spec()):
+        stored = trained.get(f"backbone.{name}", trained.get(f"backbone.{name}".replace(".weight", ".linear.weight")))
+        if stored is not None:
+            assert torch.equal(stored, backbone.tensors[name])
+
+
+def test_decoders_can_start_from_pretraining(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    people = palette_classes(("background", "person"))
+    tasks = (
+        TaskSpec.make(Task.SEMSEG, classes=people, ranks=(2, 2, 2, 2)),
+        TaskSpec.make(Task.NORMALS, ranks=(0,) * 4),
+    )
+    fields = {name: getattr(spec(), name) for name in ("backbone", "image_size", "ranks", "decoder_channels")}
+    wanted = AdapterSpec(tasks=tasks, **fields)
+    first = {}
+    for init in (None, pretrained):
+        out = tmp_path / str(init is None)
+        train(train_config(data, pretrained / "backbone.safetensors", out, 1, spec=wanted, init=init), silent)
+        first[init] = float(losses(out)[0][2])
+    assert first[pretrained] < first[None]
+
+
+@pytest.mark.parametrize("kind", ["train", "pretrain"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    kind: str, data: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    backbone, steps = pretrained / "backbone.safetensors", 24
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+
+    def command(out: Path) -> list[str]:
+        module = "tests.mtlora.training.runs"
+        return [sys.executable, "-m", module, kind, str(data), str(backbone), str(out), str(steps)]
+
+    process = subprocess.Popen(command(killed))
+    while not (killed / "checkpoint.pt").is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    reached = load_checkpoint(killed)["step"]
+    assert 0 < reached < steps
+
+    if kind == "train":
+        train(train_config(data, backbone, killed, steps), silent, resume=True)
+        train(train_config(data, backbone, whole, steps), silent)
+    else:
+        pretrain(pretrain_config(data, killed, steps), silent, resume=True)
+        pretrain(pretrain_config(data, whole, steps), silent)
+    assert losses(killed) == losses(whole)
+    assert len(losses(whole)) == steps
+    assert same_tensors(killed, whole)
+
+
+def test_resuming_something_else_is_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    backbone = pretrained / "backbone.safetensors"
+    train(train_config(data, backbone, tmp_path, 1), silent)
+    with pytest.raises(TrainingError, match="already holds a run; go on with --resume"):
+        train(train_config(data, backbone, tmp_path, 1), silent)
+    with pytest.raises(TrainingError, match=r"batch was 4, now 2; steps was 1, now 2"):
+        train(train_config(data, backbone, tmp_path, 2, batch=2), silent, resume=True)
+
+
+def test_problems_of_the_data_come_before_training(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    edge = spec(tasks=(Task.EDGE,))
+    with pytest.raises(DataError, match="no photo of split 'train' has a label in edge/"):
+        train(train_config(data, pretrained / "backbone.safetensors", tmp_path, 1, spec=edge), silent)
+    with pytest.raises(TrainingError, match="3 cannot be shared by 2 processes"):
+        train_config(data, pretrained, tmp_path, 1, batch=3, processes=2)
+
+
+def _add_ranks(crew: Crew, out: Path) -> None:
+    total = torch.tensor([1.0 + crew.rank])
+    crew.add_up(total)
+    (out / f"rank{crew.rank}").write_text(str(total.item()))
+
+
+def test_two_processes_add_up(tmp_path: Path) -> None:
+    run_crew(_add_ranks, tmp_path, 2, tmp_path)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["3.0", "3.0"]
+    with pytest.raises(TrainingError, match="at least one process, got 0"):
+        run_crew(_add_ranks, tmp_path, 0, tmp_path)

