@@ -32,6 +32,19 @@ export function el(tag, props = {}, ...children) {
   return node;
 }
 
+const FOCUSABLE = "button, input, select, a[href], summary";
+
+/**
+ * Give a box new children; who was in it with the keyboard stays at the same place.
+ * @param {HTMLElement} box
+ * @param {...(Node|string)} children
+ */
+export function refill(box, ...children) {
+  const at = [...box.querySelectorAll(FOCUSABLE)].indexOf(/** @type {Element} */ (document.activeElement));
+  box.replaceChildren(...children);
+  if (at >= 0) /** @type {HTMLElement[]} */ ([...box.querySelectorAll(FOCUSABLE)])[at]?.focus({ preventScroll: true });
+}
+
 /** @param {number} bytes @returns {string} e.g. `3.2 MB` */
 export function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;

@@ -1,0 +1,280 @@
+/**
+ * The playground: one photo, one adapter set (two while comparing), and what came back.
+ *
+ * @typedef {import("./api.js").AdapterSet} AdapterSet
+ * @typedef {import("./maps.js").TaskMap} TaskMap
+ * @typedef {import("./photo.js").Photo} Photo
+ * @typedef {{photo: Photo, wanted: import("./api.js").Wanted, answer: import("./api.js").Answer, cold: boolean,
+ *   roundTripMs: number, maps: Map<string, TaskMap>, ref: string}} Run  ref: NAME@REVISION that answered
+ */
+
+import { ApiError, predict } from "./api.js";
+import { CodePanel, downloadButtons } from "./code.js";
+import { showProblem } from "./dialogs.js";
+import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
+import { legendOf } from "./legend.js";
+import { decodeMap } from "./maps.js";
+import { photoPanel } from "./photo.js";
+import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
+import { Stage } from "./stage.js";
+import { History, timingBars } from "./timings.js";
+
+const ALL = "all";
+const BACKGROUND = "background";
+const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
+
+export class Bench {
+  /** @param {() => boolean} active whether the playground is in front @param {() => void} used after each run */
+  constructor(active, used) {
+    this.used = used;
+    /** @type {AdapterSet[]} */
+    this.sets = [];
+    this.chosen = { a: "", b: "" }; // NAME or NAME@REVISION
+    this.comparing = false;
+    this.view = ""; // a task, or ALL
+    /** @type {Set<string>} */
+    this.unwanted = new Set(); // tasks
+    /** @type {Photo|null} */
+    this.photo = null;
+    /** @type {{a: Run|null, b: Run|null}} */
+    this.runs = { a: null, b: null };
+    /** @type {Map<string, Set<number>>} hidden class ids of a task */
+    this.hidden = new Map();
+    this.aborter = new AbortController();
+    this.history = new History();
+    this.code = new CodePanel();
+    this.stage = new Stage();
+    this.photos = photoPanel(active, (photo) => {
+      this.photo = photo;
+      this.run(true);
+    });
+    this.#wire();
+  }
+
+  #wire() {
+    tabKeys(byId("tabs"));
+    byId("opacity").addEventListener("input", () => this.#showOpacity());
+    byId("opacity").addEventListener("change", () => this.#showUnder());
+    this.#showOpacity();
+    byId("compare-switch").addEventListener("change", (/** @type {Event} */ event) => {
+      this.comparing = /** @type {HTMLInputElement} */ (event.target).checked;
+      this.showControls();
+      this.run();
+    });
+    byId("compare-b").addEventListener("change", (/** @type {Event} */ event) => {
+      this.chosen.b = /** @type {HTMLSelectElement} */ (event.target).value;
+      this.run();
+    });
+    byId("compare-exchange").addEventListener("click", () => {
+      this.chosen = { a: this.chosen.b, b: this.chosen.a };
+      this.runs = { a: this.runs.b, b: this.runs.a };
+      this.showControls();
+      this.run();
+    });
+  }
+
+  /** @param {{default: string, adapters: AdapterSet[]}} listed */
+  setSets(listed) {
+    this.sets = listed.adapters;
+    const known = new Set(choices(this.sets).map(({ ref }) => ref));
+    if (!known.has(this.chosen.a)) this.chosen.a = known.has(listed.default) ? listed.default : "";
+    if (!known.has(this.chosen.b)) this.chosen.b = [...known].find((ref) => ref !== this.chosen.a) ?? this.chosen.a;
+    this.showControls();
+  }
+
+  /** @param {string} ref NAME or NAME@REVISION, used at once */
+  use(ref) {
+    this.chosen.a = ref;
+    this.showControls();
+    return this.run();
+  }
+
+  showControls() {
+    fillSlots(this.sets, this.chosen.a, (ref) => this.use(ref));
+    fillTasks(this.#offered(), this.unwanted, (task, wanted) => {
+      if (wanted) this.unwanted.delete(task);
+      else this.unwanted.add(task);
+      this.showControls();
+      this.run();
+    });
+    fillSecond(this.sets, this.chosen.b);
+    byId("compare-switch").checked = this.comparing;
+    byId("compare-bar").hidden = !this.comparing;
+    byId("compare-a").textContent = this.chosen.a || "the default set";
+  }
+
+  /** @param {string} ref @returns {string[]} tasks of that set, as far as known */
+  #tasksOf(ref) {
+    return Object.keys(this.sets.find((set) => set.name === ref.split("@")[0])?.tasks ?? {});
+  }
+
+  /** @returns {string[]} tasks of the chosen sets */
+  #offered() {
+    return [...new Set([...this.#tasksOf(this.chosen.a), ...(this.comparing ? this.#tasksOf(this.chosen.b) : [])])];
+  }
+
+  /** @param {"a"|"b"} side @returns {import("./api.js").Wanted|null} null: this set has none of the tasks */
+  #wanted(side) {
+    const adapter = this.chosen[side];
+    if (adapter.includes("@") || !this.#tasksOf(adapter).length) return { adapter, tasks: [] }; // ask for all it has
+    const has = this.#tasksOf(adapter);
+    const tasks = has.filter((task) => !this.unwanted.has(task));
+    if (tasks.length === has.length) return { adapter, tasks: [] };
+    return tasks.length ? { adapter, tasks } : null;
+  }
+
+  /** Ask the server for what is chosen. @param {boolean} [fresh] drop what is on screen first: another photo */
+  async run(fresh = false) {
+    const { photo } = this;
+    if (!photo) return;
+    this.aborter.abort();
+    this.aborter = new AbortController();
+    const { signal } = this.aborter;
+    if (fresh) this.runs = { a: null, b: null };
+    if (fresh) this.#show();
+    byId("problem").hidden = true;
+    this.stage.busy(true);
+    const sides = this.comparing ? SIDES : SIDES.slice(0, 1);
+    try {
+      const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal)));
+      if (signal.aborted) return;
+      this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
+      this.#show();
+      this.used();
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error);
+    }
+    if (!signal.aborted) this.stage.busy(false);
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    this.aborter.abort();
+    this.stage.busy(false);
+    const lasting = error instanceof ApiError && [413, 415, 422].includes(error.status);
+    showProblem(byId("problem"), error, lasting ? null : () => this.run());
+  }
+
+  /**
+   * One side's run; the one on screen while comparing is kept if it answers the same question.
+   * @param {"a"|"b"} side
+   * @param {Photo} photo
+   * @param {AbortSignal} signal
+   * @returns {Promise<Run|null>}
+   */
+  async #side(side, photo, signal) {
+    const wanted = this.#wanted(side);
+    if (!wanted) return null;
+    const last = this.runs[side];
+    const same = last?.photo === photo && JSON.stringify(last.wanted) === JSON.stringify(wanted);
+    if (this.comparing && last && same && this.#isCurrent(last)) return last;
+    const { answer, cold, roundTripMs } = await predict(photo.blob, wanted, signal);
+    const decoded = await Promise.all(Object.entries(answer.tasks).map(([task, found]) => decodeMap(task, found)));
+    const ref = `${answer.adapter.name}@${answer.adapter.revision}`;
+    const run = { photo, wanted, answer, cold, roundTripMs, maps: new Map(decoded.map((map) => [map.task, map])), ref };
+    if (!signal.aborted) this.history.add(run);
+    return run;
+  }
+
+  /** @param {Run} run @returns {boolean} whether its name still stands for its revision */
+  #isCurrent(run) {
+    const { name, revision } = run.answer.adapter;
+    return run.wanted.adapter.includes("@") || this.sets.find((set) => set.name === name)?.current === revision;
+  }
+
+  /** @returns {string[]} tasks that there are maps of, in the order of the sets */
+  #tasks() {
+    return [...new Set(SIDES.flatMap((side) => [...(this.runs[side]?.maps.keys() ?? [])]))];
+  }
+
+  /** @param {string} task @returns {Set<number>} class ids; at first the background, so that the photo is seen there */
+  #hiddenOf(task) {
+    const found = this.hidden.get(task);
+    if (found) return found;
+    const map = this.runs.a?.maps.get(task) ?? this.runs.b?.maps.get(task);
+    const made = new Set(map?.classes.filter((c) => c.name === BACKGROUND).map((c) => c.id));
+    if (map) this.hidden.set(task, made);
+    return made;
+  }
+
+  #show() {
+    const tasks = this.#tasks();
+    if (this.view !== ALL && !tasks.includes(this.view)) this.view = tasks[0] ?? "";
+    const tabs = tasks.map((task) => ({ key: task, words: taskWords(task) }));
+    if (tasks.length > 1) tabs.push({ key: ALL, words: "All" });
+    const choose = (/** @type {string} */ key) => {
+      this.view = key;
+      this.#show();
+    };
+    fillTabs(byId("tabs"), tabs, this.view, choose, "stage");
+    const size = this.runs.a?.answer.image ?? this.runs.b?.answer.image ?? this.photo?.bitmap;
+    this.stage.show({
+      photo: this.photo, width: size?.width ?? 0, height: size?.height ?? 0,
+      frames: this.#shown().map((task) => this.#maps(task)), grid: this.view === ALL,
+      readable: tasks.map((task) => this.#maps(task)), hidden: (task) => this.#hiddenOf(task),
+      words: this.comparing ? { a: this.#label("a"), b: this.#label("b") } : null, open: choose,
+    });
+    this.#showLegend();
+    this.#showUnder();
+    const shown = SIDES.flatMap((side) => (this.runs[side] ? [{ side: this.comparing ? side : "", run: this.runs[side] }] : []));
+    const history = this.history.element();
+    if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
+    this.code.show(this.runs.a ?? this.runs.b);
+  }
+
+  /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */
+  #label(side) {
+    const run = this.runs[side];
+    if (run && (this.view === ALL || run.maps.has(this.view))) return run.ref;
+    return `${run?.ref ?? this.chosen[side]} (without ${this.view === ALL ? "these" : taskWords(this.view)})`;
+  }
+
+  /** @returns {string[]} tasks on screen */
+  #shown() {
+    return this.view === ALL ? this.#tasks() : [this.view];
+  }
+
+  /** @param {string} task @returns {import("./picture.js").FrameMaps} */
+  #maps(task) {
+    return { task, a: this.runs.a?.maps.get(task) ?? null, b: this.runs.b?.maps.get(task) ?? null };
+  }
+
+  #showLegend() {
+    const parts = this.#shown().map((task) => ({ ...this.#maps(task), hidden: this.#hiddenOf(task) }));
+    const repaint = (/** @type {string} */ task) => {
+      this.stage.repaint(task, this.#hiddenOf(task));
+      this.#showLegend();
+      this.#showUnder();
+    };
+    const ids = (/** @type {string} */ task) => SIDES.flatMap((s) => this.#maps(task)[s]?.classes.map((c) => c.id) ?? []);
+    const sections = legendOf(parts, {
+      toggle: (task, id) => {
+        if (!this.#hiddenOf(task).delete(id)) this.#hiddenOf(task).add(id);
+        repaint(task);
+      },
+      only: (task, id) => {
+        this.hidden.set(task, new Set(ids(task).filter((other) => other !== id)));
+        repaint(task);
+      },
+      all: (task) => {
+        this.hidden.set(task, new Set());
+        repaint(task);
+      },
+    });
+    if (sections.length) refill(byId("legend"), ...sections);
+  }
+
+  #showOpacity() {
+    const value = byId("opacity").value;
+    byId("opacity-value").textContent = `${value} %`;
+    byId("stage").style.setProperty("--opacity", String(value / 100));
+  }
+
+  #showUnder() {
+    const run = this.runs.a ?? this.runs.b;
+    if (!run) return;
+    const hidden = (/** @type {string} */ task) => this.#hiddenOf(task);
+    const failed = (/** @type {unknown} */ error) => showProblem(byId("problem"), error);
+    refill(byId("downloads"), ...downloadButtons(run, this.#shown(), hidden, byId("opacity").value / 100, failed));
+  }
+}

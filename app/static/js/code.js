@@ -1,0 +1,121 @@
+/** The last request as something to run elsewhere, and its results as files. */
+
+import { key, predictFile, predictPath } from "./api.js";
+import { byId, el, fillTabs, save, tabKeys, taskWords, toast } from "./dom.js";
+import { composite } from "./picture.js";
+
+/** @typedef {import("./bench.js").Run} Run */
+
+/** @param {string} text @returns {string} quoted for a shell */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** @param {Run} run @returns {string} absolute address of what was asked */
+const address = (run) => new URL(predictPath(run.wanted), location.href).href;
+
+/** @param {Run} run @returns {string} */
+const typeOf = (run) => (run.photo.blob.type.startsWith("image/") ? run.photo.blob.type : "image/jpeg");
+
+/** @param {Run} run @returns {string} */
+function curl(run) {
+  const lines = [
+    `curl -s --data-binary ${quoted(`@${run.photo.name}`)}`,
+    `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
+    key.get() && '  -H "Authorization: Bearer $MTLORA_KEY"',
+    `  ${quoted(address(run))} -o answer.json`,
+  ];
+  return lines.filter(Boolean).join(" \\\n");
+}
+
+/** @param {Run} run @returns {string} */
+function python(run) {
+  const headers = [`"Content-Type": "${typeOf(run)}"`, key.get() && '"Authorization": f"Bearer {os.environ[\'MTLORA_KEY\']}"'];
+  return `import base64
+import json${key.get() ? "\nimport os" : ""}
+import urllib.request
+from pathlib import Path
+
+photo = Path(${JSON.stringify(run.photo.name)}).read_bytes()
+request = urllib.request.Request(
+    ${JSON.stringify(address(run))},
+    data=photo,
+    headers={${headers.filter(Boolean).join(", ")}},
+)
+with urllib.request.urlopen(request) as response:
+    answer = json.load(response)
+for task, found in answer["tasks"].items():
+    Path(f"{task}.png").write_bytes(base64.b64decode(found["png"]))
+    print(task, found["encoding"], [c["name"] for c in found.get("classes", [])])
+`;
+}
+
+const LANGUAGES = /** @type {Record<string, (run: Run) => string>} */ ({ curl, Python: python });
+
+/** The panel with the code. */
+export class CodePanel {
+  constructor() {
+    this.language = "curl";
+    /** @type {Run|null} */
+    this.run = null;
+    tabKeys(byId("code-tabs"));
+    byId("copy-code").addEventListener("click", () => this.#copy());
+    this.show(null);
+  }
+
+  /** @param {Run|null} run */
+  show(run) {
+    this.run = run;
+    const tabs = Object.keys(LANGUAGES).map((words) => ({ key: words, words }));
+    fillTabs(byId("code-tabs"), tabs, this.language, (language) => {
+      this.language = language;
+      this.show(this.run);
+    }, "code");
+    byId("code").textContent = run ? LANGUAGES[this.language](run) : "# after the first run";
+  }
+
+  async #copy() {
+    const text = byId("code").textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      toast("Copied.");
+    } catch {
+      const range = document.createRange(); // no clipboard on plain http beyond this machine
+      range.selectNodeContents(byId("code"));
+      getSelection()?.removeAllRanges();
+      getSelection()?.addRange(range);
+      toast("Selected; press Ctrl+C to copy.");
+    }
+  }
+}
+
+/**
+ * Buttons that save what was found.
+ * @param {Run} run
+ * @param {string[]} tasks on screen
+ * @param {(task: string) => ReadonlySet<number>} hidden class ids of a task
+ * @param {number} opacity 0..1
+ * @param {(error: unknown) => void} failed
+ * @returns {HTMLElement[]}
+ */
+export function downloadButtons(run, tasks, hidden, opacity, failed) {
+  const stem = `${run.photo.name.replace(/\.[^.]*$/, "")}-${run.answer.adapter.name}`;
+  /** @param {string} words @param {string} title @param {() => Promise<void>|void} act */
+  const button = (words, title, act) => el("button", {
+    type: "button", class: "quiet", title, "aria-label": `Download ${title}`,
+    on: { click: async () => { try { await act(); } catch (error) { failed(error); } } },
+  }, words);
+  const maps = tasks.flatMap((task) => run.maps.get(task) ?? []);
+  const one = maps.length === 1 ? maps[0] : null;
+  const exact = { ...run.wanted, adapter: run.ref };
+  return [
+    el("span", { class: "hint", "aria-hidden": true }, "Download"),
+    ...(one ? [
+      button("map", `${taskWords(one.task)} map as PNG, pixel value = result`, () => save(one.png, `${stem}-${one.task}.png`)),
+      button("picture", "the picture as seen, PNG", async () =>
+        save(await composite(run.photo, one, hidden(one.task), opacity), `${stem}-${one.task}-seen.png`)),
+    ] : []),
+    button("zip", "all maps as zip", async () => save(await predictFile(run.photo.blob, exact, "zip"), `${stem}.zip`)),
+    button("npz", "all maps as NumPy arrays", async () => save(await predictFile(run.photo.blob, exact, "npz"), `${stem}.npz`)),
+    button("JSON", "the answer as JSON", () =>
+      save(new Blob([JSON.stringify(run.answer, null, 1)], { type: "application/json" }), `${stem}.json`)),
+  ];
+}

@@ -1,0 +1,122 @@
+/**
+ * Maps as numbers: decoded from the server's PNGs, read at a pixel, painted.
+ *
+ * @typedef {import("./api.js").ClassInfo} ClassInfo
+ * @typedef {"classes"|"scalar"|"vectors"} Kind
+ * @typedef {{task: string, kind: Kind, width: number, height: number, values: Uint8ClampedArray,
+ *   classes: ClassInfo[], minimum: number, maximum: number, mean: number, axes: string, png: Blob}} TaskMap
+ *   width, height: px; values: uint8 [H, W] (classes: class id; scalar: 0..255 from minimum to maximum)
+ *   or uint8 [H, W, 4] (vectors: round((n + 1) * 127.5) in the first three)
+ * @typedef {{words: string, color: [number, number, number], id: number}} Reading
+ *   color: RGB 0..255; id: class id, -1 where there are no classes
+ */
+
+import { decodePng, fromBase64 } from "./png.js";
+
+// Dark to bright, blue-green to warm; bright enough at the top to stand out from any photo.
+/** @type {[number, number, number][]} RGB 0..255, evenly spaced over 0..1 */
+const RAMP_STOPS = [[13, 18, 38], [18, 62, 92], [16, 118, 120], [84, 170, 104], [208, 202, 84], [255, 240, 190]];
+
+/** RGB of 256 grey values. */
+export const RAMP = Array.from({ length: 256 }, (_, grey) => {
+  const at = (grey / 255) * (RAMP_STOPS.length - 1);
+  const low = Math.min(Math.floor(at), RAMP_STOPS.length - 2);
+  return /** @type {[number, number, number]} */ (
+    RAMP_STOPS[low].map((v, i) => Math.round(v + (RAMP_STOPS[low + 1][i] - v) * (at - low)))
+  );
+});
+
+/** @type {Record<string, Kind>} */
+const KIND_OF = { "png-palette": "classes", "png-gray": "scalar", "png-gray16": "scalar", "png-rgb": "vectors" };
+
+/**
+ * One task of an answer as numbers.
+ * @param {string} task
+ * @param {import("./api.js").TaskAnswer} answer
+ * @returns {Promise<TaskMap>}
+ */
+export async function decodeMap(task, answer) {
+  const bytes = fromBase64(answer.png);
+  const { data, width, height } = await decodePng(bytes);
+  const kind = KIND_OF[answer.encoding];
+  if (!kind) throw new Error(`${task}: this page does not know the encoding ${answer.encoding}`);
+  return {
+    task, kind, width, height,
+    values: kind === "vectors" ? data : firstChannel(data),
+    classes: answer.classes ?? [],
+    minimum: answer.minimum ?? 0,
+    maximum: answer.maximum ?? 1,
+    mean: answer.mean ?? 0,
+    axes: answer.axes ?? "",
+    png: new Blob([bytes], { type: "image/png" }),
+  };
+}
+
+/** @param {Uint8ClampedArray} rgba [H, W, 4] @returns {Uint8ClampedArray} [H, W] */
+function firstChannel(rgba) {
+  const values = new Uint8ClampedArray(rgba.length / 4);
+  for (let i = 0; i < values.length; i += 1) values[i] = rgba[4 * i];
+  return values;
+}
+
+/** @param {TaskMap} map @param {number} grey 0..255 @returns {number} what it stands for */
+const scalarOf = (map, grey) => map.minimum + (grey / 255) * (map.maximum - map.minimum);
+
+/**
+ * What a map says of one pixel.
+ * @param {TaskMap} map
+ * @param {number} x px, 0..W-1
+ * @param {number} y px, 0..H-1
+ * @returns {Reading}
+ */
+export function readAt(map, x, y) {
+  const at = y * map.width + x;
+  if (map.kind === "vectors") {
+    const [r, g, b] = map.values.subarray(4 * at, 4 * at + 3);
+    return { words: vectorAt(map, x, y).map(signed).join("  "), color: [r, g, b], id: -1 };
+  }
+  const value = map.values[at];
+  if (map.kind === "scalar") return { words: scalarOf(map, value).toFixed(2), color: RAMP[value], id: -1 };
+  const known = map.classes.find((c) => c.id === value);
+  return { words: known?.name ?? `class ${value}`, color: known?.color ?? [128, 128, 128], id: value };
+}
+
+/**
+ * The unit vector at a pixel.
+ * @param {TaskMap} map of kind vectors
+ * @param {number} x px
+ * @param {number} y px
+ * @returns {[number, number, number]} each -1..1
+ */
+export function vectorAt(map, x, y) {
+  const at = 4 * (y * map.width + x);
+  const n = [0, 1, 2].map((i) => map.values[at + i] / 127.5 - 1);
+  const length = Math.hypot(...n) || 1;
+  return /** @type {[number, number, number]} */ (n.map((v) => v / length));
+}
+
+/** @param {number} value @returns {string} with its sign, and a true minus */
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+
+/**
+ * A map as colours; hidden classes are transparent.
+ * @param {TaskMap} map
+ * @param {ReadonlySet<number>} hidden class ids
+ * @returns {ImageData} uint8 [H, W, 4], RGBA
+ */
+export function paint(map, hidden) {
+  const image = new ImageData(map.width, map.height);
+  if (map.kind === "vectors") {
+    image.data.set(map.values);
+    return image;
+  }
+  const table = new Uint8ClampedArray(256 * 4);
+  for (let value = 0; value < 256; value += 1) {
+    const color = map.kind === "scalar" ? RAMP[value] : map.classes.find((c) => c.id === value)?.color;
+    if (color && !hidden.has(value)) table.set([...color, 255], 4 * value);
+  }
+  const from = new Uint32Array(table.buffer);
+  const to = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < to.length; i += 1) to[i] = from[map.values[i]];
+  return image;
+}

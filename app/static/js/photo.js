@@ -1,0 +1,89 @@
+/**
+ * Where a photo comes from: a file, a drop, the clipboard, or a sample.
+ *
+ * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null}} Photo
+ *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
+ */
+
+import { byId, el, size, toast } from "./dom.js";
+
+const SAMPLES = [
+  { file: "astronaut.jpg", words: "Astronaut before a flag" },
+  { file: "grace_hopper.jpg", words: "Officer in uniform" },
+  { file: "chelsea.jpg", words: "Cat, close" },
+  { file: "coffee.jpg", words: "Cup of coffee on a table" },
+];
+
+/** @param {Blob} blob @param {string} name @returns {Promise<Photo>} */
+async function readPhoto(blob, name) {
+  const bitmap = await createImageBitmap(blob).catch(() => null);
+  return { blob, name, bitmap };
+}
+
+/** @param {DataTransfer|null} data @returns {File|undefined} the first file that is not an adapter set */
+const fileIn = (data) => [...(data?.files ?? [])].find((file) => !file.name.endsWith(".safetensors"));
+
+/**
+ * Wire the photo panel, dropping and pasting.
+ * @param {() => boolean} active whether the playground is the view in front
+ * @param {(photo: Photo) => void} chosen
+ */
+export function photoPanel(active, chosen) {
+  /** @param {Blob} blob @param {string} name */
+  const take = async (blob, name) => {
+    for (const button of byId("samples").children) {
+      button.setAttribute("aria-pressed", String(button.dataset.file === name));
+    }
+    const photo = await readPhoto(blob, name);
+    const sides = photo.bitmap ? `${photo.bitmap.width} × ${photo.bitmap.height} px` : "not shown by this browser";
+    byId("photo-fact").textContent = `${name} · ${sides} · ${size(blob.size)}`;
+    chosen(photo);
+  };
+  byId("samples").append(...SAMPLES.map(({ file, words }) => el("button", {
+    type: "button", class: "sample", title: words, "aria-label": words, "aria-pressed": false, dataset: { file },
+    on: { click: () => takeSample(file) },
+  }, el("img", { src: `static/samples/${file}`, alt: "", width: 64, height: 64 }))));
+
+  /** @param {string} file */
+  const takeSample = async (file) => {
+    try {
+      const response = await fetch(`static/samples/${file}`);
+      await take(await response.blob(), file);
+    } catch {
+      toast("The sample could not be fetched.");
+    }
+  };
+
+  const input = byId("photo-file");
+  byId("choose-photo").addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    if (input.files[0]) take(input.files[0], input.files[0].name);
+    input.value = "";
+  });
+  addEventListener("paste", (event) => {
+    const file = fileIn(event.clipboardData);
+    if (active() && file) take(file, file.name || "pasted.png");
+  });
+  dropZone(active, (file) => take(file, file.name));
+  return { takeFirstSample: () => takeSample(SAMPLES[0].file) };
+}
+
+/** The whole page takes a photo. @param {() => boolean} active @param {(file: File) => void} dropped */
+function dropZone(active, dropped) {
+  const root = document.documentElement;
+  let depth = 0;
+  /** @param {boolean} over */
+  const show = (over) => root.classList.toggle("dropping", over && active());
+  addEventListener("dragenter", (event) => {
+    if (event.dataTransfer?.types.includes("Files")) show((depth += 1) > 0);
+  });
+  addEventListener("dragleave", () => show((depth = Math.max(0, depth - 1)) > 0));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault(); // else the browser leaves the page for the file
+    show(Boolean((depth = 0)));
+    const file = fileIn(event.dataTransfer);
+    if (active() && file) dropped(file);
+    else if (active() && event.dataTransfer?.files.length) toast("Adapter sets are uploaded in the view Adapter sets.");
+  });
+}
