@@ -65,7 +65,8 @@ class Engine:
     def _forward(self, adapted: AdaptedSet, batch: torch.Tensor, tasks: Sequence[Task]) -> dict[Task, torch.Tensor]:
         """batch: float32 [B, 3, S, S]; returns float32 [B, K, S, S] for each task asked for."""
         with torch.inference_mode():
-            return {task: logits.float() for task, logits in adapted.model(batch, tuple(tasks)).items()}
+            logits = adapted.model(batch.to(adapted.device), tuple(tasks))
+            return {task: scores.float().cpu() for task, scores in logits.items()}
 
 
 def _groups(items: Sequence[Item]) -> list[list[int]]:

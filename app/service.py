@@ -153,7 +153,7 @@ class Service:
         loop = asyncio.get_running_loop()
         settings = self.settings
         await loop.run_in_executor(self._pools.files, self._pools.warm, settings)
-        backbone = await loop.run_in_executor(self._pools.files, load_backbone, _backbone_file(settings))
+        backbone = await loop.run_in_executor(self._pools.files, _open_backbone, settings)
         self.metrics.build_info.labels(__version__, str(torch.__version__), backbone.spec.name).set(1)
         store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings)
         parts = self._parts = self._assemble(backbone, store, catalog)
@@ -161,7 +161,8 @@ class Service:
         await self._warm(parts)
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
-            log.info("ready", extra={"backbone": backbone.spec.name, "adapters": len(catalog.names())})
+            facts = {"backbone": backbone.spec.name, "device": str(backbone.device)}
+            log.info("ready", extra={**facts, "adapters": len(catalog.names())})
 
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
@@ -205,6 +206,16 @@ class Service:
             adapters=(count, 0, len(resident)),
             adapter_bytes=(size, 0, resident.used_bytes),
         )
+
+
+def _open_backbone(settings: Settings) -> Backbone:
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return load_backbone(_backbone_file(settings)).to(device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where there is no such device
+        raise StartupError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def _backbone_file(settings: Settings) -> Path:

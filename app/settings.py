@@ -54,6 +54,9 @@ class Settings(BaseSettings):
 
     memory_bytes: int = Field(2048 * MIB, ge=1, description="adapter sets in memory together, beyond the backbone")
     load_failure_ttl_s: float = Field(10.0, ge=0, description="how long a failed load is answered from memory")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
+    )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
     codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
     engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")

@@ -117,7 +117,7 @@ def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0
     for name, parameter in model.backbone.named_parameters():
         full_name = f"backbone.{name}"
         if is_lora(full_name):
-            state[name] = torch.empty(parameter.shape)
+            state[name] = torch.empty(parameter.shape, device=backbone.device)
             continue
         tensor = _fitted(backbone.tensors[name], parameter, name)
         state[name] = tensor.clone() if is_trainable(full_name, spec) else tensor
@@ -126,7 +126,7 @@ def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0
     _initialise_pairs(model.backbone, spec)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_trainable(name, spec))
-    return model
+    return model.to(backbone.device)  # what is there already, the frozen tensors above all, is not copied
 
 
 def parameter_counts(model: MTLoRAModel) -> ParameterCounts:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from app.errors import AdapterLoadError
 from app.residency.names import AdapterRef
 from mtlora.adapter_file import check_backbone, load_adapter
@@ -27,6 +29,11 @@ class AdaptedSet:
     model: MTLoRAModel
     spec: AdapterSpec
     cost_bytes: int  # tensors of this set alone
+
+    @property
+    def device(self) -> torch.device:
+        """Where the set runs."""
+        return next(self.model.parameters()).device
 
 
 class AdapterLoader:

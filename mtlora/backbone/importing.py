@@ -29,7 +29,7 @@ def import_backbone(source: str, *, pretrained: bool = True) -> Backbone:
 
 
 def from_state_dict(state: dict[str, Tensor], name: str) -> Backbone:
-    """Backbone of a Swin classifier's state dict, in timm's layout or the official one (patch merging a stage earlier)."""
+    """Backbone of a Swin classifier's state dict, in timm's layout or the official one (merging a stage earlier)."""
     kept = {key: tensor for key, tensor in state.items() if not _DROPPED.search(key)}
     if any(key.startswith("layers.0.downsample.") for key in kept):
         kept = {_MERGING.sub(lambda m: f"layers.{int(m[1]) + 1}.downsample.", key): t for key, t in kept.items()}

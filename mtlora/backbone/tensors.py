@@ -39,6 +39,17 @@ class Backbone:
         """Size of the tensors in memory."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are; models built on this backbone are there too."""
+        return next(iter(self.tensors.values())).device
+
+    def to(self, device: torch.device | str) -> "Backbone":
+        """The same backbone on another device (this one, if it is there already)."""
+        if torch.device(device) == self.device:
+            return self
+        return Backbone(self.spec, {name: tensor.to(device) for name, tensor in self.tensors.items()})
+
     def frozen_names(self, spec: AdapterSpec) -> list[str]:
         """Names of the tensors that stay frozen under `spec`, sorted."""
         return [name for name in self.tensors if not is_trainable(f"backbone.{name}", spec)]

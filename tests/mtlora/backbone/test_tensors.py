@@ -71,3 +71,9 @@ def test_shape_is_read_off_the_tensors() -> None:
     assert infer_spec(backbone.tensors, "test-swin") == backbone.spec
     with pytest.raises(BackboneError, match="'x' does not hold a Swin encoder"):
         infer_spec({"a": torch.zeros(1)}, "x")
+
+
+def test_moving_to_where_it_is_copies_nothing() -> None:
+    backbone = make_backbone()
+    assert backbone.device.type == "cpu"
+    assert backbone.to("cpu") is backbone

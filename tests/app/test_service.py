@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.errors import StartupError
+from app.service import _open_backbone
+from app.settings import Settings
+from mtlora.backbone import save_backbone
+from tests.factories import make_backbone
+
+
+@pytest.fixture
+def backbone_file(tmp_path: Path) -> Path:
+    save_backbone(make_backbone(), tmp_path / "backbone.safetensors")
+    return tmp_path / "backbone.safetensors"
+
+
+def test_device_is_chosen(backbone_file: Path) -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert _open_backbone(Settings(backbone=backbone_file)).device.type == expected
+    assert _open_backbone(Settings(backbone=backbone_file, device="cpu")).device.type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_said(backbone_file: Path) -> None:
+    with pytest.raises(StartupError, match="cannot use device 'cuda'"):
+        _open_backbone(Settings(backbone=backbone_file, device="cuda"))
