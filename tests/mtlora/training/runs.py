@@ -10,7 +10,7 @@ from mtlora.data.augment import AugmentConfig
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import Task
 from mtlora.training.loop import LoopConfig
-from mtlora.training.pretrain import PretrainConfig, pretrain
+from mtlora.training.pretrain import PretrainConfig
 from mtlora.training.train import TrainConfig, train
 from tests.factories import backbone_spec
 
@@ -71,13 +71,10 @@ def silent(_step: int, _steps: int, _losses: dict[str, float]) -> None:
     """Report nothing."""
 
 
-def main(kind: str, data: str, backbone: str, out: str, steps: str) -> None:
-    """`python -m tests.mtlora.training.runs train DATA BACKBONE OUT STEPS`, resuming what is there."""
+def main(data: str, backbone: str, out: str, steps: str) -> None:
+    """`python -m tests.mtlora.training.runs DATA BACKBONE OUT STEPS` trains a set, resuming what is there."""
     torch.set_num_threads(1)
-    if kind == "train":
-        train(train_config(Path(data), Path(backbone), Path(out), int(steps)), silent, resume=True)
-    else:
-        pretrain(pretrain_config(Path(data), Path(out), int(steps)), silent, resume=True)
+    train(train_config(Path(data), Path(backbone), Path(out), int(steps)), silent, resume=True)
 
 
 if __name__ == "__main__":

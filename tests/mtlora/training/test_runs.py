@@ -90,35 +90,41 @@ def test_decoders_can_start_from_pretraining(data: Path, pretrained: Path, tmp_p
     assert first[pretrained] < first[None]
 
 
-@pytest.mark.parametrize("kind", ["train", "pretrain"])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    kind: str, data: Path, pretrained: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    """kill -9 after the first checkpoint; then every loss and every tensor must be those of a run left alone."""
     backbone, steps = pretrained / "backbone.safetensors", 24
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-
-    def command(out: Path) -> list[str]:
-        module = "tests.mtlora.training.runs"
-        return [sys.executable, "-m", module, kind, str(data), str(backbone), str(out), str(steps)]
-
-    process = subprocess.Popen(command(killed))
+    program = [sys.executable, "-m", "tests.mtlora.training.runs", str(data), str(backbone), str(killed), str(steps)]
+    process = subprocess.Popen(program)
     while not (killed / "checkpoint.pt").is_file():
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    reached = load_checkpoint(killed)["step"]
-    assert 0 < reached < steps
+    assert 0 < load_checkpoint(killed)["step"] < steps
 
-    if kind == "train":
-        train(train_config(data, backbone, killed, steps), silent, resume=True)
-        train(train_config(data, backbone, whole, steps), silent)
-    else:
-        pretrain(pretrain_config(data, killed, steps), silent, resume=True)
-        pretrain(pretrain_config(data, whole, steps), silent)
+    train(train_config(data, backbone, killed, steps), silent, resume=True)
+    train(train_config(data, backbone, whole, steps), silent)
     assert losses(killed) == losses(whole)
     assert len(losses(whole)) == steps
     assert same_tensors(killed, whole)
+
+
+def test_interrupted_pretraining_goes_on_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
+    """Between checkpoints (every 3 steps), so that steps are done again; Muon's state must come back too."""
+
+    def interrupt(step: int, _steps: int, _losses: dict[str, float]) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(pretrain_config(data, stopped, 12), interrupt)
+    assert load_checkpoint(stopped)["step"] == 6
+    pretrain(pretrain_config(data, stopped, 12), silent, resume=True)
+    pretrain(pretrain_config(data, whole, 12), silent)
+    assert losses(stopped) == losses(whole)
+    assert same_tensors(stopped, whole)
 
 
 def test_resuming_something_else_is_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
