@@ -32,13 +32,14 @@ export class Bench {
     this.chosen = { a: "", b: "" }; // NAME or NAME@REVISION
     this.comparing = false;
     this.view = ""; // a task, or ALL
+    this.seekCommon = false; // go to a task that both sets have, once, when a comparison begins
     /** @type {Set<string>} */
     this.unwanted = new Set(); // tasks
     /** @type {Photo|null} */
     this.photo = null;
     /** @type {{a: Run|null, b: Run|null}} */
     this.runs = { a: null, b: null };
-    /** @type {Map<string, Set<number>>} hidden class ids of a task */
+    /** @type {Map<string, Set<string>>} hidden names of classes of a task */
     this.hidden = new Map();
     this.aborter = new AbortController();
     this.history = new History();
@@ -58,6 +59,7 @@ export class Bench {
     this.#showOpacity();
     byId("compare-switch").addEventListener("change", (/** @type {Event} */ event) => {
       this.comparing = /** @type {HTMLInputElement} */ (event.target).checked;
+      this.seekCommon = this.comparing;
       this.showControls();
       this.run();
     });
@@ -84,6 +86,7 @@ export class Bench {
 
   /** @param {string} ref NAME or NAME@REVISION, used at once */
   use(ref) {
+    if (ref === this.chosen.b) this.chosen.b = this.chosen.a; // a set beside itself shows nothing
     this.chosen.a = ref;
     this.showControls();
     return this.run();
@@ -187,12 +190,12 @@ export class Bench {
     return [...new Set(SIDES.flatMap((side) => [...(this.runs[side]?.maps.keys() ?? [])]))];
   }
 
-  /** @param {string} task @returns {Set<number>} class ids; at first the background, so that the photo is seen there */
+  /** @param {string} task @returns {Set<string>} names of classes; at first the background, so that the photo is seen there */
   #hiddenOf(task) {
     const found = this.hidden.get(task);
     if (found) return found;
     const map = this.runs.a?.maps.get(task) ?? this.runs.b?.maps.get(task);
-    const made = new Set(map?.classes.filter((c) => c.name === BACKGROUND).map((c) => c.id));
+    const made = new Set(map?.classes.map((c) => c.name).filter((name) => name === BACKGROUND));
     if (map) this.hidden.set(task, made);
     return made;
   }
@@ -200,6 +203,11 @@ export class Bench {
   #show() {
     const tasks = this.#tasks();
     if (this.view !== ALL && !tasks.includes(this.view)) this.view = tasks[0] ?? "";
+    const common = tasks.filter((task) => this.runs.a?.maps.has(task) && this.runs.b?.maps.has(task));
+    if (this.seekCommon && common.length) {
+      this.seekCommon = false;
+      if (this.view !== ALL && !common.includes(this.view)) [this.view] = common;
+    }
     const tabs = tasks.map((task) => ({ key: task, words: taskWords(task) }));
     if (tasks.length > 1) tabs.push({ key: ALL, words: "All" });
     const choose = (/** @type {string} */ key) => {
@@ -246,14 +254,14 @@ export class Bench {
       this.#showLegend();
       this.#showUnder();
     };
-    const ids = (/** @type {string} */ task) => SIDES.flatMap((s) => this.#maps(task)[s]?.classes.map((c) => c.id) ?? []);
+    const names = (/** @type {string} */ task) => SIDES.flatMap((s) => this.#maps(task)[s]?.classes.map((c) => c.name) ?? []);
     const sections = legendOf(parts, {
-      toggle: (task, id) => {
-        if (!this.#hiddenOf(task).delete(id)) this.#hiddenOf(task).add(id);
+      toggle: (task, name) => {
+        if (!this.#hiddenOf(task).delete(name)) this.#hiddenOf(task).add(name);
         repaint(task);
       },
-      only: (task, id) => {
-        this.hidden.set(task, new Set(ids(task).filter((other) => other !== id)));
+      only: (task, name) => {
+        this.hidden.set(task, new Set(names(task).filter((other) => other !== name)));
         repaint(task);
       },
       all: (task) => {

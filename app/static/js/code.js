@@ -91,7 +91,7 @@ export class CodePanel {
  * Buttons that save what was found.
  * @param {Run} run
  * @param {string[]} tasks on screen
- * @param {(task: string) => ReadonlySet<number>} hidden class ids of a task
+ * @param {(task: string) => ReadonlySet<string>} hidden names of classes of a task
  * @param {number} opacity 0..1
  * @param {(error: unknown) => void} failed
  * @returns {HTMLElement[]}

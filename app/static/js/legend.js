@@ -5,12 +5,12 @@ import { RAMP } from "./maps.js";
 
 /**
  * @typedef {import("./maps.js").TaskMap} TaskMap
- * @typedef {import("./maps.js").ClassInfo} ClassInfo
- * @typedef {{task: string, a: TaskMap|null, b: TaskMap|null, hidden: ReadonlySet<number>}} Part
- * @typedef {{toggle: (task: string, id: number) => void, only: (task: string, id: number) => void,
+ * @typedef {{task: string, a: TaskMap|null, b: TaskMap|null, hidden: ReadonlySet<string>}} Part
+ * @typedef {{toggle: (task: string, name: string) => void, only: (task: string, name: string) => void,
  *   all: (task: string) => void}} Acts
  */
 
+const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 const DISC_PX = 112;
 const DRAWN_AXES = "x right, y down, z forward"; // the disc is only drawn for axes it is right for
 
@@ -29,43 +29,52 @@ export function legendOf(parts, acts) {
   });
 }
 
-/** Classes of both sides, largest first. @param {Part} part @returns {{known: ClassInfo, a: number, b: number}[]} */
+/** @typedef {{name: string, colors: [number, number, number][], a: number, b: number}} Row  colors: RGB, one a side */
+
+/** Classes of both sides, by name, largest first: the same name may have another id and colour in another set.
+ * @param {Part} part @returns {Row[]} */
 function merged(part) {
-  /** @type {Map<number, {known: ClassInfo, a: number, b: number}>} */
+  /** @type {Map<string, Row>} */
   const rows = new Map();
-  for (const side of /** @type {("a"|"b")[]} */ (["a", "b"])) {
-    for (const known of part[side]?.classes ?? []) {
-      const row = rows.get(known.id) ?? { known, a: 0, b: 0 };
-      row[side] = known.fraction ?? 0;
-      rows.set(known.id, row);
+  for (const side of SIDES) {
+    for (const { name, color, fraction = 0 } of part[side]?.classes ?? []) {
+      const row = rows.get(name) ?? { name, colors: [], a: 0, b: 0 };
+      row[side] = fraction;
+      if (!row.colors.some((known) => known.join() === color.join())) row.colors.push(color);
+      rows.set(name, row);
     }
   }
   return [...rows.values()].sort((one, two) => two.a + two.b - one.a - one.b);
 }
 
+/** @param {[number, number, number][]} colors RGB 0..255, one or two @returns {HTMLElement} */
+function swatchOf(colors) {
+  const swatch = el("span", { class: "swatch", "aria-hidden": true });
+  const [first, last] = [colors[0], colors[colors.length - 1]].map((color) => `rgb(${color.join(" ")})`);
+  swatch.style.backgroundImage = `linear-gradient(90deg, ${first} 50%, ${last} 50%)`;
+  return swatch;
+}
+
 /** @param {Part} part @param {Acts} acts @returns {HTMLElement[]} */
 function classRows(part, acts) {
   const { task, hidden } = part;
-  const both = Boolean(part.a && part.b);
-  const rows = merged(part).map(({ known, a, b }) => {
-    const shares = both ? `${percent(a)} | ${percent(b)}` : percent(part.a ? a : b);
-    const swatch = el("span", { class: "swatch", "aria-hidden": true });
-    swatch.style.backgroundColor = `rgb(${known.color.join(" ")})`;
-    const bars = (both ? [a, b] : [part.a ? a : b]).map((share, i) => {
-      const bar = el("span", { class: `share ${both ? `share-${"ab"[i]}` : ""}` });
-      bar.style.width = `${Math.max(0.5, share * 100)}%`;
-      return bar;
+  const sides = SIDES.filter((side) => part[side]);
+  const rows = merged(part).map((row) => {
+    const { name, colors } = row;
+    const bars = sides.map((side) => {
+      const bar = el("span", { class: `share share-${side}` });
+      bar.style.width = `${row[side] * 100}%`;
+      return el("span", { class: "share-line" }, el("span", { class: "share-well", "aria-hidden": true }, bar),
+        el("span", { class: "class-share" }, percent(row[side])));
     });
-    const name = el("button", {
-      type: "button", class: "class-row", "aria-pressed": !hidden.has(known.id), dataset: { id: known.id },
-      title: hidden.has(known.id) ? "Show this class" : "Hide this class",
-      on: { click: () => acts.toggle(task, known.id) },
-    }, swatch, el("span", { class: "class-name" }, known.name), el("span", { class: "class-share" }, shares));
+    const toggle = el("button", {
+      type: "button", class: "class-row", "aria-pressed": !hidden.has(name), dataset: { name },
+      title: hidden.has(name) ? "Show this class" : "Hide this class", on: { click: () => acts.toggle(task, name) },
+    }, swatchOf(colors), el("span", { class: "class-name" }, name));
     const only = el("button", {
-      type: "button", class: "quiet only", "aria-label": `Show only ${known.name}`,
-      on: { click: () => acts.only(task, known.id) },
+      type: "button", class: "quiet only", "aria-label": `Show only ${name}`, on: { click: () => acts.only(task, name) },
     }, "only");
-    return el("li", {}, name, only, el("span", { class: "shares", "aria-hidden": true }, ...bars));
+    return el("li", {}, toggle, only, el("span", { class: "shares" }, ...bars));
   });
   const all = el("button", { type: "button", class: "quiet", on: { click: () => acts.all(task) } }, "Show all classes");
   return [el("ul", { class: "classes" }, ...rows), all];

@@ -101,7 +101,7 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2
 /**
  * A map as colours; hidden classes are transparent.
  * @param {TaskMap} map
- * @param {ReadonlySet<number>} hidden class ids
+ * @param {ReadonlySet<string>} hidden names of classes; ids mean other things in other sets
  * @returns {ImageData} uint8 [H, W, 4], RGBA
  */
 export function paint(map, hidden) {
@@ -112,8 +112,9 @@ export function paint(map, hidden) {
   }
   const table = new Uint8ClampedArray(256 * 4);
   for (let value = 0; value < 256; value += 1) {
-    const color = map.kind === "scalar" ? RAMP[value] : map.classes.find((c) => c.id === value)?.color;
-    if (color && !hidden.has(value)) table.set([...color, 255], 4 * value);
+    const known = map.classes.find((c) => c.id === value);
+    const color = map.kind === "scalar" ? RAMP[value] : known?.color;
+    if (color && !hidden.has(known?.name ?? "")) table.set([...color, 255], 4 * value);
   }
   const from = new Uint32Array(table.buffer);
   const to = new Uint32Array(image.data.buffer);

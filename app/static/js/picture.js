@@ -31,7 +31,7 @@ const pen = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getConte
 /**
  * A map painted at its own size.
  * @param {TaskMap} map
- * @param {ReadonlySet<number>} hidden class ids
+ * @param {ReadonlySet<string>} hidden names of classes
  * @returns {HTMLCanvasElement} H x W px
  */
 function painted(map, hidden) {
@@ -40,7 +40,7 @@ function painted(map, hidden) {
   return canvas;
 }
 
-/** @param {HTMLCanvasElement} canvas @param {TaskMap} map @param {ReadonlySet<number>} hidden */
+/** @param {HTMLCanvasElement} canvas @param {TaskMap} map @param {ReadonlySet<string>} hidden */
 function drawMap(canvas, map, hidden) {
   const context = pen(canvas);
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -55,7 +55,7 @@ export class Frame {
    * @param {number} width px of the photo
    * @param {number} height px of the photo
    * @param {FrameMaps} maps
-   * @param {ReadonlySet<number>} hidden class ids
+   * @param {ReadonlySet<string>} hidden names of classes
    */
   constructor(photo, width, height, maps, hidden) {
     this.task = maps.task;
@@ -77,7 +77,7 @@ export class Frame {
     this.repaint(hidden);
   }
 
-  /** @param {ReadonlySet<number>} hidden class ids */
+  /** @param {ReadonlySet<string>} hidden names of classes */
   repaint(hidden) {
     for (const [canvas, map] of this.layers) drawMap(canvas, map, hidden);
   }
@@ -116,7 +116,7 @@ export class Frame {
  * What is on screen, as a PNG of the photo's size.
  * @param {Photo} photo
  * @param {TaskMap} map
- * @param {ReadonlySet<number>} hidden class ids
+ * @param {ReadonlySet<string>} hidden names of classes
  * @param {number} opacity 0..1
  * @returns {Promise<Blob>}
  */

@@ -3,7 +3,7 @@
  *
  * @typedef {import("./picture.js").FrameMaps} FrameMaps
  * @typedef {{photo: import("./photo.js").Photo|null, width: number, height: number, frames: FrameMaps[],
- *   readable: FrameMaps[], grid: boolean, hidden: (task: string) => ReadonlySet<number>,
+ *   readable: FrameMaps[], grid: boolean, hidden: (task: string) => ReadonlySet<string>,
  *   words: {a: string, b: string}|null, open: (task: string) => void}} Scene
  *   width, height: px of the photo; readable: every task there are maps of; words: names of the sides, null if not comparing
  */
@@ -73,7 +73,7 @@ export class Stage {
     return el("figure", {}, frame.element, el("figcaption", {}, open, el("span", { class: "tile-reading" })));
   }
 
-  /** @param {string} task @param {ReadonlySet<number>} hidden class ids */
+  /** @param {string} task @param {ReadonlySet<string>} hidden names of classes */
   repaint(task, hidden) {
     for (const frame of this.frames) if (frame.task === task) frame.repaint(hidden);
   }

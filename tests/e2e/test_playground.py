@@ -1,0 +1,307 @@
+"""The page at / as people use it: headless Chromium against the server as a process of its own."""
+
+import hashlib
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.api.home import STATIC
+from tests.serving import ServerProcess, Weights, encoded, live_app, picture, settings_for
+
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTH, HEIGHT = 400, 300
+PHOTO = encoded(picture(WIDTH, HEIGHT), "JPEG")
+JPEG = {"Content-Type": "image/jpeg"}
+TIMEOUT_MS = 20_000
+# Number of pixels that a layer paints, number of different colours, and its sides, in px.
+SEEN = """canvas => {
+  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  const pen = copy.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(canvas, 0, 0);
+  const { data } = pen.getImageData(0, 0, copy.width, copy.height);
+  const colors = new Set();
+  let painted = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] === 0) continue;
+    painted += 1;
+    colors.add(data[i] * 65536 + data[i + 1] * 256 + data[i + 2]);
+  }
+  return { painted, colors: colors.size, width: canvas.width, height: canvas.height };
+}"""
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium found; on Debian: apt-get install --no-install-recommends chromium"
+)
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens pages, and fails the test if one of them said anything on its console that was not to be expected."""
+    said: list[str] = []
+    expected: set[int] = set()
+    contexts = []
+
+    def open_one(url: str, *, refusals: tuple[int, ...] = (), **options: Any) -> Page:
+        expected.update(refusals)  # Chromium itself logs every answer of 400 and more
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    logged = re.compile(rf"Failed to load resource.* ({'|'.join(map(str, expected)) or 'none'}) ")
+    assert [words for words in said if not logged.search(words)] == []
+
+
+def wait_done(page: Page, ref: str) -> None:
+    """Until the maps of a set's revision are on screen."""
+    expect(page.locator("#timings .timehead .ref").first).to_have_text(ref, timeout=TIMEOUT_MS)
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def send_photo(page: Page) -> None:
+    page.set_input_files("#photo-file", FilePayload(name="disc.jpg", mimeType="image/jpeg", buffer=PHOTO))
+    expect(page.locator("#photo-fact")).to_contain_text(f"disc.jpg · {WIDTH} × {HEIGHT} px")
+    expect(page.locator("#code")).to_contain_text("disc.jpg", timeout=TIMEOUT_MS)
+
+
+def seen(page: Page, layer: str = "layer-a") -> dict[str, int]:
+    result: dict[str, int] = page.locator(f"#frames .{layer}").first.evaluate(SEEN)
+    return result
+
+
+def no_sideways_scrolling(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+
+
+@pytest.fixture(scope="class")
+def url(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = ServerProcess(weights, tmp_path_factory.mktemp("playground") / "store")
+    try:
+        server.wait_ready()
+        yield server.url
+    finally:
+        server.stop()
+
+
+class TestPage:
+    """One server for all of it, because a start takes seconds."""
+
+    def test_a_photo_becomes_maps(self, url: str, open_page: OpenPage) -> None:
+        page = open_page(url)
+        send_photo(page)
+        wait_done(page, "default@1")
+        expect(page.get_by_role("tab", name="All")).to_be_visible()
+        page.get_by_role("tab", name="Saliency").click()
+        found = seen(page)
+        assert (found["width"], found["height"], found["painted"]) == (WIDTH, HEIGHT, WIDTH * HEIGHT)
+        assert found["colors"] > 1
+        page.get_by_role("tab", name="Segmentation").click()
+        page.get_by_role("button", name="Show all classes").click()
+        assert seen(page)["painted"] == WIDTH * HEIGHT
+        page.locator("#legend .class-row").first.click()  # the most frequent class is hidden...
+        assert seen(page)["painted"] < WIDTH * HEIGHT
+        page.locator("#legend .only").first.click()  # ...and now the only one
+        assert 0 < seen(page)["painted"] <= WIDTH * HEIGHT
+        assert seen(page)["colors"] == 1
+        page.get_by_role("tab", name="All").click()
+        assert page.locator("#frames figure").count() == 4
+        assert page.locator("#timings .timebar span").count() >= 3
+        expect(page.locator("#timings .heat")).to_have_text("hot")
+
+    def test_the_probe_reads_what_the_server_sends(self, url: str, open_page: OpenPage) -> None:
+        """By keyboard: from the middle, one step to the right; compared with the server's own PNGs and names."""
+        page = open_page(url)
+        send_photo(page)
+        page.locator("#stage").focus()
+        page.keyboard.press("ArrowRight")
+        said = page.locator("#spoken").text_content() or ""
+        place = re.match(r"x (\d+), y (\d+)", said)
+        assert place is not None, said
+        x, y = map(int, place.groups())
+        assert (x, y) == (WIDTH // 2 + WIDTH // 40, HEIGHT // 2)
+        pixel = {}
+        for task in ("semseg", "saliency", "normals"):
+            answer = httpx.post(f"{url}/predict?tasks={task}&format=png", content=PHOTO, headers=JPEG, timeout=30)
+            pixel[task] = np.asarray(Image.open(io.BytesIO(answer.content)))[y, x]
+        classes = httpx.get(f"{url}/adapters/default").json()["tasks"]["semseg"]["classes"]
+        assert f"Segmentation {classes[pixel['semseg']]['name']};" in said
+        assert f"Saliency {pixel['saliency'] / 255:.2f}" in said
+        normal = pixel["normals"] / 127.5 - 1
+        words = "  ".join(f"{value:+.2f}".replace("-", "−") for value in normal / np.linalg.norm(normal))
+        assert f"Normals {words}" in said
+
+    def test_files_and_code(self, url: str, open_page: OpenPage) -> None:
+        page = open_page(url)
+        send_photo(page)
+        page.get_by_role("tab", name="Saliency").click()
+        for name, ending in (("map as PNG", "png"), ("as seen", "png"), ("as zip", "zip"), ("as JSON", "json")):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=name).click()
+            assert download.value.suggested_filename.endswith(f".{ending}")
+            saved = Path(download.value.path())
+            if ending == "png":
+                assert Image.open(saved).size == (WIDTH, HEIGHT)
+        page.get_by_role("tab", name="Python").click()
+        program = page.locator("#code").text_content() or ""
+        compile(program, "shown.py", "exec")
+        assert f"{url}/predict" in program
+
+    def test_switch_and_compare(self, url: str, open_page: OpenPage) -> None:
+        page = open_page(url)
+        send_photo(page)
+        page.locator("#slots input[value=people]").check()
+        wait_done(page, "people@1")
+        expect(page.locator("#tabs [role=tab]")).to_have_text(["Human parts", "Saliency", "All"])
+        page.get_by_role("tab", name="Saliency").click()
+        page.get_by_role("switch").check()
+        expect(page.locator("#timings .timehead .ref")).to_have_text(["people@1", "default@1"], timeout=TIMEOUT_MS)
+        line = page.get_by_role("slider", name="Line between people@1 and default@1")
+        expect(line).to_have_attribute("aria-valuenow", "50")
+        line.focus()
+        for key, percent in (("ArrowRight", 52), ("PageDown", 42), ("End", 100), ("Home", 0)):
+            page.keyboard.press(key)
+            expect(line).to_have_attribute("aria-valuenow", str(percent))
+        shown = "layer => getComputedStyle(layer).clipPath"
+        assert page.locator(".layer-b").evaluate(shown) in ("inset(0px 0px 0px 0%)", "inset(0px)")
+        box = page.locator("#frames .picture").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 5, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 50)
+        page.mouse.up()
+        expect(line).to_have_attribute("aria-valuenow", "75")
+
+    def test_sets_are_uploaded_activated_and_deleted(self, url: str, weights: Weights, open_page: OpenPage) -> None:
+        page = open_page(f"{url}/#sets", refusals=(422,))
+        page.set_input_files("#set-file", weights.uploads / "foreign.safetensors")
+        refusal = page.locator(".upload-entry.refused")
+        expect(refusal).to_contain_text("refused", timeout=TIMEOUT_MS)
+        expect(refusal).to_contain_text("backbone")
+        for revision, content in ((1, "cats"), (2, "dogs")):
+            page.fill("#set-name", "pets")
+            page.set_input_files("#set-file", weights.uploads / f"{content}.safetensors")
+            expect(page.locator(".upload-entry.taken").first).to_contain_text(f"pets@{revision}", timeout=TIMEOUT_MS)
+        card = page.get_by_role("article", name="Adapter set pets")
+        expect(card).to_contain_text("revision 2")
+        card.get_by_role("button", name="Roll pets back to revision 1").click()
+        expect(card.locator(".revision-mark")).to_have_text("revision 1")
+        card.locator("summary").click()
+        card.get_by_role("button", name="Activate pets revision 2").click()
+        expect(card.locator(".revision-mark")).to_have_text("revision 2")
+        assert httpx.get(f"{url}/adapters/pets").json()["current"] == 2
+        card.get_by_role("button", name="Pin pets").click()
+        expect(card.locator(".mark-pinned")).to_be_visible()
+        expect(card.locator(".tier-words")).to_contain_text("in memory")
+        card.get_by_role("button", name="Unpin pets").click()
+        card.get_by_role("button", name="Try pets revision 1 in the playground").click()
+        wait_done(page, "pets@1")
+        page.get_by_role("link", name="Adapter sets").click()
+        card.get_by_role("button", name="Delete pets", exact=True).click()
+        page.get_by_role("button", name="Keep it").click()
+        expect(card).to_be_visible()
+        card.get_by_role("button", name="Delete pets", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(card).to_have_count(0)
+
+    def test_errors_are_said_in_words(self, url: str, open_page: OpenPage) -> None:
+        page = open_page(url, refusals=(415, 422))
+        send_photo(page)
+        page.set_input_files("#photo-file", FilePayload(name="no.jpg", mimeType="image/jpeg", buffer=b"not a photo"))
+        expect(page.locator("#problem")).to_contain_text("request", timeout=TIMEOUT_MS)
+        assert len(page.locator("#problem p").first.text_content() or "") > 20
+        send_photo(page)
+        expect(page.locator("#problem")).to_be_hidden()
+
+    def test_phone_width_and_both_themes(self, url: str, open_page: OpenPage) -> None:
+        page = open_page(url, viewport={"width": 360, "height": 740}, color_scheme="dark")
+        wait_done(page, "default@1")  # the page begins with a sample
+        for tab in ("Normals", "All"):
+            page.get_by_role("tab", name=tab).click()
+            no_sideways_scrolling(page)
+        ground = "getComputedStyle(document.body).backgroundColor"
+        dark = page.evaluate(ground)
+        page.get_by_role("button", name="Switch between light and dark").click()
+        assert page.evaluate(ground) != dark
+        page.get_by_role("link", name="Adapter sets").click()
+        expect(page.get_by_role("article", name="Adapter set default")).to_be_visible()
+        no_sideways_scrolling(page)
+
+    def test_the_page_is_strict_and_complete(self, url: str) -> None:
+        """Nothing inline, nothing from elsewhere, nothing outside the folder; a copy kept is asked about again."""
+        with httpx.Client(base_url=url) as client:
+            page = client.get("/")
+            policy = page.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert not re.search(r"<style|\sstyle=|\son\w+=|https?://(?!localhost)|<script>", page.text)
+            for path in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
+                assert client.get(path).headers["x-content-type-options"] == "nosniff"
+            script = client.get("/static/js/main.js")
+            assert "javascript" in script.headers["content-type"]
+            assert (
+                client.get("/static/js/main.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304
+            )
+            for path in ("/static/../main.py", "/static/%2e%2e/main.py", "/static/js", "/static/none.js"):
+                assert client.get(path).status_code == 404
+
+
+def test_a_key_is_asked_for(weights: Weights, tmp_path: Path, open_page: OpenPage) -> None:
+    digest = hashlib.sha256(b"a-long-key").hexdigest()
+    keys = f"desk:{digest}:predict+adapters:read"
+    with live_app(settings_for(weights, tmp_path / "store", api_keys=keys)) as live:
+        page = open_page(live.url, refusals=(401, 403))
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("an API key is needed", timeout=TIMEOUT_MS)
+        dialog.get_by_label("Key", exact=True).fill("wrong")
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text("not known")
+        dialog.get_by_label("Key", exact=True).fill("a-long-key")
+        page.keyboard.press("Enter")
+        wait_done(page, "default@1")
+        assert "a-long-key" not in (page.locator("#code").text_content() or "")
+        page.get_by_role("link", name="Adapter sets").click()
+        page.get_by_role("button", name="Pin people").click()
+        expect(page.locator("#sets-problem")).to_contain_text("lacks the scope 'adapters:write'")
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.rglob("*.js")), ids=lambda path: path.name)
+def test_scripts_keep_the_house_rules(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|console\.", text)
