@@ -93,8 +93,10 @@ export class Bench {
   }
 
   showControls() {
+    const offered = this.#offered();
+    if (offered.every((task) => this.unwanted.has(task))) this.unwanted.clear(); // else there were nothing to see
     fillSlots(this.sets, this.chosen.a, (ref) => this.use(ref));
-    fillTasks(this.#offered(), this.unwanted, (task, wanted) => {
+    fillTasks(offered, this.unwanted, (task, wanted) => {
       if (wanted) this.unwanted.delete(task);
       else this.unwanted.add(task);
       this.showControls();
@@ -119,10 +121,9 @@ export class Bench {
   /** @param {"a"|"b"} side @returns {import("./api.js").Wanted|null} null: this set has none of the tasks */
   #wanted(side) {
     const adapter = this.chosen[side];
-    if (adapter.includes("@") || !this.#tasksOf(adapter).length) return { adapter, tasks: [] }; // ask for all it has
     const has = this.#tasksOf(adapter);
     const tasks = has.filter((task) => !this.unwanted.has(task));
-    if (tasks.length === has.length) return { adapter, tasks: [] };
+    if (tasks.length === has.length) return { adapter, tasks: [] }; // all it has, or its tasks are not known
     return tasks.length ? { adapter, tasks } : null;
   }
 
@@ -143,6 +144,8 @@ export class Bench {
       if (signal.aborted) return;
       this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
       this.#show();
+      const done = runs.flatMap((run) => (run ? [`${run.ref}: ${run.maps.size} maps`] : []));
+      byId("spoken").textContent = done.join(", ");
       this.used();
     } catch (error) {
       if (!signal.aborted) this.#fail(error);
@@ -215,6 +218,7 @@ export class Bench {
       this.#show();
     };
     fillTabs(byId("tabs"), tabs, this.view, choose, "stage");
+    byId("stage").setAttribute("aria-labelledby", `tab-${this.view}`);
     const size = this.runs.a?.answer.image ?? this.runs.b?.answer.image ?? this.photo?.bitmap;
     this.stage.show({
       photo: this.photo, width: size?.width ?? 0, height: size?.height ?? 0,

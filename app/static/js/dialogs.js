@@ -36,8 +36,14 @@ export async function askKey(why) {
   if (pressed === "forget") key.set("");
   if (pressed === "use" && input.value.trim()) key.set(input.value.trim());
   input.value = "";
-  byId("key-button").classList.toggle("set", Boolean(key.get()));
+  showKeyButton(true);
   return pressed === "use" && Boolean(key.get());
+}
+
+/** Only a server with keys needs the button. @param {boolean} needed */
+function showKeyButton(needed) {
+  byId("key-button").hidden = !needed;
+  byId("key-button").classList.toggle("set", Boolean(key.get()));
 }
 
 /** Enter in the field means Use key, not the first button of the form. */
@@ -47,7 +53,7 @@ export function wireKeyDialog() {
     event.preventDefault();
     byId("key-use").click();
   });
-  byId("key-button").classList.toggle("set", Boolean(key.get()));
+  showKeyButton(Boolean(key.get()));
 }
 
 /**

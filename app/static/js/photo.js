@@ -29,12 +29,15 @@ const fileIn = (data) => [...(data?.files ?? [])].find((file) => !file.name.ends
  * @param {(photo: Photo) => void} chosen
  */
 export function photoPanel(active, chosen) {
+  let latest = 0;
   /** @param {Blob} blob @param {string} name */
   const take = async (blob, name) => {
+    const mine = (latest += 1);
     for (const button of byId("samples").children) {
       button.setAttribute("aria-pressed", String(button.dataset.file === name));
     }
     const photo = await readPhoto(blob, name);
+    if (mine !== latest) return; // another one was chosen meanwhile
     const sides = photo.bitmap ? `${photo.bitmap.width} × ${photo.bitmap.height} px` : "not shown by this browser";
     byId("photo-fact").textContent = `${name} · ${sides} · ${size(blob.size)}`;
     chosen(photo);

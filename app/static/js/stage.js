@@ -57,8 +57,8 @@ export class Stage {
   /** @param {Scene} scene @param {import("./photo.js").Photo} photo @param {FrameMaps} maps @returns {Frame} */
   #frame(scene, photo, maps) {
     const frame = new Frame(photo, scene.width, scene.height, maps, scene.hidden(maps.task));
-    frame.element.addEventListener("pointermove", (event) => this.#point(frame, event));
-    frame.element.addEventListener("pointerdown", (event) => this.#point(frame, event));
+    frame.element.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.#point(frame, event));
+    frame.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#point(frame, event));
     frame.element.addEventListener("pointerleave", () => this.#leave());
     if (scene.words) {
       frame.element.classList.add("split");

@@ -7,7 +7,7 @@
   if (kept === "light" || kept === "dark") root.dataset.theme = kept;
 
   addEventListener("DOMContentLoaded", () => {
-    document.getElementById("theme-button").addEventListener("click", () => {
+    document.getElementById("theme-button")?.addEventListener("click", () => {
       const now = root.dataset.theme ?? (dark.matches ? "dark" : "light");
       root.dataset.theme = now === "dark" ? "light" : "dark";
       localStorage.setItem(SLOT, root.dataset.theme);

@@ -7,21 +7,22 @@ import { byId, el, size, toast } from "./dom.js";
 /** @param {() => Promise<unknown>} done after each file that was taken */
 export function wireUpload(done) {
   const input = byId("set-file");
-  const panel = byId("upload");
+  const view = byId("view-sets");
+  const over = (/** @type {boolean} */ is) => byId("upload").classList.toggle("over", is);
   byId("choose-set").addEventListener("click", () => input.click());
   input.addEventListener("change", async () => {
     const files = [...input.files];
     input.value = "";
     await sendAll(files, done);
   });
-  panel.addEventListener("dragover", (/** @type {DragEvent} */ event) => {
+  view.addEventListener("dragover", (/** @type {DragEvent} */ event) => {
     event.preventDefault();
-    panel.classList.add("over");
+    over(true);
   });
-  panel.addEventListener("dragleave", () => panel.classList.remove("over"));
-  panel.addEventListener("drop", (/** @type {DragEvent} */ event) => {
+  view.addEventListener("dragleave", () => over(false));
+  view.addEventListener("drop", (/** @type {DragEvent} */ event) => {
     event.preventDefault();
-    panel.classList.remove("over");
+    over(false);
     sendAll([...(event.dataTransfer?.files ?? [])], done);
   });
 }
