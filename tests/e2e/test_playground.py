@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.home import STATIC
 from tests.serving import ServerProcess, Weights, encoded, live_app, picture, settings_for
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
@@ -262,24 +261,6 @@ class TestPage:
         expect(page.get_by_role("article", name="Adapter set default")).to_be_visible()
         no_sideways_scrolling(page)
 
-    def test_the_page_is_strict_and_complete(self, url: str) -> None:
-        """Nothing inline, nothing from elsewhere, nothing outside the folder; a copy kept is asked about again."""
-        with httpx.Client(base_url=url) as client:
-            page = client.get("/")
-            policy = page.headers["content-security-policy"]
-            assert "default-src 'none'" in policy
-            assert "unsafe" not in policy
-            assert not re.search(r"<style|\sstyle=|\son\w+=|https?://(?!localhost)|<script>", page.text)
-            for path in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
-                assert client.get(path).headers["x-content-type-options"] == "nosniff"
-            script = client.get("/static/js/main.js")
-            assert "javascript" in script.headers["content-type"]
-            assert (
-                client.get("/static/js/main.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304
-            )
-            for path in ("/static/../main.py", "/static/%2e%2e/main.py", "/static/js", "/static/none.js"):
-                assert client.get(path).status_code == 404
-
 
 def test_a_key_is_asked_for(weights: Weights, tmp_path: Path, open_page: OpenPage) -> None:
     digest = hashlib.sha256(b"a-long-key").hexdigest()
@@ -298,10 +279,3 @@ def test_a_key_is_asked_for(weights: Weights, tmp_path: Path, open_page: OpenPag
         page.get_by_role("link", name="Adapter sets").click()
         page.get_by_role("button", name="Pin people").click()
         expect(page.locator("#sets-problem")).to_contain_text("lacks the scope 'adapters:write'")
-
-
-@pytest.mark.parametrize("path", sorted(STATIC.rglob("*.js")), ids=lambda path: path.name)
-def test_scripts_keep_the_house_rules(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|console\.", text)

@@ -54,7 +54,9 @@ export function onUnauthorized(ask) {
 
 /** One question at a time, however many requests were refused. @param {string} why */
 function newKey(why) {
-  asking ??= askForKey(why).finally(() => { asking = null; });
+  asking ??= askForKey(why).finally(() => {
+    asking = null;
+  });
   return asking;
 }
 
@@ -114,7 +116,9 @@ export function predictPath(wanted, format = "") {
     wanted.tasks.length && `tasks=${wanted.tasks.join(",")}`,
     wanted.adapter && `adapter=${encodeURIComponent(wanted.adapter).replace("%40", "@")}`,
     format && `format=${format}`,
-  ].filter(Boolean).join("&");
+  ]
+    .filter(Boolean)
+    .join("&");
   return query ? `predict?${query}` : "predict";
 }
 

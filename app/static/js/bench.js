@@ -15,6 +15,7 @@ import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
 import { decodeMap } from "./maps.js";
 import { photoPanel } from "./photo.js";
+import { composite } from "./picture.js";
 import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
 import { Stage } from "./stage.js";
 import { History, timingBars } from "./timings.js";
@@ -55,7 +56,6 @@ export class Bench {
   #wire() {
     tabKeys(byId("tabs"));
     byId("opacity").addEventListener("input", () => this.#showOpacity());
-    byId("opacity").addEventListener("change", () => this.#showUnder());
     this.#showOpacity();
     byId("compare-switch").addEventListener("change", (/** @type {Event} */ event) => {
       this.comparing = /** @type {HTMLInputElement} */ (event.target).checked;
@@ -221,14 +221,21 @@ export class Bench {
     byId("stage").setAttribute("aria-labelledby", `tab-${this.view}`);
     const size = this.runs.a?.answer.image ?? this.runs.b?.answer.image ?? this.photo?.bitmap;
     this.stage.show({
-      photo: this.photo, width: size?.width ?? 0, height: size?.height ?? 0,
-      frames: this.#shown().map((task) => this.#maps(task)), grid: this.view === ALL,
-      readable: tasks.map((task) => this.#maps(task)), hidden: (task) => this.#hiddenOf(task),
-      words: this.comparing ? { a: this.#label("a"), b: this.#label("b") } : null, open: choose,
+      photo: this.photo,
+      width: size?.width ?? 0,
+      height: size?.height ?? 0,
+      frames: this.#shown().map((task) => this.#maps(task)),
+      grid: this.view === ALL,
+      readable: tasks.map((task) => this.#maps(task)),
+      hidden: (task) => this.#hiddenOf(task),
+      words: this.comparing ? { a: this.#label("a"), b: this.#label("b") } : null,
+      open: choose,
     });
     this.#showLegend();
     this.#showUnder();
-    const shown = SIDES.flatMap((side) => (this.runs[side] ? [{ side: this.comparing ? side : "", run: this.runs[side] }] : []));
+    const shown = SIDES.flatMap((side) =>
+      this.runs[side] ? [{ side: this.comparing ? side : "", run: this.runs[side] }] : [],
+    );
     const history = this.history.element();
     if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
     this.code.show(this.runs.a ?? this.runs.b);
@@ -256,9 +263,9 @@ export class Bench {
     const repaint = (/** @type {string} */ task) => {
       this.stage.repaint(task, this.#hiddenOf(task));
       this.#showLegend();
-      this.#showUnder();
     };
-    const names = (/** @type {string} */ task) => SIDES.flatMap((s) => this.#maps(task)[s]?.classes.map((c) => c.name) ?? []);
+    const names = (/** @type {string} */ task) =>
+      SIDES.flatMap((s) => this.#maps(task)[s]?.classes.map((c) => c.name) ?? []);
     const sections = legendOf(parts, {
       toggle: (task, name) => {
         if (!this.#hiddenOf(task).delete(name)) this.#hiddenOf(task).add(name);
@@ -284,9 +291,24 @@ export class Bench {
 
   #showUnder() {
     const run = this.runs.a ?? this.runs.b;
+    byId("view-try").classList.toggle("stale", !run); // what is beside the picture is of the one before
+    byId("downloads").hidden = !run;
     if (!run) return;
-    const hidden = (/** @type {string} */ task) => this.#hiddenOf(task);
-    const failed = (/** @type {unknown} */ error) => showProblem(byId("problem"), error);
-    refill(byId("downloads"), ...downloadButtons(run, this.#shown(), hidden, byId("opacity").value / 100, failed));
+    refill(
+      byId("downloads"),
+      ...downloadButtons(
+        run,
+        this.#shown().map((task) => this.#maps(task)),
+        {
+          of: this.comparing ? ` ${this.runs.a ? "A" : "B"}` : "",
+          picture: (maps) =>
+            composite(run.photo, maps, this.#hiddenOf(maps.task), {
+              opacity: byId("opacity").value / 100,
+              split: this.comparing ? this.stage.line.percent / 100 : 1,
+            }),
+          failed: (error) => showProblem(byId("problem"), error),
+        },
+      ),
+    );
   }
 }

@@ -2,7 +2,6 @@
 
 import { key, predictFile, predictPath } from "./api.js";
 import { byId, el, fillTabs, save, tabKeys, taskWords, toast } from "./dom.js";
-import { composite } from "./picture.js";
 
 /** @typedef {import("./bench.js").Run} Run */
 
@@ -28,7 +27,10 @@ function curl(run) {
 
 /** @param {Run} run @returns {string} */
 function python(run) {
-  const headers = [`"Content-Type": "${typeOf(run)}"`, key.get() && '"Authorization": f"Bearer {os.environ[\'MTLORA_KEY\']}"'];
+  const headers = [
+    `"Content-Type": "${typeOf(run)}"`,
+    key.get() && '"Authorization": f"Bearer {os.environ[\'MTLORA_KEY\']}"',
+  ];
   return `import base64
 import json${key.get() ? "\nimport os" : ""}
 import urllib.request
@@ -65,10 +67,16 @@ export class CodePanel {
   show(run) {
     this.run = run;
     const tabs = Object.keys(LANGUAGES).map((words) => ({ key: words, words }));
-    fillTabs(byId("code-tabs"), tabs, this.language, (language) => {
-      this.language = language;
-      this.show(this.run);
-    }, "code");
+    fillTabs(
+      byId("code-tabs"),
+      tabs,
+      this.language,
+      (language) => {
+        this.language = language;
+        this.show(this.run);
+      },
+      "code",
+    );
     byId("code").textContent = run ? LANGUAGES[this.language](run) : "# after the first run";
   }
 
@@ -90,32 +98,58 @@ export class CodePanel {
 /**
  * Buttons that save what was found.
  * @param {Run} run
- * @param {string[]} tasks on screen
- * @param {(task: string) => ReadonlySet<string>} hidden names of classes of a task
- * @param {number} opacity 0..1
- * @param {(error: unknown) => void} failed
+ * @param {import("./picture.js").FrameMaps[]} frames on screen
+ * @param {{of: string, picture: (maps: import("./picture.js").FrameMaps) => Promise<Blob>,
+ *   failed: (error: unknown) => void}} page  of: the side that the files are of; picture: PNG of what is on screen
  * @returns {HTMLElement[]}
  */
-export function downloadButtons(run, tasks, hidden, opacity, failed) {
+export function downloadButtons(run, frames, { of, picture, failed }) {
   const stem = `${run.photo.name.replace(/\.[^.]*$/, "")}-${run.answer.adapter.name}`;
   /** @param {string} words @param {string} title @param {() => Promise<void>|void} act */
-  const button = (words, title, act) => el("button", {
-    type: "button", class: "quiet", title, "aria-label": `Download ${title}`,
-    on: { click: async () => { try { await act(); } catch (error) { failed(error); } } },
-  }, words);
-  const maps = tasks.flatMap((task) => run.maps.get(task) ?? []);
-  const one = maps.length === 1 ? maps[0] : null;
+  const button = (words, title, act) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        title,
+        "aria-label": `Download ${title}`,
+        on: {
+          click: async () => {
+            try {
+              await act();
+            } catch (error) {
+              failed(error);
+            }
+          },
+        },
+      },
+      words,
+    );
+  const one = frames.length === 1 ? frames[0] : null;
+  const map = one && run.maps.get(one.task);
+  const { blob } = run.photo;
   const exact = { ...run.wanted, adapter: run.ref };
   return [
-    el("span", { class: "hint", "aria-hidden": true }, "Download"),
-    ...(one ? [
-      button("map", `${taskWords(one.task)} map as PNG, pixel value = result`, () => save(one.png, `${stem}-${one.task}.png`)),
-      button("picture", "the picture as seen, PNG", async () =>
-        save(await composite(run.photo, one, hidden(one.task), opacity), `${stem}-${one.task}-seen.png`)),
-    ] : []),
-    button("zip", "all maps as zip", async () => save(await predictFile(run.photo.blob, exact, "zip"), `${stem}.zip`)),
-    button("npz", "all maps as NumPy arrays", async () => save(await predictFile(run.photo.blob, exact, "npz"), `${stem}.npz`)),
+    el("span", { class: "hint", "aria-hidden": true }, `Download${of}`),
+    ...(map
+      ? [
+          button("map", `${taskWords(map.task)} map as PNG, pixel value = result`, () =>
+            save(map.png, `${stem}-${map.task}.png`),
+          ),
+        ]
+      : []),
+    ...(one && (one.a ?? one.b)
+      ? [
+          button("picture", "the picture as seen, PNG", async () =>
+            save(await picture(one), `${stem}-${one.task}-seen.png`),
+          ),
+        ]
+      : []),
+    button("zip", "all maps as zip", async () => save(await predictFile(blob, exact, "zip"), `${stem}.zip`)),
+    button("npz", "all maps as NumPy arrays", async () => save(await predictFile(blob, exact, "npz"), `${stem}.npz`)),
     button("JSON", "the answer as JSON", () =>
-      save(new Blob([JSON.stringify(run.answer, null, 1)], { type: "application/json" }), `${stem}.json`)),
+      save(new Blob([JSON.stringify(run.answer, null, 1)], { type: "application/json" }), `${stem}.json`),
+    ),
   ];
 }

@@ -38,10 +38,19 @@ export class SwipeLine {
    */
   attach(picture, words) {
     this.words = words;
-    const handle = el("div", {
-      class: "swipe", role: "slider", tabIndex: 0, "aria-label": `Line between ${words.a} and ${words.b}`,
-      "aria-valuemin": 0, "aria-valuemax": 100, on: { keydown: (/** @type {KeyboardEvent} */ e) => this.#key(e) },
-    }, el("span", { class: "knob", "aria-hidden": true }, "‹ ›"));
+    const handle = el(
+      "div",
+      {
+        class: "swipe",
+        role: "slider",
+        tabIndex: 0,
+        "aria-label": `Line between ${words.a} and ${words.b}`,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        on: { keydown: (/** @type {KeyboardEvent} */ e) => this.#key(e) },
+      },
+      el("span", { class: "knob", "aria-hidden": true }, "‹ ›"),
+    );
     picture.append(
       el("span", { class: "tag tag-a", "aria-hidden": true }, words.a),
       el("span", { class: "tag tag-b", "aria-hidden": true }, words.b),
@@ -82,8 +91,14 @@ export class SwipeLine {
   #key(event) {
     const by = event.shiftKey ? LEAP : STEP;
     const to = {
-      ArrowLeft: this.percent - by, ArrowDown: this.percent - by, ArrowRight: this.percent + by,
-      ArrowUp: this.percent + by, PageDown: this.percent - LEAP, PageUp: this.percent + LEAP, Home: 0, End: 100,
+      ArrowLeft: this.percent - by,
+      ArrowDown: this.percent - by,
+      ArrowRight: this.percent + by,
+      ArrowUp: this.percent + by,
+      PageDown: this.percent - LEAP,
+      PageUp: this.percent + LEAP,
+      Home: 0,
+      End: 100,
     }[event.key];
     if (to === undefined) return;
     event.preventDefault();

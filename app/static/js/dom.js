@@ -72,7 +72,10 @@ export function ago(iso) {
   if (seconds < 10) return "just now";
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   for (const [unit, length] of /** @type {[Intl.RelativeTimeFormatUnit, number][]} */ ([
-    ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1],
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
   ])) {
     if (seconds >= length) return words.format(-Math.floor(seconds / length), unit);
   }
@@ -108,7 +111,9 @@ export function toast(words) {
   node.textContent = words;
   node.hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { node.hidden = true; }, 4000);
+  toastTimer = setTimeout(() => {
+    node.hidden = true;
+  }, 4000);
 }
 
 /**
@@ -137,8 +142,22 @@ export function tabKeys(row) {
  * @param {string} controls id of the panel
  */
 export function fillTabs(row, tabs, chosen, choose, controls) {
-  row.replaceChildren(...tabs.map(({ key, words }) => el("button", {
-    type: "button", role: "tab", dataset: { key }, id: `tab-${key}`, tabIndex: key === chosen ? 0 : -1,
-    "aria-selected": key === chosen, "aria-controls": controls, on: { click: () => choose(key) },
-  }, words)));
+  row.replaceChildren(
+    ...tabs.map(({ key, words }) =>
+      el(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          dataset: { key },
+          id: `tab-${key}`,
+          tabIndex: key === chosen ? 0 : -1,
+          "aria-selected": key === chosen,
+          "aria-controls": controls,
+          on: { click: () => choose(key) },
+        },
+        words,
+      ),
+    ),
+  );
 }

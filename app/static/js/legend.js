@@ -21,12 +21,14 @@ const DRAWN_AXES = "x right, y down, z forward"; // the disc is only drawn for a
  * @returns {HTMLElement[]}
  */
 export function legendOf(parts, acts) {
-  return parts.filter((part) => part.a ?? part.b).map((part) => {
-    const map = /** @type {TaskMap} */ (part.a ?? part.b);
-    const body = { classes: classRows, scalar: scalarKey, vectors: vectorKey }[map.kind](part, acts);
-    const title = parts.length > 1 ? el("h3", {}, taskWords(part.task)) : null;
-    return el("section", { class: "legend-part", dataset: { task: part.task } }, title, ...body);
-  });
+  return parts
+    .filter((part) => part.a ?? part.b)
+    .map((part) => {
+      const map = /** @type {TaskMap} */ (part.a ?? part.b);
+      const body = { classes: classRows, scalar: scalarKey, vectors: vectorKey }[map.kind](part, acts);
+      const title = parts.length > 1 ? el("h3", {}, taskWords(part.task)) : null;
+      return el("section", { class: "legend-part", dataset: { task: part.task } }, title, ...body);
+    });
 }
 
 /** @typedef {{name: string, colors: [number, number, number][], a: number, b: number}} Row  colors: RGB, one a side */
@@ -64,19 +66,43 @@ function classRows(part, acts) {
     const bars = sides.map((side) => {
       const bar = el("span", { class: `share share-${side}` });
       bar.style.width = `${row[side] * 100}%`;
-      return el("span", { class: "share-line" }, el("span", { class: "share-well", "aria-hidden": true }, bar),
-        el("span", { class: "class-share" }, percent(row[side])));
+      return el(
+        "span",
+        { class: "share-line" },
+        el("span", { class: "share-well", "aria-hidden": true }, bar),
+        el("span", { class: "class-share" }, percent(row[side])),
+      );
     });
-    const toggle = el("button", {
-      type: "button", class: "class-row", "aria-pressed": !hidden.has(name), dataset: { name },
-      title: hidden.has(name) ? "Show this class" : "Hide this class", on: { click: () => acts.toggle(task, name) },
-    }, swatchOf(colors), el("span", { class: "class-name" }, name));
-    const only = el("button", {
-      type: "button", class: "quiet only", "aria-label": `Show only ${name}`, on: { click: () => acts.only(task, name) },
-    }, "only");
+    const toggle = el(
+      "button",
+      {
+        type: "button",
+        class: "class-row",
+        "aria-pressed": !hidden.has(name),
+        dataset: { name },
+        title: hidden.has(name) ? "Show this class" : "Hide this class",
+        on: { click: () => acts.toggle(task, name) },
+      },
+      swatchOf(colors),
+      el("span", { class: "class-name" }, name),
+    );
+    const only = el(
+      "button",
+      {
+        type: "button",
+        class: "quiet only",
+        "aria-label": `Show only ${name}`,
+        on: { click: () => acts.only(task, name) },
+      },
+      "only",
+    );
     return el("li", {}, toggle, only, el("span", { class: "shares" }, ...bars));
   });
   const all = el("button", { type: "button", class: "quiet", on: { click: () => acts.all(task) } }, "Show all classes");
+  const [only] = merged(part);
+  if (rows.length === 1 && only.name === "background") {
+    return [el("p", {}, "Nothing but background was found."), el("ul", { class: "classes" }, ...rows)];
+  }
   return [el("ul", { class: "classes" }, ...rows), all];
 }
 
@@ -86,7 +112,10 @@ function scalarKey(part) {
   const ramp = el("div", { class: "ramp", "aria-hidden": true });
   const stops = Array.from({ length: 9 }, (_, i) => `rgb(${RAMP[Math.round((i / 8) * 255)].join(" ")})`);
   ramp.style.backgroundImage = `linear-gradient(90deg, ${stops.join(", ")})`;
-  const means = [["", part.a], ["", part.b]].map(([, m], i) => {
+  const means = [
+    ["", part.a],
+    ["", part.b],
+  ].map(([, m], i) => {
     if (!m) return null;
     const { mean, minimum, maximum } = /** @type {TaskMap} */ (m);
     const pointer = el("span", { class: `mean mean-${"ab"[i]}` });
@@ -94,10 +123,19 @@ function scalarKey(part) {
     return pointer;
   });
   ramp.append(...means.filter((m) => m !== null));
-  const words = [part.a, part.b].flatMap((m, i) => (m ? [`mean ${m.mean.toFixed(3)}${part.b ? ` (${"AB"[i]})` : ""}`] : []));
-  return [ramp,
-    el("p", { class: "ends" }, el("span", {}, map.minimum.toFixed(1)), el("span", {}, words.join(", ")),
-      el("span", {}, map.maximum.toFixed(1)))];
+  const words = [part.a, part.b].flatMap((m, i) =>
+    m ? [`mean ${m.mean.toFixed(3)}${part.b ? ` (${"AB"[i]})` : ""}`] : [],
+  );
+  return [
+    ramp,
+    el(
+      "p",
+      { class: "ends" },
+      el("span", {}, map.minimum.toFixed(1)),
+      el("span", {}, words.join(", ")),
+      el("span", {}, map.maximum.toFixed(1)),
+    ),
+  ];
 }
 
 /** @param {Part} part @returns {HTMLElement[]} */
@@ -111,7 +149,13 @@ function vectorKey(part) {
 
 /** A ball in the colours of its normals, n = (x, y down, z < 0 towards the camera). @returns {HTMLCanvasElement} */
 function ball() {
-  const canvas = el("canvas", { width: DISC_PX, height: DISC_PX, class: "ball", role: "img", "aria-label": "colour ball" });
+  const canvas = el("canvas", {
+    width: DISC_PX,
+    height: DISC_PX,
+    class: "ball",
+    role: "img",
+    "aria-label": "colour ball",
+  });
   const image = new ImageData(DISC_PX, DISC_PX);
   for (let row = 0; row < DISC_PX; row += 1) {
     for (let column = 0; column < DISC_PX; column += 1) {

@@ -36,7 +36,10 @@ async function refresh() {
   }
 }
 
-const bench = new Bench(() => view() === "try" && !document.querySelector("dialog[open]"), () => void refresh().catch(() => {}));
+const bench = new Bench(
+  () => view() === "try" && !document.querySelector("dialog[open]"),
+  () => void refresh().catch(() => {}),
+);
 const setsView = new SetsView({
   refresh: () => refresh().catch(() => {}),
   use: (ref) => {

@@ -15,7 +15,14 @@ import { decodePng, fromBase64 } from "./png.js";
 
 // Dark to bright, blue-green to warm; bright enough at the top to stand out from any photo.
 /** @type {[number, number, number][]} RGB 0..255, evenly spaced over 0..1 */
-const RAMP_STOPS = [[13, 18, 38], [18, 62, 92], [16, 118, 120], [84, 170, 104], [208, 202, 84], [255, 240, 190]];
+const RAMP_STOPS = [
+  [13, 18, 38],
+  [18, 62, 92],
+  [16, 118, 120],
+  [84, 170, 104],
+  [208, 202, 84],
+  [255, 240, 190],
+];
 
 /** RGB of 256 grey values. */
 export const RAMP = Array.from({ length: 256 }, (_, grey) => {
@@ -41,7 +48,10 @@ export async function decodeMap(task, answer) {
   const kind = KIND_OF[answer.encoding];
   if (!kind) throw new Error(`${task}: this page does not know the encoding ${answer.encoding}`);
   return {
-    task, kind, width, height,
+    task,
+    kind,
+    width,
+    height,
     values: kind === "vectors" ? data : firstChannel(data),
     classes: answer.classes ?? [],
     minimum: answer.minimum ?? 0,

@@ -42,10 +42,23 @@ export function photoPanel(active, chosen) {
     byId("photo-fact").textContent = `${name} · ${sides} · ${size(blob.size)}`;
     chosen(photo);
   };
-  byId("samples").append(...SAMPLES.map(({ file, words }) => el("button", {
-    type: "button", class: "sample", title: words, "aria-label": words, "aria-pressed": false, dataset: { file },
-    on: { click: () => takeSample(file) },
-  }, el("img", { src: `static/samples/${file}`, alt: "", width: 64, height: 64 }))));
+  byId("samples").append(
+    ...SAMPLES.map(({ file, words }) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "sample",
+          title: words,
+          "aria-label": words,
+          "aria-pressed": false,
+          dataset: { file },
+          on: { click: () => takeSample(file) },
+        },
+        el("img", { src: `static/samples/${file}`, alt: "", width: 64, height: 64 }),
+      ),
+    ),
+  );
 
   /** @param {string} file */
   const takeSample = async (file) => {

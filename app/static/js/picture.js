@@ -66,12 +66,20 @@ export class Frame {
     if (photo.bitmap) pen(base).drawImage(photo.bitmap, 0, 0, w, h);
     /** @type {[HTMLCanvasElement, TaskMap][]} */
     this.layers = [];
-    for (const [map, side] of /** @type {[TaskMap|null, string][]} */ ([[maps.a, "a"], [maps.b, "b"]])) {
+    for (const [map, side] of /** @type {[TaskMap|null, string][]} */ ([
+      [maps.a, "a"],
+      [maps.b, "b"],
+    ])) {
       if (map) this.layers.push([canvasOf(w, h, `layer layer-${side}`), map]);
     }
     this.cross = el("span", { class: "cross", "aria-hidden": true, hidden: true });
-    this.element = el("div", { class: "picture", dataset: { task: maps.task } },
-      base, ...this.layers.map(([canvas]) => canvas), this.cross);
+    this.element = el(
+      "div",
+      { class: "picture", dataset: { task: maps.task } },
+      base,
+      ...this.layers.map(([canvas]) => canvas),
+      this.cross,
+    );
     this.element.style.aspectRatio = `${width} / ${height}`;
     this.element.style.setProperty("--ratio", String(width / height));
     this.repaint(hidden);
@@ -90,7 +98,9 @@ export class Frame {
     return {
       x: Math.min(this.width - 1, Math.floor(across * this.width)),
       y: Math.min(this.height - 1, Math.floor(down * this.height)),
-      clientX: event.clientX, clientY: event.clientY, part: across,
+      clientX: event.clientX,
+      clientY: event.clientY,
+      part: across,
     };
   }
 
@@ -113,19 +123,27 @@ export class Frame {
 }
 
 /**
- * What is on screen, as a PNG of the photo's size.
+ * What is on screen, as a PNG of the photo's size; while comparing, both sides of the line.
  * @param {Photo} photo
- * @param {TaskMap} map
+ * @param {FrameMaps} maps
  * @param {ReadonlySet<string>} hidden names of classes
- * @param {number} opacity 0..1
+ * @param {{opacity: number, split: number}} look opacity 0..1; split 0..1, where the line is, 1 if not comparing
  * @returns {Promise<Blob>}
  */
-export function composite(photo, map, hidden, opacity) {
-  const canvas = canvasOf(map.width, map.height, "");
+export function composite(photo, maps, hidden, { opacity, split }) {
+  const { width, height } = /** @type {TaskMap} */ (maps.a ?? maps.b);
+  const canvas = canvasOf(width, height, "");
   const context = pen(canvas);
-  if (photo.bitmap) context.drawImage(photo.bitmap, 0, 0, map.width, map.height);
+  if (photo.bitmap) context.drawImage(photo.bitmap, 0, 0, width, height);
+  const at = Math.round(split * width);
   context.globalAlpha = opacity;
-  context.drawImage(painted(map, hidden), 0, 0);
+  // drawImage refuses a source of no width
+  if (maps.a && at > 0) context.drawImage(painted(maps.a, hidden), 0, 0, at, height, 0, 0, at, height);
+  if (maps.b && at < width)
+    context.drawImage(painted(maps.b, hidden), at, 0, width - at, height, at, 0, width - at, height);
+  context.globalAlpha = 1;
+  context.fillStyle = "#fff";
+  if (split < 1) context.fillRect(at - 1, 0, 2, height);
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the browser made no PNG"))), "image/png");
   });

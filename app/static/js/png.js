@@ -33,7 +33,7 @@ export function fromBase64(base64) {
 export function withIndexPalette(png) {
   const view = new DataView(png.buffer, png.byteOffset);
   const kept = [png.subarray(0, SIGNATURE_BYTES)];
-  for (let at = SIGNATURE_BYTES; at + 12 <= png.length; ) {
+  for (let at = SIGNATURE_BYTES; at + 12 <= png.length;) {
     const length = view.getUint32(at);
     const type = String.fromCharCode(...png.subarray(at + 4, at + 8));
     const chunk = png.subarray(at, at + 12 + length); // length, type, data, CRC

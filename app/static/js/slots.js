@@ -6,7 +6,9 @@ import { byId, el, refill, size, taskWords } from "./dom.js";
 
 const FILTER_FROM = 8; // sets; fewer are seen at a glance
 export const TIER_WORDS = /** @type {Record<string, string>} */ ({
-  disk: "on disk", host: "in host memory", device: "in memory",
+  disk: "on disk",
+  host: "in host memory",
+  device: "in memory",
 });
 
 /**
@@ -17,7 +19,9 @@ export const TIER_WORDS = /** @type {Record<string, string>} */ ({
 export function choices(sets) {
   return sets.flatMap((set) => [
     { ref: set.name, set, revision: set.current },
-    ...set.revisions.filter((r) => !r.current).map((r) => ({ ref: `${set.name}@${r.revision}`, set, revision: r.revision })),
+    ...set.revisions
+      .filter((r) => !r.current)
+      .map((r) => ({ ref: `${set.name}@${r.revision}`, set, revision: r.revision })),
   ]);
 }
 
@@ -33,16 +37,27 @@ export function fillSlots(sets, chosen, choose) {
   filter.hidden = offered.length < FILTER_FROM;
   const wanted = filter.hidden ? "" : filter.value.trim().toLowerCase();
   filter.oninput = () => fillSlots(sets, chosen, choose);
-  const rows = offered.filter(({ ref }) => ref === chosen || ref.includes(wanted)).map(({ ref, set, revision }) => {
-    const { bytes = 0, tier = "disk" } = set.revisions.find((r) => r.revision === revision) ?? {};
-    const old = revision !== set.current;
-    return el("label", { class: `slot${old ? " old" : ""}` },
-      el("input", { type: "radio", name: "slot", value: ref, checked: ref === chosen, on: { change: () => choose(ref) } }),
-      el("span", { class: `tier tier-${tier}`, title: TIER_WORDS[tier] }),
-      el("span", { class: "slot-name" }, old ? ref : `${set.name}`),
-      el("span", { class: "slot-facts" }, `rev ${revision} · ${size(bytes)}`),
-      el("span", { class: "unseen" }, TIER_WORDS[tier]));
-  });
+  const rows = offered
+    .filter(({ ref }) => ref === chosen || ref.includes(wanted))
+    .map(({ ref, set, revision }) => {
+      const { bytes = 0, tier = "disk" } = set.revisions.find((r) => r.revision === revision) ?? {};
+      const old = revision !== set.current;
+      return el(
+        "label",
+        { class: `slot${old ? " old" : ""}` },
+        el("input", {
+          type: "radio",
+          name: "slot",
+          value: ref,
+          checked: ref === chosen,
+          on: { change: () => choose(ref) },
+        }),
+        el("span", { class: `tier tier-${tier}`, title: TIER_WORDS[tier] }),
+        el("span", { class: "slot-name" }, old ? ref : `${set.name}`),
+        el("span", { class: "slot-facts" }, `rev ${revision} · ${size(bytes)}`),
+        el("span", { class: "unseen" }, TIER_WORDS[tier]),
+      );
+    });
   refill(byId("slots"), ...(rows.length ? rows : [el("p", { class: "fact" }, "The server's default set.")]));
 }
 
@@ -54,14 +69,28 @@ export function fillSlots(sets, chosen, choose) {
  */
 export function fillTasks(tasks, unwanted, change) {
   const wanted = tasks.filter((task) => !unwanted.has(task));
-  refill(byId("tasks"), ...tasks.map((task) => el("label", { class: "check" },
-    el("input", {
-      type: "checkbox", value: task, checked: wanted.includes(task), disabled: wanted.length === 1 && wanted[0] === task,
-      on: { change: (/** @type {Event} */ e) => change(task, /** @type {HTMLInputElement} */ (e.target).checked) },
-    }), ` ${taskWords(task)}`)));
+  refill(
+    byId("tasks"),
+    ...tasks.map((task) =>
+      el(
+        "label",
+        { class: "check" },
+        el("input", {
+          type: "checkbox",
+          value: task,
+          checked: wanted.includes(task),
+          disabled: wanted.length === 1 && wanted[0] === task,
+          on: { change: (/** @type {Event} */ e) => change(task, /** @type {HTMLInputElement} */ (e.target).checked) },
+        }),
+        ` ${taskWords(task)}`,
+      ),
+    ),
+  );
 }
 
 /** @param {AdapterSet[]} sets @param {string} chosen */
 export function fillSecond(sets, chosen) {
-  byId("compare-b").replaceChildren(...choices(sets).map(({ ref }) => el("option", { value: ref, selected: ref === chosen }, ref)));
+  byId("compare-b").replaceChildren(
+    ...choices(sets).map(({ ref }) => el("option", { value: ref, selected: ref === chosen }, ref)),
+  );
 }

@@ -50,7 +50,9 @@ export class Stage {
     }
     this.frames = scene.frames.map((maps) => this.#frame(scene, photo, maps));
     byId("frames").className = scene.grid ? "grid" : "";
-    byId("frames").replaceChildren(...this.frames.map((frame) => (scene.grid ? this.#tile(scene, frame) : frame.element)));
+    byId("frames").replaceChildren(
+      ...this.frames.map((frame) => (scene.grid ? this.#tile(scene, frame) : frame.element)),
+    );
     if (held) this.line.handles[0]?.focus({ preventScroll: true });
   }
 
@@ -69,7 +71,11 @@ export class Stage {
 
   /** @param {Scene} scene @param {Frame} frame @returns {HTMLElement} */
   #tile(scene, frame) {
-    const open = el("button", { type: "button", class: "quiet", on: { click: () => scene.open(frame.task) } }, taskWords(frame.task));
+    const open = el(
+      "button",
+      { type: "button", class: "quiet", on: { click: () => scene.open(frame.task) } },
+      taskWords(frame.task),
+    );
     return el("figure", {}, frame.element, el("figcaption", {}, open, el("span", { class: "tile-reading" })));
   }
 
@@ -114,12 +120,20 @@ export class Stage {
     });
     const box = byId("reading");
     const head = `x ${x}, y ${y}${this.scene?.words ? ` · ${this.scene.words[side]}` : ""}`;
-    box.replaceChildren(el("p", { class: "reading-head" }, head), ...rows.map(({ task, words, color }) => {
-      const swatch = el("span", { class: "swatch" });
-      swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
-      return el("p", { class: task === frame.task ? "now" : "" }, swatch,
-        el("span", { class: "reading-task" }, taskWords(task)), el("span", { class: "reading-value" }, words));
-    }));
+    box.replaceChildren(
+      el("p", { class: "reading-head" }, head),
+      ...rows.map(({ task, words, color }) => {
+        const swatch = el("span", { class: "swatch" });
+        swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
+        return el(
+          "p",
+          { class: task === frame.task ? "now" : "" },
+          swatch,
+          el("span", { class: "reading-task" }, taskWords(task)),
+          el("span", { class: "reading-value" }, words),
+        );
+      }),
+    );
     box.hidden = rows.length === 0;
     this.#placeBox(box, place);
     return `${head}: ${rows.map(({ task, words }) => `${taskWords(task)} ${words}`).join("; ")}`;

@@ -6,8 +6,11 @@ import { duration, el } from "./dom.js";
 
 const STAGES = ["decode", "queue", "load", "forward", "encode"];
 const WORDS = /** @type {Record<string, string>} */ ({
-  decode: "photo to pixels", queue: "waiting for the model", load: "bringing the set into memory",
-  forward: "backbone and decoders", encode: "maps to PNG",
+  decode: "photo to pixels",
+  queue: "waiting for the model",
+  load: "bringing the set into memory",
+  forward: "backbone and decoders",
+  encode: "maps to PNG",
 });
 const KEPT_RUNS = 6;
 
@@ -23,17 +26,27 @@ export function timingBars(shown) {
     const bar = el("div", { class: "timebar", role: "img", "aria-label": spoken(run) });
     for (const stage of STAGES) {
       if (!times[stage]) continue;
-      const part = el("span", { class: `stage-${stage}`, title: `${stage}: ${duration(times[stage])}, ${WORDS[stage]}` });
+      const part = el("span", {
+        class: `stage-${stage}`,
+        title: `${stage}: ${duration(times[stage])}, ${WORDS[stage]}`,
+      });
       part.style.width = `${(times[stage] / longest) * 100}%`;
       bar.append(part);
     }
-    return el("div", { class: "timerow" },
-      el("p", { class: "timehead" },
+    return el(
+      "div",
+      { class: "timerow" },
+      el(
+        "p",
+        { class: "timehead" },
         side ? el("span", { class: `side side-${side}` }, side.toUpperCase()) : null,
-        el("span", { class: "ref" }, run.ref), heat(run.cold),
+        el("span", { class: "ref" }, run.ref),
+        heat(run.cold),
         el("span", { class: "batch" }, `batch of ${run.answer.batch.size}${sets(run.answer.batch.adapters)}`),
-        el("span", { class: "total" }, `${duration(times.total)} in the server, ${duration(run.roundTripMs)} in all`)),
-      bar);
+        el("span", { class: "total" }, `${duration(times.total)} in the server, ${duration(run.roundTripMs)} in all`),
+      ),
+      bar,
+    );
   });
   return [...rows, keyOf(shown.map(({ run }) => run.answer.timings_ms))];
 }
@@ -53,14 +66,26 @@ function heat(cold) {
 /** @param {Run} run @returns {string} */
 function spoken(run) {
   const { timings_ms: times } = run.answer;
-  return STAGES.filter((stage) => times[stage]).map((stage) => `${stage} ${duration(times[stage])}`).join(", ");
+  return STAGES.filter((stage) => times[stage])
+    .map((stage) => `${stage} ${duration(times[stage])}`)
+    .join(", ");
 }
 
 /** @param {Record<string, number>[]} times ms @returns {HTMLElement} */
 function keyOf(times) {
-  return el("ul", { class: "timekey" }, ...STAGES.map((stage) => el("li", { title: WORDS[stage] },
-    el("span", { class: `dot stage-${stage}`, "aria-hidden": true }), `${stage} `,
-    el("b", {}, times.map((t) => (t[stage] ? duration(t[stage]) : "–")).join(" | ")))));
+  return el(
+    "ul",
+    { class: "timekey" },
+    ...STAGES.map((stage) =>
+      el(
+        "li",
+        { title: WORDS[stage] },
+        el("span", { class: `dot stage-${stage}`, "aria-hidden": true }),
+        `${stage} `,
+        el("b", {}, times.map((t) => (t[stage] ? duration(t[stage]) : "–")).join(" | ")),
+      ),
+    ),
+  );
 }
 
 /** The last runs, newest first: what swapping sets costs. */
@@ -78,10 +103,30 @@ export class History {
   /** @returns {HTMLElement|null} nothing before there is something to compare with */
   element() {
     if (this.runs.length < 2) return null;
-    return el("details", { class: "history", open: true }, el("summary", {}, "Last runs"),
-      el("ol", {}, ...this.runs.map((run) => el("li", {}, el("span", { class: "ref" }, run.ref), heat(run.cold),
-        el("span", { class: "history-photo" }, run.photo.name),
-        el("span", { class: "total" },
-          run.cold ? `${duration(run.answer.timings_ms.load)} load + ` : "", duration(run.answer.timings_ms.forward), " forward")))));
+    return el(
+      "details",
+      { class: "history", open: true },
+      el("summary", {}, "Last runs"),
+      el(
+        "ol",
+        {},
+        ...this.runs.map((run) =>
+          el(
+            "li",
+            {},
+            el("span", { class: "ref" }, run.ref),
+            heat(run.cold),
+            el("span", { class: "history-photo" }, run.photo.name),
+            el(
+              "span",
+              { class: "total" },
+              run.cold ? `${duration(run.answer.timings_ms.load)} load + ` : "",
+              duration(run.answer.timings_ms.forward),
+              " forward",
+            ),
+          ),
+        ),
+      ),
+    );
   }
 }

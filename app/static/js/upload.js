@@ -41,15 +41,26 @@ async function sendAll(files, done) {
 async function sendOne(file, fields, done) {
   const bar = el("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
   const words = el("span", { class: "upload-words" }, `0 of ${size(file.size)}`);
-  const dismiss = el("button", { type: "button", class: "quiet", "aria-label": `Dismiss ${file.name}`, on: { click: () => entry.remove() } }, "×");
-  const entry = el("div", { class: "upload-entry" }, el("p", { class: "upload-line" }, el("b", {}, file.name), words, dismiss), bar);
+  const dismiss = el(
+    "button",
+    { type: "button", class: "quiet", "aria-label": `Dismiss ${file.name}`, on: { click: () => entry.remove() } },
+    "×",
+  );
+  const entry = el(
+    "div",
+    { class: "upload-entry" },
+    el("p", { class: "upload-line" }, el("b", {}, file.name), words, dismiss),
+    bar,
+  );
   byId("upload-log").prepend(entry);
   try {
     const { revision, created, set } = await upload(file, fields, (fraction) => {
       bar.value = fraction;
-      words.textContent = fraction < 1 ? `${size(fraction * file.size)} of ${size(file.size)}` : "sent, the server checks it …";
+      words.textContent =
+        fraction < 1 ? `${size(fraction * file.size)} of ${size(file.size)}` : "sent, the server checks it …";
     });
-    const active = revision === `${set.name}@${set.current}` ? "current now" : `stored; ${set.name}@${set.current} stays current`;
+    const active =
+      revision === `${set.name}@${set.current}` ? "made current" : `stored; ${set.name}@${set.current} stays current`;
     words.textContent = `${created ? "" : "known already: "}${revision}, ${active}`;
     entry.classList.add("taken");
     byId("set-name").value = "";
