@@ -149,6 +149,13 @@ def palette_classes(names: tuple[str, ...]) -> tuple[ClassSpec, ...]:
     return tuple(ClassSpec(name=name, color=voc_color(index)) for index, name in enumerate(names))
 
 
+def familiar_classes(names: tuple[str, ...]) -> tuple[ClassSpec, ...]:
+    """Classes of one's own: a name that VOC knows keeps its VOC colour, the others take palette colours still free."""
+    known = {name: voc_color(VOC_CLASSES.index(name)) for name in names if name in VOC_CLASSES}
+    free = (color for color in map(voc_color, range(256)) if color not in known.values())
+    return tuple(ClassSpec(name=name, color=known.get(name) or next(free)) for name in names)
+
+
 class TaskSpec(Spec):
     """One task of an adapter set: its outputs, its task-specific pairs, its decoder."""
 

@@ -276,14 +276,14 @@ def _report_lines(task: "Task", report: "TaskReport") -> list[str]:
 
 
 def _task_specs(tasks: str, semseg_classes: str, ranks: str, scaling: float, decoder: str) -> tuple[Any, ...]:
-    from mtlora.spec import DecoderKind, TaskSpec, palette_classes
+    from mtlora.spec import DecoderKind, TaskSpec, familiar_classes
     from mtlora.tasks import Task, parse_tasks
 
     wanted = parse_tasks(tasks)
     if not wanted:
         raise TrainingError(f"--tasks names no task: {tasks!r}")
     names = tuple(part.strip() for part in semseg_classes.split(",") if part.strip())
-    classes = {Task.SEMSEG: palette_classes(names)} if names else {}
+    classes = {Task.SEMSEG: familiar_classes(names)} if names else {}
     return tuple(
         TaskSpec.make(
             task,

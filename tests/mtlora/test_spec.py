@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from mtlora.errors import SpecError, TaskError
-from mtlora.spec import AdapterSpec, BackboneSpec, ClassSpec, TaskSpec
+from mtlora.spec import AdapterSpec, BackboneSpec, ClassSpec, TaskSpec, familiar_classes
 from mtlora.tasks import Task
 from tests.factories import adapter_spec, backbone_spec
 
@@ -88,6 +88,12 @@ def test_tasks_that_cannot_exist(fields: dict[str, Any], message: str) -> None:
 def test_colours_are_bytes() -> None:
     with pytest.raises(SpecError, match=r"class 'sky': colour parts must be 0..255, got \(0, 0, 256\)"):
         ClassSpec(name="sky", color=(0, 0, 256))
+
+
+def test_familiar_names_keep_their_colours() -> None:
+    classes = familiar_classes(("background", "helmet", "person"))
+    assert [c.color for c in classes] == [(0, 0, 0), (128, 0, 0), (192, 128, 128)]
+    assert familiar_classes(("aeroplane", "wing"))[1].color == (0, 0, 0)
 
 
 def test_json_round_trip_and_frozen() -> None:
