@@ -2,8 +2,12 @@
 
 import hashlib
 import io
+import json
 import re
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -165,21 +169,29 @@ class TestPage:
         words = "  ".join(f"{value:+.2f}".replace("-", "−") for value in normal / np.linalg.norm(normal))
         assert f"Normals {words}" in said
 
-    def test_files_and_code(self, url: str, open_page: OpenPage) -> None:
+    def test_files_and_code(self, url: str, open_page: OpenPage, tmp_path: Path) -> None:
+        """What is shown as a program gives the same files when it is run."""
         page = open_page(url)
         send_photo(page)
         page.get_by_role("tab", name="Saliency").click()
-        for name, ending in (("map as PNG", "png"), ("as seen", "png"), ("as zip", "zip"), ("as JSON", "json")):
+        saved = {}
+        for name, ending in (("map", "saliency.png"), ("picture", "seen.png"), ("zip", ".zip"), ("JSON", ".json")):
             with page.expect_download() as download:
-                page.get_by_role("button", name=name).click()
-            assert download.value.suggested_filename.endswith(f".{ending}")
-            saved = Path(download.value.path())
-            if ending == "png":
-                assert Image.open(saved).size == (WIDTH, HEIGHT)
+                page.locator("#downloads").get_by_text(name, exact=True).click()
+            assert download.value.suggested_filename.endswith(ending)
+            saved[name] = Path(download.value.path()).read_bytes()
+        assert Image.open(io.BytesIO(saved["picture"])).size == (WIDTH, HEIGHT)
+        with zipfile.ZipFile(io.BytesIO(saved["zip"])) as archive:
+            assert archive.read("saliency.png") == saved["map"]
+        (tmp_path / "disc.jpg").write_bytes(PHOTO)
+        if shutil.which("curl"):
+            command = page.locator("#code").text_content() or ""
+            subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=30)
+            assert json.loads((tmp_path / "answer.json").read_bytes())["image"] == {"width": WIDTH, "height": HEIGHT}
         page.get_by_role("tab", name="Python").click()
         program = page.locator("#code").text_content() or ""
-        compile(program, "shown.py", "exec")
-        assert f"{url}/predict" in program
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=30, capture_output=True)
+        assert (tmp_path / "saliency.png").read_bytes() == saved["map"]
 
     def test_switch_and_compare(self, url: str, open_page: OpenPage) -> None:
         page = open_page(url)
@@ -218,7 +230,7 @@ class TestPage:
             expect(page.locator(".upload-entry.taken").first).to_contain_text(f"pets@{revision}", timeout=TIMEOUT_MS)
         card = page.get_by_role("article", name="Adapter set pets")
         expect(card).to_contain_text("revision 2")
-        card.get_by_role("button", name="Roll pets back to revision 1").click()
+        card.get_by_role("button", name="Roll back to 1: pets").click()
         expect(card.locator(".revision-mark")).to_have_text("revision 1")
         card.locator("summary").click()
         card.get_by_role("button", name="Activate pets revision 2").click()
@@ -230,7 +242,7 @@ class TestPage:
         card.get_by_role("button", name="Unpin pets").click()
         card.get_by_role("button", name="Try pets revision 1 in the playground").click()
         wait_done(page, "pets@1")
-        page.get_by_role("link", name="Adapter sets").click()
+        page.locator("#nav-sets").click()
         card.get_by_role("button", name="Delete pets", exact=True).click()
         page.get_by_role("button", name="Keep it").click()
         expect(card).to_be_visible()
@@ -257,7 +269,7 @@ class TestPage:
         dark = page.evaluate(ground)
         page.get_by_role("button", name="Switch between light and dark").click()
         assert page.evaluate(ground) != dark
-        page.get_by_role("link", name="Adapter sets").click()
+        page.locator("#nav-sets").click()
         expect(page.get_by_role("article", name="Adapter set default")).to_be_visible()
         no_sideways_scrolling(page)
 
@@ -276,6 +288,6 @@ def test_a_key_is_asked_for(weights: Weights, tmp_path: Path, open_page: OpenPag
         page.keyboard.press("Enter")
         wait_done(page, "default@1")
         assert "a-long-key" not in (page.locator("#code").text_content() or "")
-        page.get_by_role("link", name="Adapter sets").click()
+        page.locator("#nav-sets").click()
         page.get_by_role("button", name="Pin people").click()
         expect(page.locator("#sets-problem")).to_contain_text("lacks the scope 'adapters:write'")

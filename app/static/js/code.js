@@ -147,7 +147,9 @@ export function downloadButtons(run, frames, { of, picture, failed }) {
         ]
       : []),
     button("zip", "all maps as zip", async () => save(await predictFile(blob, exact, "zip"), `${stem}.zip`)),
-    button("npz", "all maps as NumPy arrays", async () => save(await predictFile(blob, exact, "npz"), `${stem}.npz`)),
+    button("npz", "all maps as npz, NumPy arrays", async () =>
+      save(await predictFile(blob, exact, "npz"), `${stem}.npz`),
+    ),
     button("JSON", "the answer as JSON", () =>
       save(new Blob([JSON.stringify(run.answer, null, 1)], { type: "application/json" }), `${stem}.json`),
     ),

@@ -29,7 +29,7 @@ const fileIn = (data) => [...(data?.files ?? [])].find((file) => !file.name.ends
  * @param {(photo: Photo) => void} chosen
  */
 export function photoPanel(active, chosen) {
-  let latest = 0;
+  let latest = 0; // number of the last choice: one that is slower to arrive must not replace it
   /** @param {Blob} blob @param {string} name */
   const take = async (blob, name) => {
     const mine = (latest += 1);
@@ -37,7 +37,7 @@ export function photoPanel(active, chosen) {
       button.setAttribute("aria-pressed", String(button.dataset.file === name));
     }
     const photo = await readPhoto(blob, name);
-    if (mine !== latest) return; // another one was chosen meanwhile
+    if (mine !== latest) return;
     const sides = photo.bitmap ? `${photo.bitmap.width} × ${photo.bitmap.height} px` : "not shown by this browser";
     byId("photo-fact").textContent = `${name} · ${sides} · ${size(blob.size)}`;
     chosen(photo);
@@ -62,9 +62,11 @@ export function photoPanel(active, chosen) {
 
   /** @param {string} file */
   const takeSample = async (file) => {
+    const mine = (latest += 1);
     try {
       const response = await fetch(`static/samples/${file}`);
-      await take(await response.blob(), file);
+      const blob = await response.blob();
+      if (mine === latest) await take(blob, file);
     } catch {
       toast("The sample could not be fetched.");
     }
@@ -81,7 +83,7 @@ export function photoPanel(active, chosen) {
     if (active() && file) take(file, file.name || "pasted.png");
   });
   dropZone(active, (file) => take(file, file.name));
-  return { takeFirstSample: () => takeSample(SAMPLES[0].file) };
+  return { takeFirstSample: async () => latest || takeSample(SAMPLES[0].file) };
 }
 
 /** The whole page takes a photo. @param {() => boolean} active @param {(file: File) => void} dropped */

@@ -100,7 +100,7 @@ export class SetsView {
   #acts(set) {
     const { name } = set;
     const inMemory = set.tier !== "disk";
-    const acts = [this.#button("Try it", `Try ${name} in the playground`, () => this.page.use(name), "main")];
+    const acts = [this.#button("Try it", `Try it: ${name} in the playground`, () => this.page.use(name), "main")];
     if (!set.default && !set.pinned) {
       acts.push(
         inMemory
@@ -122,7 +122,7 @@ export class SetsView {
     const before = set.revisions.filter((r) => r.revision < set.current).at(-1);
     if (before && !set.bundled) {
       acts.push(
-        this.#button(`Roll back to ${before.revision}`, `Roll ${name} back to revision ${before.revision}`, () =>
+        this.#button(`Roll back to ${before.revision}`, `Roll back to ${before.revision}: ${name}`, () =>
           this.#activate(name, before.revision),
         ),
       );
