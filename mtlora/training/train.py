@@ -83,8 +83,11 @@ def export(config: TrainConfig, path: Path) -> str:
     """Write the last checkpoint of a run (the moving average where there is one) as an adapter file; its digest."""
     backbone = load_backbone(config.backbone)
     state = load_checkpoint(config.out)
-    model = build_model(backbone, config.spec)
-    model.load_state_dict({**state["model"], **state["average"]})
+    trained = {
+        **state["model"],
+        **state["average"],
+    }  # frozen tensors stay the backbone's: averaging can turn -0.0 into 0.0
+    tensors = {name: trained[name] for name in build_model(backbone, config.spec).adapter_tensors()}
     provenance = {
         "data": config.data.name,
         "split": config.split,
@@ -97,7 +100,7 @@ def export(config: TrainConfig, path: Path) -> str:
     return save_adapter(
         path,
         config.spec,
-        model.adapter_tensors(),
+        tensors,
         backbone_name=backbone.spec.name,
         backbone_fingerprint=backbone.fingerprint(config.spec),
         name=config.name,
