@@ -65,12 +65,16 @@ export function percent(fraction) {
   return `${(fraction * 100).toFixed(1)} %`;
 }
 
-/** @param {string|null} iso a moment, ISO 8601 @returns {string} e.g. `3 minutes ago` */
-export function ago(iso) {
+/**
+ * @param {string|null} iso a moment, ISO 8601
+ * @param {Intl.RelativeTimeFormatStyle} [style]
+ * @returns {string} e.g. `3 minutes ago`, narrow `3m ago`
+ */
+export function ago(iso, style = "long") {
   if (!iso) return "never";
   const seconds = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);
   if (seconds < 10) return "just now";
-  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto", style });
   for (const [unit, length] of /** @type {[Intl.RelativeTimeFormatUnit, number][]} */ ([
     ["day", 86400],
     ["hour", 3600],

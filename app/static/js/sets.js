@@ -165,7 +165,11 @@ export class SetsView {
             revision.current ? el("span", { class: "mark" }, "current") : null,
           ),
           el("td", {}, size(revision.bytes)),
-          el("td", {}, el("time", { dateTime: revision.created, title: revision.created }, ago(revision.created))),
+          el(
+            "td",
+            {},
+            el("time", { dateTime: revision.created, title: revision.created }, ago(revision.created, "narrow")),
+          ),
           el("td", { class: "digest", title: revision.digest }, revision.digest.slice(0, 7)),
           el("td", { class: "row-acts" }, ...this.#revisionActs(set, revision)),
         ),
