@@ -10,7 +10,7 @@ import torch
 
 from mtlora.adapted import build_adapted
 from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
+from mtlora.backbone import Backbone, load_backbone, save_backbone
 from mtlora.errors import DataError, TrainingError
 from mtlora.spec import AdapterSpec, TaskSpec, palette_classes
 from mtlora.tasks import Task
@@ -72,6 +72,17 @@ def test_frozen_weights_stay_frozen(data: Path, pretrained: Path, tmp_path: Path
         stored = trained.get(f"backbone.{name}", trained.get(f"backbone.{name}".replace(".weight", ".linear.weight")))
         if stored is not None:
             assert torch.equal(stored, backbone.tensors[name])
+
+
+def test_negative_zeros_of_the_backbone_survive_the_average(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Averaging turns -0.0 into 0.0; the fingerprint is of bits, so it must come from the file alone."""
+    backbone = load_backbone(pretrained / "backbone.safetensors")
+    tensors = dict(backbone.tensors)
+    tensors["layers.0.blocks.0.mlp.fc1.bias"] = torch.full_like(tensors["layers.0.blocks.0.mlp.fc1.bias"], -0.0)
+    path = tmp_path / "backbone.safetensors"
+    save_backbone(Backbone(backbone.spec, tensors), path, torch.float16)
+    adapter = load_adapter(train(train_config(data, path, tmp_path / "run", 2), silent))
+    build_adapted(load_backbone(path), adapter)
 
 
 def test_decoders_can_start_from_pretraining(data: Path, pretrained: Path, tmp_path: Path) -> None:
