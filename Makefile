@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make .venv and install the project with its test tools
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
 serve: $(STAMP)  ## serve the bundled default adapter set on 127.0.0.1:8000
