@@ -1,7 +1,7 @@
 """`mtlora train`, `pretrain` and `evaluate`: see docs/training.md."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,11 @@ from mtlora.errors import TrainingError
 
 if TYPE_CHECKING:
     from mtlora.evaluate import TaskReport
-    from mtlora.spec import BackboneSpec
+    from mtlora.spec import AdapterSpec
     from mtlora.tasks import Task
     from mtlora.training.loop import LoopConfig
+    from mtlora.training.pretrain import PretrainConfig
+    from mtlora.training.train import TrainConfig
 
 _PUBLISHED_EPOCHS = 300
 _PUBLISHED_WARMUP_EPOCHS = 20
@@ -87,58 +89,23 @@ def train(  # noqa: PLR0913 (a command's options)
     resume: ResumeOption = False,
 ) -> None:
     """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors."""
-    from mtlora.backbone import load_backbone
     from mtlora.data.augment import AugmentConfig
-    from mtlora.spec import AdapterSpec
     from mtlora.store import find_backbone
-    from mtlora.training.console import ConsoleReport, report_caching
     from mtlora.training.train import TrainConfig
-    from mtlora.training.train import train as run
 
     path = find_backbone(backbone)
-    spec = AdapterSpec(
-        backbone=load_backbone(path).spec,
-        image_size=image_size,
-        tasks=_task_specs(tasks, semseg_classes, task_ranks, scaling, decoder),
-        ranks=_four(ranks, "ranks"),
-        scaling=(scaling,) * 4,
-        decoder_channels=_four(decoder_channels, "decoder channels"),
-        antialias=antialias,
+    task_specs = _task_specs(tasks, semseg_classes, task_ranks, scaling, decoder)
+    shape = {"image_size": image_size, "scaling": (scaling,) * 4, "antialias": antialias}
+    spec = _adapter_spec(path, task_specs, ranks, decoder_channels, shape)
+    rest = {"seed": seed, "save_every": save_every, "log_every": log_every, "device": device}
+    loop = _loop(
+        steps or _steps_of(data, split, epochs, batch), lr or 5e-4 * batch / 512, warmup, hold, final_lr, ema, **rest
     )
-    total = steps or _steps_of(data, split, epochs, batch)
-    rate = lr or 5e-4 * batch / 512
-    config = TrainConfig(
-        spec=spec,
-        backbone=path,
-        data=data,
-        out=out,
-        cache=cache,
-        name=name,
-        split=split,
-        init=init,
-        batch=batch,
-        processes=processes,
-        weight_decay=weight_decay,
-        drop_path=drop_path,
-        label_stride=label_stride,
-        task_weights=_weights(loss_weights),
-        class_balance=class_balance,
-        augment=AugmentConfig(jitter=jitter),
-        loop=_loop(
-            total,
-            rate,
-            warmup,
-            hold=hold,
-            final=final_lr,
-            ema_decay=ema,
-            seed=seed,
-            save_every=save_every,
-            log_every=log_every,
-            device=device,
-        ),
-    )
-    written = run(config, ConsoleReport("train"), report_caching, resume=resume)
-    typer.echo(f"{written}: {', '.join(spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB")
+    files = {"backbone": path, "data": data, "out": out, "cache": cache, "name": name, "split": split, "init": init}
+    recipe = {"batch": batch, "processes": processes, "weight_decay": weight_decay, "drop_path": drop_path}
+    losses = {"label_stride": label_stride, "task_weights": _weights(loss_weights), "class_balance": class_balance}
+    augment = AugmentConfig(jitter=jitter)
+    _run_train(TrainConfig(spec=spec, loop=loop, augment=augment, **_options(files, recipe, losses)), resume)
 
 
 def pretrain(  # noqa: PLR0913 (a command's options)
@@ -179,57 +146,18 @@ def pretrain(  # noqa: PLR0913 (a command's options)
     resume: ResumeOption = False,
 ) -> None:
     """Train a small Swin from scratch on all tasks and a teacher's features; writes OUT/backbone.safetensors."""
-    from mtlora.spec import AdapterSpec, BackboneSpec
-    from mtlora.training.console import ConsoleReport, report_caching
     from mtlora.training.optim import OptimizerKind
     from mtlora.training.pretrain import PretrainConfig
-    from mtlora.training.pretrain import pretrain as run
 
-    encoder = BackboneSpec(
-        name=name, embed_dim=width, depths=_four(depths, "depths"), num_heads=_four(heads, "heads"), window_size=window
-    )
-    spec = AdapterSpec(
-        backbone=encoder,
-        image_size=_native_size(encoder),
-        tasks=_task_specs(tasks, "", "4,4,4,4", 4.0, "hrnet"),
-        ranks=(16, 16, 16, 16),
-        decoder_channels=_four(decoder_channels, "decoder channels"),
-        antialias=True,
-    )
-    total = steps or _steps_of(data, split, epochs, batch)
-    config = PretrainConfig(
-        spec=spec,
-        data=data,
-        out=out,
-        cache=cache,
-        split=split,
-        unlabelled=unlabelled,
-        init=init,
-        image_size=image_size,
-        batch=batch,
-        processes=processes,
-        optimizer=_member(OptimizerKind, optimizer, "optimizer"),
-        weight_decay=weight_decay,
-        drop_path=drop_path,
-        distill=distill,
-        semantic=semantic,
-        task_weights=_weights(loss_weights),
-        class_balance=class_balance,
-        loop=_loop(
-            total,
-            lr,
-            warmup,
-            hold=hold,
-            final=final_lr,
-            ema_decay=ema,
-            seed=seed,
-            save_every=save_every,
-            log_every=log_every,
-            device=device,
-        ),
-    )
-    written = run(config, ConsoleReport("pretrain"), report_caching, resume=resume)
-    typer.echo(f"{written}: {name}, {written.stat().st_size / 1e6:.1f} MB")
+    spec = _pretrain_spec(name, tasks, (width, depths, heads, window), decoder_channels)
+    rest = {"seed": seed, "save_every": save_every, "log_every": log_every, "device": device}
+    loop = _loop(steps or _steps_of(data, split, epochs, batch), lr, warmup, hold, final_lr, ema, **rest)
+    files = {"data": data, "out": out, "cache": cache, "split": split, "unlabelled": unlabelled, "init": init}
+    recipe = {"batch": batch, "processes": processes, "weight_decay": weight_decay, "drop_path": drop_path}
+    losses = {"distill": distill, "semantic": semantic, "class_balance": class_balance}
+    kind = _member(OptimizerKind, optimizer, "optimizer")
+    more = {"image_size": image_size, "optimizer": kind, "task_weights": _weights(loss_weights)}
+    _run_pretrain(PretrainConfig(spec=spec, loop=loop, **_options(files, recipe, losses, more)), resume)
 
 
 def evaluate(
@@ -261,6 +189,52 @@ def evaluate(
         return
     for task, report in reports.items():
         typer.echo("\n".join(_report_lines(task, report)))
+
+
+def _run_train(config: "TrainConfig", resume: bool) -> None:
+    from mtlora.training.console import ConsoleReport, report_caching
+    from mtlora.training.train import train as run
+
+    written = run(config, ConsoleReport("train"), report_caching, resume=resume)
+    typer.echo(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB")
+
+
+def _run_pretrain(config: "PretrainConfig", resume: bool) -> None:
+    from mtlora.training.console import ConsoleReport, report_caching
+    from mtlora.training.pretrain import pretrain as run
+
+    written = run(config, ConsoleReport("pretrain"), report_caching, resume=resume)
+    typer.echo(f"{written}: {config.spec.backbone.name}, {written.stat().st_size / 1e6:.1f} MB")
+
+
+def _options(*groups: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for group in groups for name, value in group.items()}
+
+
+def _adapter_spec(
+    backbone: Path, tasks: tuple[Any, ...], ranks: str, channels: str, shape: Mapping[str, Any]
+) -> "AdapterSpec":
+    from mtlora.backbone import load_backbone
+    from mtlora.spec import AdapterSpec
+
+    fours = {"ranks": _four(ranks, "ranks"), "decoder_channels": _four(channels, "decoder channels")}
+    return AdapterSpec(backbone=load_backbone(backbone).spec, tasks=tasks, **fours, **shape)
+
+
+def _pretrain_spec(name: str, tasks: str, encoder: tuple[int, str, str, int], channels: str) -> "AdapterSpec":
+    from mtlora.spec import AdapterSpec, BackboneSpec
+
+    width, depths, heads, window = encoder
+    blocks, attention = _four(depths, "depths"), _four(heads, "heads")
+    shape = BackboneSpec(name=name, embed_dim=width, depths=blocks, num_heads=attention, window_size=window)
+    return AdapterSpec(
+        backbone=shape,
+        image_size=32 * window,  # the smallest side at which every stage has a whole window
+        tasks=_task_specs(tasks, "", "4,4,4,4", 4.0, "hrnet"),
+        ranks=(16, 16, 16, 16),
+        decoder_channels=_four(channels, "decoder channels"),
+        antialias=True,
+    )
 
 
 def _report_lines(task: "Task", report: "TaskReport") -> list[str]:
@@ -296,18 +270,12 @@ def _task_specs(tasks: str, semseg_classes: str, ranks: str, scaling: float, dec
     )
 
 
-def _loop(steps: int, lr: float, warmup: int, *, final: float, **rest: Any) -> "LoopConfig":
+def _loop(steps: int, lr: float, warmup: int, hold: float, final: float, ema: float, **rest: Any) -> "LoopConfig":
     from mtlora.training.loop import LoopConfig
 
     rest["device"] = _device(rest["device"])
-    return LoopConfig(
-        steps=steps, lr=lr, warmup=round(steps * _WARMUP_SHARE) if warmup < 0 else warmup, floor=lr * final, **rest
-    )
-
-
-def _native_size(encoder: "BackboneSpec") -> int:
-    """The smallest side at which every stage has a whole window."""
-    return 32 * encoder.window_size
+    ramp = round(steps * _WARMUP_SHARE) if warmup < 0 else warmup
+    return LoopConfig(steps=steps, lr=lr, warmup=ramp, hold=hold, floor=lr * final, ema_decay=ema, **rest)
 
 
 def _steps_of(data: Path, split: str, epochs: float, batch: int) -> int:

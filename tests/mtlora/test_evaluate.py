@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from mtlora.adapter_file import save_adapter
-from mtlora.backbone import save_backbone
+from mtlora.backbone import load_backbone, save_backbone
 from mtlora.cli.main import cli
 from mtlora.data.layout import open_dataset
 from mtlora.data.read import read_label
@@ -134,3 +134,12 @@ def test_maps_are_compared_at_the_label_size(data: Path) -> None:
         Image.fromarray(np.full((7, 9, 3), (128, 128, 0), np.uint8)).save(path)
     scores = evaluate(make_model(make_backbone(), adapter_spec()), open_dataset(data, "val"), (Task.NORMALS,))
     assert 0 < scores[Task.NORMALS].scores["mean_deg"] < 180
+
+
+def test_pretrain_from_the_command_line(data: Path, tmp_path: Path) -> None:
+    arguments = ["pretrain", "--data", str(data), "--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")]
+    arguments += ["--width", "8", "--depths", "1,1,1,1", "--heads", "1,2,2,4", "--window", "2", "--image-size", "64"]
+    arguments += ["--decoder-channels", "4,4,4,4", "--distill", "0", "--steps", "2", "--batch", "2", "--device", "cpu"]
+    result = CliRunner().invoke(cli, [*arguments, "--warmup", "1", "--name", "tiny-swin"])
+    assert result.exit_code == 0, result.output
+    assert load_backbone(tmp_path / "run" / "backbone.safetensors").spec.name == "tiny-swin"
