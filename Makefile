@@ -39,7 +39,7 @@ bench: $(STAMP)  ## benchmarks; results go to benchmarks/results
 	$(BIN)/python -m benchmarks.bench_forward
 
 train-default: $(STAMP)  ## train the bundled weights again: make train-default DATA=DIR UNLABELLED=DIR (hours)
-	MTLORA=$(BIN)/mtlora scripts/train-default.sh '$(DATA)' '$(UNLABELLED)'
+	MTLORA=$(BIN)/mtlora scripts/train_default.sh "$(DATA)" "$(UNLABELLED)"
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -2,8 +2,8 @@
 # Make the bundled weights: backbone, then both sets. Resumable: run it again after any interruption.
 # usage: scripts/train_default.sh DATA UNLABELLED [OUT]   (photos-v1, a folder of more photos, default runs/bundled)
 set -eu
-data=$1
-unlabelled=$2
+data=${1:?folder of the labelled dataset}
+unlabelled=${2:?folder of unlabelled photos}
 out=${3:-runs/bundled}
 mtlora=${MTLORA:-.venv/bin/mtlora}
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
