@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 TESTS  ?= tests
+# glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
+ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
 .PHONY: help setup serve test check fmt bench train-default clean
 
@@ -36,7 +38,7 @@ fmt: $(STAMP)  ## format and apply safe fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## benchmarks; results go to benchmarks/results
-	$(BIN)/python -m benchmarks.bench_forward
+	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward
 
 train-default: $(STAMP)  ## train the bundled weights again: make train-default DATA=DIR UNLABELLED=DIR (hours)
 	MTLORA=$(BIN)/mtlora scripts/train_default.sh "$(DATA)" "$(UNLABELLED)"
