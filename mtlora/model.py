@@ -1,7 +1,6 @@
 """MTLoRA on a frozen Swin: encoder with task streams, per-task projections, decoders (paper, sections 3.2 to 3.4)."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from timm.layers import resize_rel_pos_bias_table
@@ -16,19 +15,9 @@ from mtlora.lora.inject import inject
 from mtlora.lora.linear import LowRankPair
 from mtlora.spec import AdapterSpec, BackboneSpec, PerStage
 from mtlora.tasks import Task
-from mtlora.trainable import is_decoder, is_lora, is_trainable
+from mtlora.trainable import ParameterCounts, is_lora, is_trainable
 
 _UNSTORED = "num_batches_tracked"  # BatchNorm's counter: no output depends on it
-
-
-class ParameterCounts(NamedTuple):
-    """Numbers of parameters; `extra` is what is trained beside pairs and decoders (norms, biases, merging, patches)."""
-
-    trainable: int
-    lora: int
-    decoder: int
-    extra: int
-    total: int
 
 
 class TaskProjections(nn.ModuleList):
@@ -130,12 +119,8 @@ def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0
 
 
 def parameter_counts(model: MTLoRAModel) -> ParameterCounts:
-    """Count a model's parameters as the paper does (BatchNorm statistics are no parameters)."""
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    trainable = sum(size for name, size in sizes.items() if is_trainable(name, model.spec))
-    lora = sum(size for name, size in sizes.items() if is_lora(name))
-    decoder = sum(size for name, size in sizes.items() if is_decoder(name))
-    return ParameterCounts(trainable, lora, decoder, trainable - lora - decoder, sum(sizes.values()))
+    """Counts of a built model; see `ParameterCounts`."""
+    return ParameterCounts.of({name: parameter.numel() for name, parameter in model.named_parameters()}, model.spec)
 
 
 def _shape(spec: BackboneSpec) -> str:

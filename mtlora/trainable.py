@@ -4,6 +4,9 @@ Names are those of `MTLoRAModel.state_dict()`: `backbone.…` (timm's names), `p
 Pure: no torch here, so that a file can be checked without building anything.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
 from mtlora.spec import AdapterSpec
 
 PAIR_PARTS = frozenset({"shared", "tasks"})
@@ -37,3 +40,25 @@ def is_trainable(name: str, spec: AdapterSpec) -> bool:
     if parts[-2] == "reduction":
         return spec.train_reduction and not spec.adapt_reduction
     return False
+
+
+class ParameterCounts(NamedTuple):
+    """Numbers of parameters as the paper counts them; BatchNorm statistics are none.
+
+    `trainable` = `lora` + `decoder` (with projections) + `extra` (norms, biases, merging, patches);
+    `total` is all of that and what is frozen.
+    """
+
+    trainable: int
+    lora: int
+    decoder: int
+    extra: int
+    total: int
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int], spec: AdapterSpec) -> Self:
+        """Counts from the number of elements of every parameter of a model, by name."""
+        trainable = sum(size for name, size in sizes.items() if is_trainable(name, spec))
+        lora = sum(size for name, size in sizes.items() if is_lora(name))
+        decoder = sum(size for name, size in sizes.items() if is_decoder(name))
+        return cls(trainable, lora, decoder, trainable - lora - decoder, sum(sizes.values()))

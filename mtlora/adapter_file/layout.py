@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from math import prod
 
 from mtlora.adapter_file.decoder_layout import decoder_shapes
-from mtlora.spec import IN_CHANNELS, PATCH_SIZE, AdapterSpec, SharedMode, TaskSpec
-from mtlora.trainable import is_decoder, is_lora, is_trainable
+from mtlora.encoder_shapes import encoder_shapes, table_names
+from mtlora.spec import AdapterSpec, SharedMode, TaskSpec
+from mtlora.trainable import ParameterCounts, is_trainable
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -21,13 +22,15 @@ _STATISTICS = (".running_mean", ".running_var")
 
 def model_shapes(spec: AdapterSpec) -> Shapes:
     """Every tensor of the model of `spec`, frozen ones and BatchNorm statistics included: {name: shape}."""
-    shapes: Shapes = {}
-    shapes.update(_patch_embed(spec))
-    for stage in range(len(spec.backbone.depths)):
-        if stage > 0:
-            shapes.update(_patch_merging(spec, stage - 1))
-        for block in range(spec.backbone.depths[stage]):
-            shapes.update(_block(spec, stage, block))
+    shapes: Shapes = {f"backbone.{name}": shape for name, shape in encoder_shapes(spec.backbone).items()}
+    shapes.update(_position_tables(spec))
+    for stage, depth in enumerate(spec.backbone.depths):
+        if stage > 0 and spec.adapt_reduction and spec.ranks[stage - 1]:
+            # the merging the paper counts to a stage; timm keeps it at the start of the next one
+            name = f"backbone.layers.{stage}.downsample.reduction"
+            shapes.update(_shared_pair(spec, name, stage - 1, *shapes[f"{name}.weight"]))
+        for block in range(depth):
+            shapes.update(_block_pairs(spec, stage, block, shapes))
     for task in spec.tasks:
         shapes.update(_projections(spec, task))
         shapes.update(decoder_shapes(spec, task))
@@ -54,71 +57,38 @@ def count_elements(shapes: Shapes) -> int:
     return sum(prod(shape) for name, shape in shapes.items() if not is_statistic(name))
 
 
-def parameter_counts(spec: AdapterSpec) -> dict[str, int]:
-    """Parameters as the paper counts them: trainable = lora + decoder (with projections) + extra; total with frozen."""
-    adapter = adapter_shapes(spec)
-    trainable = count_elements(adapter)
-    lora = count_elements({name: shape for name, shape in adapter.items() if is_lora(name)})
-    decoder = count_elements({name: shape for name, shape in adapter.items() if is_decoder(name)})
-    return {
-        "trainable": trainable,
-        "lora": lora,
-        "decoder": decoder,
-        "extra": trainable - lora - decoder,
-        "total": trainable + count_elements(frozen_shapes(spec)),
-    }
+def parameter_counts(spec: AdapterSpec) -> ParameterCounts:
+    """Counts of the model of `spec`, by formula; see `ParameterCounts`."""
+    sizes = {name: prod(shape) for name, shape in model_shapes(spec).items() if not is_statistic(name)}
+    return ParameterCounts.of(sizes, spec)
 
 
-def _patch_embed(spec: AdapterSpec) -> NamedShapes:
-    c = spec.backbone.embed_dim
-    yield "backbone.patch_embed.proj.weight", (c, IN_CHANNELS, PATCH_SIZE, PATCH_SIZE)
-    yield "backbone.patch_embed.proj.bias", (c,)
-    yield from _norm("backbone.patch_embed.norm", c)
+def _position_tables(spec: AdapterSpec) -> NamedShapes:
+    windows = spec.backbone.window_sides(spec.image_size)
+    for name in table_names(spec.backbone):
+        stage = int(name.split(".")[1])
+        yield f"backbone.{name}", ((2 * windows[stage] - 1) ** 2, spec.backbone.num_heads[stage])
 
 
-def _patch_merging(spec: AdapterSpec, stage: int) -> NamedShapes:
-    """The merging the paper counts to `stage`; timm keeps it at the start of the next one."""
-    prefix = f"backbone.layers.{stage + 1}.downsample"
-    c = spec.backbone.stage_dims[stage]
-    yield from _norm(f"{prefix}.norm", 4 * c)
-    yield f"{prefix}.reduction.weight", (2 * c, 4 * c)
-    if spec.adapt_reduction and spec.ranks[stage]:
-        yield from _shared_pair(spec, f"{prefix}.reduction", stage, 2 * c, 4 * c)
-
-
-def _block(spec: AdapterSpec, stage: int, block: int) -> NamedShapes:
-    backbone = spec.backbone
+def _block_pairs(spec: AdapterSpec, stage: int, block: int, shapes: Shapes) -> NamedShapes:
+    """What hangs below the linears of a block; `shapes` has their weights."""
     prefix = f"backbone.layers.{stage}.blocks.{block}"
-    c = backbone.stage_dims[stage]
-    hidden = int(c * backbone.mlp_ratio)
-    window = backbone.window_sides(spec.image_size)[stage]
-    specialised = spec.intermediate_specialization or block == backbone.depths[stage] - 1
-    table = (2 * window - 1) ** 2, backbone.num_heads[stage]
-    yield from _norm(f"{prefix}.norm1", c)
-    yield f"{prefix}.attn.relative_position_bias_table", table
-    yield from _linear(f"{prefix}.attn.qkv", 3 * c, c)
-    if spec.adapt_qkv and spec.ranks[stage]:
-        yield from _shared_pair(spec, f"{prefix}.attn.qkv", stage, 3 * c, c)
-    yield from _linear(f"{prefix}.attn.proj", c, c)
-    if spec.adapt_proj:
-        yield from _pairs(spec, f"{prefix}.attn.proj", stage, (c, c), specialised)
-    yield from _norm(f"{prefix}.norm2", c)
-    yield from _linear(f"{prefix}.mlp.fc1", hidden, c)
-    if spec.adapt_fc1:
-        yield from _pairs(spec, f"{prefix}.mlp.fc1", stage, (hidden, c), specialised)
-    yield from _linear(f"{prefix}.mlp.fc2", c, hidden)
-    if spec.adapt_fc2:
-        yield from _pairs(spec, f"{prefix}.mlp.fc2", stage, (c, hidden), specialised)
+    last = block == spec.backbone.depths[stage] - 1
+    adapted = {
+        "attn.qkv": (spec.adapt_qkv, False),
+        "attn.proj": (spec.adapt_proj, last or spec.intermediate_specialization),
+        "mlp.fc1": (spec.adapt_fc1, last or spec.intermediate_specialization),
+        "mlp.fc2": (spec.adapt_fc2, last or spec.intermediate_specialization),
+    }
+    for linear, (wanted, specialised) in adapted.items():
+        if wanted:
+            out, inp = shapes[f"{prefix}.{linear}.weight"]
+            yield from _pairs(spec, f"{prefix}.{linear}", stage, (out, inp), specialised)
 
 
 def _norm(name: str, width: int) -> NamedShapes:
     yield f"{name}.weight", (width,)
     yield f"{name}.bias", (width,)
-
-
-def _linear(name: str, out: int, inp: int) -> NamedShapes:
-    yield f"{name}.weight", (out, inp)
-    yield f"{name}.bias", (out,)
 
 
 def _pairs(spec: AdapterSpec, name: str, stage: int, shape: tuple[int, int], specialised: bool) -> NamedShapes:

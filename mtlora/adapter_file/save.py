@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +13,7 @@ from mtlora.adapter_file.header import ITEM_BYTES, LENGTH_BYTES, raise_if
 from mtlora.adapter_file.layout import adapter_shapes
 from mtlora.adapter_file.load import DTYPES, compare_shapes, not_finite
 from mtlora.adapter_file.manifest import METADATA_KEY, AdapterManifest, ProvenanceValue
+from mtlora.atomic import write_atomically
 from mtlora.errors import AdapterFileError
 from mtlora.spec import AdapterSpec
 
@@ -59,26 +57,11 @@ def save_adapter(
             digest.update(chunk)
             file.write(chunk)
 
-    write_atomically(path, write)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill a file beside `path`, then move it there: readers see the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
+        write_atomically(path, write)
     except OSError as error:
         raise AdapterFileError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    return digest.hexdigest()
 
 
 def _chunks(manifest: AdapterManifest, tensors: Mapping[str, Tensor]) -> Iterator[bytes]:
@@ -96,11 +79,3 @@ def _chunks(manifest: AdapterManifest, tensors: Mapping[str, Tensor]) -> Iterato
     yield text
     for tensor in tensors.values():
         yield tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

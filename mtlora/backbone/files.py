@@ -1,13 +1,12 @@
 """Backbone files: one `.safetensors` with timm's tensor names and the spec in the metadata. Never a pickle."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from mtlora.atomic import write_atomically
 from mtlora.backbone.tensors import Backbone, infer_spec
 from mtlora.errors import BackboneError, SpecError
 from mtlora.spec import BackboneSpec
@@ -48,15 +47,7 @@ def save_backbone(backbone: Backbone, path: str | Path, dtype: torch.dtype = tor
     if overflowed:
         raise BackboneError(f"cannot save {path}", overflowed)
     blob = save(tensors, metadata={SPEC_KEY: backbone.spec.to_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        write_atomically(path, lambda file: file.write(blob))
+    except OSError as error:
+        raise BackboneError(f"cannot write {path}: {error.strerror or error}") from error

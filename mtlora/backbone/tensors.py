@@ -10,8 +10,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from mtlora.encoder_shapes import encoder_shapes, table_names
 from mtlora.errors import BackboneError, SpecError
-from mtlora.spec import IN_CHANNELS, PATCH_SIZE, AdapterSpec, BackboneSpec
+from mtlora.spec import AdapterSpec, BackboneSpec
 from mtlora.trainable import is_trainable
 
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
@@ -79,41 +80,9 @@ class Backbone:
             return self._digests[name]
 
 
-def expected_shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
-    """Every tensor of an encoder but the position bias tables, whose shape depends on the input side."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "patch_embed.proj.weight": (spec.embed_dim, IN_CHANNELS, PATCH_SIZE, PATCH_SIZE),
-        "patch_embed.proj.bias": (spec.embed_dim,),
-        "patch_embed.norm.weight": (spec.embed_dim,),
-        "patch_embed.norm.bias": (spec.embed_dim,),
-    }
-    for stage, (dim, depth) in enumerate(zip(spec.stage_dims, spec.depths, strict=True)):
-        hidden = int(dim * spec.mlp_ratio)
-        if stage > 0:
-            shapes[f"layers.{stage}.downsample.norm.weight"] = (2 * dim,)
-            shapes[f"layers.{stage}.downsample.norm.bias"] = (2 * dim,)
-            shapes[f"layers.{stage}.downsample.reduction.weight"] = (dim, 2 * dim)
-        for block in range(depth):
-            prefix = f"layers.{stage}.blocks.{block}."
-            sizes = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim)}
-            sizes |= {"mlp.fc1": (hidden, dim), "mlp.fc2": (dim, hidden)}
-            for linear, (rows, columns) in sizes.items():
-                shapes[f"{prefix}{linear}.weight"] = (rows, columns)
-                shapes[f"{prefix}{linear}.bias"] = (rows,)
-            for norm in ("norm1", "norm2"):
-                shapes[f"{prefix}{norm}.weight"] = (dim,)
-                shapes[f"{prefix}{norm}.bias"] = (dim,)
-    return shapes
-
-
-def table_names(spec: BackboneSpec) -> list[str]:
-    """Names of the relative position bias tables."""
-    return [f"layers.{stage}.blocks.{block}.{_TABLE}" for stage in range(4) for block in range(spec.depths[stage])]
-
-
 def check_tensors(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> list[str]:
     """Everything that is wrong with `tensors` as an encoder of shape `spec`; empty when nothing is."""
-    shapes = expected_shapes(spec)
+    shapes = encoder_shapes(spec)
     tables = set(table_names(spec))
     problems = [f"missing tensor {name}" for name in sorted((shapes.keys() | tables) - tensors.keys())]
     problems += [f"unexpected tensor {name}" for name in sorted(tensors.keys() - shapes.keys() - tables)]

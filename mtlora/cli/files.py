@@ -11,6 +11,7 @@ from mtlora.cli.backbone import StorageType
 from mtlora.errors import ImageError, MTLoRAError
 
 if TYPE_CHECKING:
+    from mtlora.backbone import Backbone
     from mtlora.model import MTLoRAModel
     from mtlora.tasks import Task
 
@@ -50,7 +51,7 @@ def convert(
     )
     typer.echo(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
     typer.echo(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
-    typer.echo(_counts_line(parameter_counts(converted.spec)))
+    typer.echo(_counts_line(parameter_counts(converted.spec)._asdict()))
     typer.echo(f"digest {digest}")
 
 
@@ -92,7 +93,7 @@ def info(
         return
     described.pop("spec", None)
     for key, value in described.items():
-        if key == "parameters":
+        if key == "counts":
             typer.echo(_counts_line(value))
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             typer.echo(f"{key}:")
@@ -219,7 +220,7 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
         ],
         "backbone": spec.backbone.model_dump(mode="json"),
         "backbone_fingerprint": manifest.backbone_fingerprint,
-        "parameters": parameter_counts(spec),
+        "counts": parameter_counts(spec)._asdict(),
         "provenance": dict(manifest.provenance),
         "spec": spec.model_dump(mode="json"),
     }
@@ -233,11 +234,24 @@ def _describe_backbone(path: Path) -> dict[str, Any]:
         "kind": "backbone",
         "file": str(path),
         "bytes": path.stat().st_size,
-        "fingerprint": loaded.fingerprint_of(loaded.tensors),
+        "fingerprints": _fingerprints(loaded),
         "backbone": loaded.spec.model_dump(mode="json"),
-        "parameters": {"total": sum(tensor.numel() for tensor in loaded.tensors.values())},
+        "counts": {"total": sum(tensor.numel() for tensor in loaded.tensors.values())},
     }
 
 
+def _fingerprints(backbone: "Backbone") -> dict[str, str]:
+    """What sets trained on this backbone record: MTLoRA leaves attention and MLP frozen, MTLoRA+ patch merging too."""
+    from mtlora.spec import AdapterSpec, TaskSpec
+    from mtlora.tasks import Task
+
+    smallest = 32 * backbone.spec.window_size  # any input side and task will do: they do not count
+    spec = AdapterSpec(
+        backbone=backbone.spec, image_size=smallest, tasks=(TaskSpec.make(Task.DEPTH),), ranks=(1, 1, 1, 1)
+    )
+    plus = spec.model_copy(update={"adapt_reduction": True})
+    return {"mtlora": backbone.fingerprint(spec), "mtlora_plus": backbone.fingerprint(plus)}
+
+
 def _counts_line(counts: dict[str, int]) -> str:
-    return "parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return "counts: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -83,10 +83,7 @@ def export(config: TrainConfig, path: Path) -> str:
     """Write the last checkpoint of a run (the moving average where there is one) as an adapter file; its digest."""
     backbone = load_backbone(config.backbone)
     state = load_checkpoint(config.out)
-    trained = {
-        **state["model"],
-        **state["average"],
-    }  # frozen tensors stay the backbone's: averaging can turn -0.0 into 0.0
+    trained = {**state["model"], **state["average"]}
     tensors = {name: trained[name] for name in build_model(backbone, config.spec).adapter_tensors()}
     provenance = {
         "data": config.data.name,
@@ -102,7 +99,7 @@ def export(config: TrainConfig, path: Path) -> str:
         config.spec,
         tensors,
         backbone_name=backbone.spec.name,
-        backbone_fingerprint=backbone.fingerprint(config.spec),
+        backbone_fingerprint=backbone.fingerprint(config.spec),  # of the file: averaging can turn -0.0 into 0.0
         name=config.name,
         provenance=provenance,
         dtype=torch.float16,

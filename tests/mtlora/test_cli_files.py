@@ -101,16 +101,19 @@ def test_info_of_an_adapter_set(bundle: Path) -> None:
     assert described["kind"] == "adapter"
     assert described["digest"] == load_adapter(bundle / "street.safetensors").digest
     assert [task["task"] for task in described["tasks"]] == ["semseg", "saliency", "normals"]
-    assert described["parameters"]["total"] == sum(parameter.numel() for parameter in model.parameters())
-    assert set(described["parameters"]) == set(PARTS)
+    assert described["counts"]["total"] == sum(parameter.numel() for parameter in model.parameters())
+    assert set(described["counts"]) == set(PARTS)
     text = run("info", bundle / "street.safetensors").output
     assert "task semseg, outputs 21, ranks [2, 2, 2, 2], decoder hrnet" in text
-    assert f"trainable {described['parameters']['trainable']:,}" in text
+    assert f"trainable {described['counts']['trainable']:,}" in text
 
 
 def test_info_of_a_backbone(bundle: Path) -> None:
     described = json.loads(run("info", bundle / "backbone.safetensors", "--json").output)
     assert (described["kind"], described["backbone"]["embed_dim"]) == ("backbone", 8)
+    recorded = read_manifest(bundle / "street.safetensors").backbone_fingerprint
+    assert described["fingerprints"]["mtlora"] == recorded  # so that a reader can see which sets fit
+    assert described["fingerprints"]["mtlora_plus"] != recorded
 
 
 def test_info_of_neither(tmp_path: Path, bundle: Path) -> None:
