@@ -31,6 +31,14 @@ class ApiKey:
     scopes: frozenset[Scope]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: what a request may see and use follows from it. Both empty where no keys are set."""
+
+    label: str = ""  # of the key, for logs and fair shares
+    namespace: str = ""  # empty: the global one
+
+
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """The keys of `MTLORA_API_KEYS`; `ValueError` names the entry that is wrong, but never shows a whole hash."""
     keys = tuple(_parse_key(entry.strip()) for entry in text.split(",") if entry.strip())
@@ -58,10 +66,10 @@ class Gatekeeper:
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._keys = keys
 
-    def admit(self, presented: str | None, scope: Scope) -> str:
-        """Label of the key, empty if no keys are set; `UnauthorizedError` or `ForbiddenError` if it may not."""
+    def admit(self, presented: str | None, scope: Scope) -> Caller:
+        """Who presents that key; `UnauthorizedError` or `ForbiddenError` if they may not."""
         if not self._keys:
-            return ""
+            return Caller()
         if not presented:
             raise UnauthorizedError("an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY")
         digest = hashlib.sha256(presented.encode()).hexdigest()
@@ -71,4 +79,4 @@ class Gatekeeper:
             raise UnauthorizedError("the API key is not known")
         if scope not in matches[0].scopes:
             raise ForbiddenError(f"API key {matches[0].label!r} lacks the scope {scope.value!r}")
-        return matches[0].label
+        return Caller(matches[0].label)

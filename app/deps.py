@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from app.access import Scope
+from app.access import Caller, Scope
 from app.middleware import RequestContext, context_of
 from app.service import Parts, Service
 
@@ -27,17 +27,18 @@ def get_context(request: Request) -> RequestContext:
 
 
 def require(scope: Scope) -> params.Depends:
-    """A dependency that lets only keys with `scope` in; everyone where no keys are set."""
+    """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set."""
 
     def check(
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         header: Annotated[str | None, Security(_header)],
-    ) -> None:
+    ) -> Caller:
         presented = bearer.credentials if bearer else header
-        label = get_service(request).gatekeeper.admit(presented, scope)
-        if label:
-            get_context(request).facts["key"] = label
+        caller = get_service(request).gatekeeper.admit(presented, scope)
+        if caller.label:
+            get_context(request).facts["key"] = caller.label
+        return caller
 
     dependency: params.Depends = Depends(check)
     return dependency

@@ -35,6 +35,7 @@ class Order:
     spec: AdapterSpec
     tasks: tuple[Task, ...]
     plan: RenderPlan
+    caller: str = ""  # label of the key; empty where no keys are set
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.access import Caller
 from app.error_handlers import problem_of
 from app.errors import AdapterLoadError, BadParameterError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.imaging.render import Document, RenderPlan, to_json, to_zip
@@ -30,8 +31,9 @@ MULTI_STATUS = 207
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parameters of a prediction, from wherever they came."""
+    """The parameters of a prediction, from wherever they came, and who asks."""
 
+    caller: Caller
     query: PredictQuery
     adapter: str | None
     deadline_ms: int | None
@@ -71,7 +73,7 @@ class Predictions:
                 timeout_s=self._settings.body_timeout_s,
             )
             form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=len(intake.images))
-            order = Order(ref, spec, tasks, _plan(form, wanted.query))
+            order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label)
             context.format = form.value
             context.facts |= {"images": len(intake.images), "tasks": ",".join(tasks)}
             outcomes = await _unless_gone(request, self._parts.pipeline.run(intake.images, order))

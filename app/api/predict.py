@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from app.access import Scope
+from app.access import Caller, Scope
 from app.deps import ContextDep, ServiceDep, require
 from app.predictions import Predictions, Wanted
 from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
@@ -21,10 +21,10 @@ ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500
     responses={**OK_RESPONSES, **ERRORS},
     openapi_extra=REQUEST_BODY,
     response_class=Response,
-    dependencies=[require(Scope.PREDICT)],
 )
 async def predict(
     request: Request,
+    caller: Annotated[Caller, require(Scope.PREDICT)],
     service: ServiceDep,
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],
@@ -39,6 +39,7 @@ async def predict(
     context.prediction, context.format = True, "none"
     parts = service.require_ready()
     wanted = Wanted(
+        caller=caller,
         query=query,
         adapter=query.adapter or x_adapter,
         deadline_ms=query.deadline_ms or x_deadline_ms,

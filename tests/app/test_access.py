@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from app.access import Gatekeeper, Scope, parse_keys
+from app.access import Caller, Gatekeeper, Scope, parse_keys
 from app.errors import ForbiddenError, UnauthorizedError
 from app.settings import Settings
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for
@@ -24,12 +24,12 @@ ALL = ", ".join(entry(scope.name.lower(), key, scope) for scope, key in KEYS.ite
 
 
 def test_without_keys_everything_is_open() -> None:
-    assert Gatekeeper(parse_keys("")).admit(None, Scope.METRICS) == ""
+    assert Gatekeeper(parse_keys("")).admit(None, Scope.METRICS) == Caller()
 
 
 def test_keys_open_what_their_scopes_say() -> None:
     gate = Gatekeeper(parse_keys(entry("both", "secret", Scope.PREDICT, Scope.METRICS)))
-    assert gate.admit("secret", Scope.PREDICT) == gate.admit("secret", Scope.METRICS) == "both"
+    assert gate.admit("secret", Scope.PREDICT) == gate.admit("secret", Scope.METRICS) == Caller("both")
     with pytest.raises(ForbiddenError, match="'both' lacks the scope 'adapters:write'"):
         gate.admit("secret", Scope.ADAPTERS_WRITE)
     for wrong in (None, "", "Secret", "secret ", "ß"):
