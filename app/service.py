@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.telemetry.metrics import Levels, Metrics
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
+from mtlora.inference import PlainForm
 from mtlora.store import BACKBONE_FILE, bundled_folder, find_backbone
 from mtlora.version import __version__
 
@@ -166,8 +167,9 @@ class Service:
 
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
+        form = PlainForm(backbone)
         residency: Residency[AdaptedSet] = Residency(
-            AdapterLoader(backbone, catalog.path),
+            AdapterLoader(form, catalog.path),
             pools.loader,
             self.metrics,
             budget_bytes=s.memory_bytes,
@@ -177,7 +179,7 @@ class Service:
         limits = UploadLimits(s.max_adapter_bytes, s.max_model_px, s.memory_bytes)
         uploader = Uploader(catalog, store, backbone, pools.uploads, limits)
         adapters = AdapterService(catalog, store, residency, uploader, pools.files, self.metrics.forget_adapter)
-        worker = Worker(Engine(), self.metrics, max_batch_images=s.max_batch_images, threads=s.engine_threads)
+        worker = Worker(Engine(form), self.metrics, max_batch_images=s.max_batch_images, threads=s.engine_threads)
         pipeline = Pipeline(
             residency, worker, pools.codec, self.metrics, max_images=s.max_queue_images, max_pixels=s.max_image_pixels
         )

@@ -36,6 +36,11 @@ def decode(task: Task, logits: Tensor) -> Tensor:
             return logits[0].float()
 
 
+def at_model_size(coarse: Tensor, size: int) -> Tensor:
+    """A decoder's logits of one image, float [K, h, w], upsampled bilinearly to the model's input: [K, size, size]."""
+    return _bilinear(coarse, size, size)
+
+
 def class_map(logits: Tensor) -> Tensor:
     """Most likely class of every pixel; of equals the lower index, as argmax.
 

@@ -16,7 +16,7 @@ from mtlora.tasks import Task
 class Forwarded:
     """What the engine gives back for one image."""
 
-    logits: dict[Task, torch.Tensor]  # float32 [K, S, S] each, only the tasks asked for
+    logits: dict[Task, torch.Tensor]  # float32 [K, S/8, S/8] each, only the tasks asked for
     queue_s: float
     forward_s: float  # of the whole group this image ran in
     batch_images: int

@@ -17,7 +17,7 @@ from app.imaging.decode import Decoded
 from app.imaging.overlay import blend
 from app.imaging.rle import class_rle, find_runs
 from app.intake.formats import AnswerFormat
-from mtlora.outputs import Map, at_photo_size, decode
+from mtlora.outputs import Map, at_model_size, at_photo_size, decode
 from mtlora.png import encode_map
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
@@ -48,11 +48,12 @@ class Rendered:
 def render(logits: Mapping[Task, torch.Tensor], decoded: Decoded, spec: AdapterSpec, plan: RenderPlan) -> Rendered:
     """Everything about one image that does not depend on when it was answered.
 
-    logits: float32 [K, S, S] for each task asked for
+    logits: float32 [K, S/8, S/8] for each task asked for
     """
     rendered = Rendered({"image": {"width": decoded.width, "height": decoded.height}, "tasks": {}})
     arrays: dict[str, NDArray[Any]] = {}
-    for task, scores in logits.items():
+    for task, coarse in logits.items():
+        scores = at_model_size(coarse, spec.image_size)
         values = at_photo_size(task, decode(task, scores), decoded.height, decoded.width)
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = values
