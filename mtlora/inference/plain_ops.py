@@ -1,0 +1,98 @@
+"""The operations of `ops` in plain torch, for any device and float type: what runs without native code, and its oracle.
+
+Shapes are checked by `ops`; see there for what each computes.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_TOKENS_AT_ONCE = 512  # hidden activations of so many tokens stay in a core's second-level cache
+_SMALLEST_NORM = 1e-12
+
+
+def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float) -> Tensor:
+    """See `ops.window_attention`."""
+    windows, tokens, width = qkv.shape
+    q, k, v = qkv.view(windows, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (q * scale) @ k.transpose(-2, -1)
+    scores = (scores.view(-1, *bias.shape) + bias).view(scores.shape)
+    attended: Tensor = scores.softmax(dim=-1) @ v
+    return attended.transpose(1, 2).flatten(2)
+
+
+def gelu_(x: Tensor, bias: Tensor | None) -> Tensor:
+    """See `ops.gelu_`."""
+    if bias is not None:
+        x.add_(bias)
+    result: Tensor = torch.ops.aten.gelu_(x)
+    return result
+
+
+def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
+    """See `ops.task_mlp`; a chunk of tokens at a time, so that the hidden activations stay in cache."""
+    tasks, tokens, _ = u.shape
+    out = u.new_empty(tasks, tokens, a2.shape[1])
+    for t in range(tasks):
+        for start in range(0, tokens, _TOKENS_AT_ONCE):
+            part = slice(start, start + _TOKENS_AT_ONCE)
+            h = torch.ops.aten.gelu_(torch.addmm(frozen[part], u[t, part], b1[t].T))
+            out[t, part] = h @ a2[t].T
+    return out
+
+
+def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> Tensor:
+    """See `ops.lowrank_add`."""
+    together = base if residual is None else base + residual
+    return torch.baddbmm(together, u, b.transpose(1, 2))
+
+
+def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Tensor) -> Tensor:
+    """See `ops.layer_norm_tasks`."""
+    return functional.layer_norm(x, weight.shape, weight, bias, eps) @ a.transpose(1, 2)
+
+
+def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
+    """See `ops.upsample_argmax`; one enlarged map at a time."""
+    best = bilinear(logits[:1], height, width)[0].clone()
+    index = torch.zeros_like(best, dtype=torch.uint8)
+    for k in range(1, logits.shape[0]):
+        scores = bilinear(logits[k : k + 1], height, width)[0]
+        index.masked_fill_(scores > best, k)
+        torch.maximum(best, scores, out=best)
+    return index
+
+
+def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
+    """See `ops.quantise_normals`."""
+    return to_bytes(unit_vectors(bilinear(normals, height, width)) * 127.5 + 127.5)
+
+
+def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
+    """See `ops.saliency_to_gray`."""
+    return to_bytes(bilinear(probability[None], height, width)[0] * 255)
+
+
+def to_bytes(values: Tensor) -> Tensor:
+    """Rounded (half to even) and cut to 0..255, as uint8."""
+    return values.round().clamp_(0, 255).to(torch.uint8)
+
+
+def unit_vectors(planes: Tensor) -> Tensor:
+    """Float [3, H, W] to unit length as float [H, W, 3].
+
+    Plane by plane into the final layout: far faster than normalising and then transposing a large map.
+    """
+    x, y, z = planes
+    length = (x * x + y * y + z * z).sqrt_().clamp_min_(_SMALLEST_NORM)
+    vectors = planes.new_empty(*length.shape, 3)
+    for axis, plane in enumerate(planes):
+        torch.div(plane, length, out=vectors[..., axis])
+    return vectors
+
+
+def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
+    """Float [K, h, w] -> [K, height, width], pixel centres aligned (align_corners=False)."""
+    if maps.shape[1:] == (height, width):
+        return maps
+    return functional.interpolate(maps[None], (height, width), mode="bilinear", align_corners=False)[0]

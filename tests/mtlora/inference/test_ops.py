@@ -1,0 +1,197 @@
+"""Operations against the formulas written out in float64, over odd shapes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from mtlora.errors import MTLoRAError
+from mtlora.inference import ops
+from mtlora.outputs import at_photo_size, class_map
+from mtlora.png import normals_to_rgb
+from mtlora.tasks import Task
+
+small = st.integers(1, 9)
+rank = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 33, 64])
+width = st.sampled_from([1, 3, 8, 17, 24, 48, 96, 130])
+seeds = st.integers(0, 2**31)
+
+
+def noise(*shape: int, spread: float = 1.0) -> Tensor:
+    return torch.randn(shape) * spread
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
+    assert actual.dtype == torch.float32
+    scale = float(expected.abs().max()) if expected.numel() else 1.0
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance * max(1.0, scale))
+
+
+@given(
+    seed=seeds,
+    side=st.sampled_from([1, 2, 4, 5, 7, 8, 12]),
+    head_dim=st.sampled_from([1, 3, 8, 16, 20, 24, 32, 48, 64]),
+    heads=st.integers(1, 4),
+    masks=st.integers(1, 4),
+    images=st.integers(1, 2),
+    masked=st.booleans(),
+)
+def test_window_attention(
+    seed: int, side: int, head_dim: int, heads: int, masks: int, images: int, masked: bool
+) -> None:
+    torch.manual_seed(seed)
+    tokens, windows = side * side, masks * images
+    qkv = noise(windows, tokens, 3 * heads * head_dim, spread=2)
+    bias = noise(masks, heads, tokens, tokens)
+    if masked:
+        bias += (torch.rand(masks, 1, tokens, tokens) < 0.3) * -100.0
+    scale = head_dim**-0.5
+    q, k, v = qkv.double().view(windows, tokens, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+    scores = torch.stack([q[w] @ k[w].transpose(1, 2) * scale + bias[w % masks].double() for w in range(windows)])
+    expected = (scores.softmax(-1) @ v).transpose(1, 2).reshape(windows, tokens, -1)
+    close(ops.window_attention(qkv, bias, heads, scale), expected, 4e-6)
+
+
+@given(seed=seeds, tokens=small, channels=width, biased=st.booleans(), spread=st.sampled_from([0.01, 1.0, 5.0, 40.0]))
+def test_gelu(seed: int, tokens: int, channels: int, biased: bool, spread: float) -> None:
+    torch.manual_seed(seed)
+    x = noise(2, tokens, channels, spread=spread)
+    bias = noise(channels) if biased else None
+    y = x if bias is None else x + bias
+    expected = y.double() * 0.5 * (1 + torch.erf(y.double() / 2**0.5))
+    result = ops.gelu_(x, bias)
+    assert result.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(result.double(), expected, rtol=1e-6, atol=2e-6)
+
+
+@given(seed=seeds, tasks=st.integers(1, 4), tokens=st.integers(0, 40), hidden=width, r=rank, r2=rank)
+def test_task_mlp(seed: int, tasks: int, tokens: int, hidden: int, r: int, r2: int) -> None:
+    torch.manual_seed(seed)
+    frozen, u = noise(tokens, hidden), noise(tasks, tokens, r)
+    b1, a2 = noise(tasks, hidden, r, spread=0.3), noise(tasks, r2, hidden, spread=0.3)
+    h = functional.gelu(frozen.double() + u.double() @ b1.double().transpose(1, 2))
+    close(ops.task_mlp(frozen, u, b1, a2), h @ a2.double().transpose(1, 2), 4e-6)
+
+
+@given(
+    seed=seeds, tasks=st.integers(1, 4), tokens=st.integers(0, 40), channels=width, r=rank, with_residual=st.booleans()
+)
+def test_lowrank_add(seed: int, tasks: int, tokens: int, channels: int, r: int, with_residual: bool) -> None:
+    torch.manual_seed(seed)
+    base, u, b = noise(tokens, channels), noise(tasks, tokens, r), noise(tasks, channels, r)
+    residual = noise(tokens, channels) if with_residual else None
+    expected = base.double() + u.double() @ b.double().transpose(1, 2)
+    if residual is not None:
+        expected += residual.double()
+    close(ops.lowrank_add(base, residual, u, b), expected)
+
+
+@given(
+    seed=seeds,
+    tasks=st.integers(1, 4),
+    tokens=st.integers(0, 40),
+    channels=width,
+    r=rank,
+    offset=st.sampled_from([0, 5]),
+)
+def test_layer_norm_tasks(seed: int, tasks: int, tokens: int, channels: int, r: int, offset: int) -> None:
+    torch.manual_seed(seed)
+    x, a = noise(tasks, tokens, channels) + offset, noise(tasks, r, channels)
+    weight, bias = noise(channels), noise(channels)
+    normed = functional.layer_norm(x.double(), (channels,), weight.double(), bias.double(), 1e-5)
+    close(ops.layer_norm_tasks(x, weight, bias, 1e-5, a), normed @ a.double().transpose(1, 2), 2e-5)
+
+
+sides = {"h": st.integers(1, 20), "w": st.integers(1, 20), "height": st.integers(1, 90), "width": st.integers(1, 90)}
+
+
+@given(seed=seeds, classes=st.sampled_from([1, 2, 7, 21, 40, 150]), **sides)
+def test_upsample_argmax(seed: int, classes: int, h: int, w: int, height: int, width: int) -> None:
+    torch.manual_seed(seed)
+    logits = noise(classes, h, w)
+    scores = functional.interpolate(logits[None].double(), (height, width), mode="bilinear", align_corners=False)[0]
+    result = ops.upsample_argmax(logits, height, width)
+    assert (result.dtype, result.shape) == (torch.uint8, (height, width))
+    # the class chosen is the best, but for rounding
+    chosen = scores.gather(0, result.long()[None])[0]
+    assert float((scores.max(0).values - chosen).max()) <= 1e-5
+
+
+def test_upsample_argmax_is_argmax_of_the_enlarged_scores() -> None:
+    logits = noise(21, 56, 56)
+    scores = functional.interpolate(logits[None], (448, 448), mode="bilinear", align_corners=False)[0]
+    assert float((ops.upsample_argmax(logits, 448, 448) == class_map(scores)).float().mean()) >= 0.9999
+
+
+def test_upsample_argmax_of_equals_takes_the_lowest() -> None:
+    assert not ops.upsample_argmax(torch.ones(5, 3, 4), 11, 13).any()
+    assert torch.equal(ops.upsample_argmax(torch.eye(3)[:, None, :], 1, 3), torch.tensor([[0, 1, 2]]).byte())
+
+
+@given(seed=seeds, length=st.sampled_from([1e-3, 1.0, 50.0]), **sides)
+def test_quantise_normals(seed: int, length: float, h: int, w: int, height: int, width: int) -> None:
+    torch.manual_seed(seed)
+    normals = noise(3, h, w, spread=length)
+    expected = torch.from_numpy(normals_to_rgb(at_photo_size(Task.NORMALS, normals, height, width)))
+    result = ops.quantise_normals(normals, height, width)
+    assert (result.dtype, result.shape) == (torch.uint8, (height, width, 3))
+    difference = (result.int() - expected.int()).abs()
+    assert int(difference.max()) <= 1  # a vector that all but cancels out may round either way
+    assert float((difference > 0).float().mean()) <= 0.001 or int((difference > 0).sum()) <= 1
+
+
+def test_zero_vectors_are_middle_grey() -> None:
+    assert torch.equal(ops.quantise_normals(torch.zeros(3, 2, 2), 3, 3), torch.full((3, 3, 3), 128, dtype=torch.uint8))
+
+
+@given(seed=seeds, **sides)
+def test_saliency_to_gray(seed: int, h: int, w: int, height: int, width: int) -> None:
+    torch.manual_seed(seed)
+    probability = torch.rand(h, w)
+    enlarged = functional.interpolate(probability[None, None].double(), (height, width), mode="bilinear")[0, 0]
+    result = ops.saliency_to_gray(probability, height, width)
+    assert (result.dtype, result.shape) == (torch.uint8, (height, width))
+    assert float((result.double() - enlarged * 255).abs().max()) <= 0.5 + 1e-4
+
+
+def test_any_layout_and_float_type() -> None:
+    """What native code does not take goes through torch, with the same result."""
+    qkv, bias = noise(4, 9, 48), noise(2, 2, 9, 9)
+    expected = ops.window_attention(qkv, bias, 2, 0.25)
+    strided = torch.stack([qkv, qkv], dim=-1)[..., 0]
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(ops.window_attention(strided, bias, 2, 0.25), expected)
+    assert ops.window_attention(qkv.double(), bias.double(), 2, 0.25).dtype == torch.float64
+    column = noise(6, 8).T
+    torch.testing.assert_close(ops.gelu_(column.clone(), None), functional.gelu(column))
+    view = column.T.clone().T
+    assert ops.gelu_(view, None) is view
+    torch.testing.assert_close(view, functional.gelu(column))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.window_attention(noise(4, 9, 50), noise(1, 2, 9, 9), 2, 1.0), r"qkv must be .*got \[4, 9, 50\]"),
+        (lambda: ops.window_attention(noise(4, 9, 48), noise(1, 2, 9, 8), 2, 1.0), r"bias must be \[nW, 2, 9, 9\]"),
+        (lambda: ops.window_attention(noise(4, 9, 48), noise(3, 2, 9, 9), 2, 1.0), "divisor of 4"),
+        (lambda: ops.gelu_(noise(2, 8), noise(7)), r"bias must be \[8\], got \[7\]"),
+        (lambda: ops.task_mlp(noise(5, 8), noise(2, 4, 3), noise(2, 8, 3), noise(2, 3, 8)), r"u must be \[T, 5, r\]"),
+        (lambda: ops.task_mlp(noise(5, 8), noise(2, 5, 3), noise(2, 8, 4), noise(2, 3, 8)), r"b1 must be \[2, 8, 3\]"),
+        (lambda: ops.task_mlp(noise(5, 8), noise(2, 5, 3), noise(2, 8, 3), noise(2, 3, 9)), "a2 must be"),
+        (lambda: ops.lowrank_add(noise(5, 8), noise(5, 7), noise(2, 5, 3), noise(2, 8, 3)), "residual must be"),
+        (lambda: ops.lowrank_add(noise(5, 8), None, noise(2, 5, 3), noise(1, 8, 3)), "b must be"),
+        (lambda: ops.layer_norm_tasks(noise(2, 5, 8), noise(8), noise(7), 1e-5, noise(2, 3, 8)), "bias must be"),
+        (lambda: ops.layer_norm_tasks(noise(2, 5, 8), noise(8), noise(8), 1e-5, noise(2, 3, 9)), "a must be"),
+        (lambda: ops.upsample_argmax(noise(256, 2, 2), 4, 4), "logits must be"),
+        (lambda: ops.upsample_argmax(noise(3, 2, 2), 0, 4), "at least 1 x 1, got 0 x 4"),
+        (lambda: ops.quantise_normals(noise(4, 2, 2), 4, 4), "normals must be"),
+        (lambda: ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
+    ],
+)
+def test_wrong_shapes_are_named(call: object, message: str) -> None:
+    assert callable(call)
+    with pytest.raises(MTLoRAError, match=message):
+        call()
