@@ -15,6 +15,7 @@ import pytest
 
 from app.batching.request import Item
 from app.engine import Engine, Outcome
+from app.errors import InferenceError
 from app.service import Service
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
@@ -115,14 +116,14 @@ def test_work_of_a_client_who_left_is_dropped(weights: Weights, tmp_path: Path, 
 def test_a_failing_item_is_500_and_its_neighbours_are_answered(
     weights: Weights, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Engine._forward
+    run_group = Engine._run_group
 
-    def forward(engine: Engine, adapted: Any, batch: Any, tasks: Any) -> Any:
-        if "saliency" in tasks and len(tasks) == 1:
-            raise RuntimeError("made to fail")
-        return plain(engine, adapted, batch, tasks)
+    def failing(engine: Engine, group: Any) -> Any:
+        if group[0].tasks == ("saliency",):
+            return [InferenceError("made to fail") for _ in group]
+        return run_group(engine, group)
 
-    monkeypatch.setattr(Engine, "_forward", forward)
+    monkeypatch.setattr(Engine, "_run_group", failing)
     with server(weights, tmp_path, max_batch_images=8) as live, ThreadPoolExecutor(8) as pool:
         first = pool.submit(predict, live)
         wait_until(gate.entered.is_set)
