@@ -101,6 +101,8 @@ class Service:
         self.settings = settings
         self.metrics = Metrics(adapter_labels=settings.metric_adapters)
         self.metrics.levels = self._levels
+        self.metrics.queue_limit.set(settings.max_queue_images)
+        self.metrics.adapter_budget.labels("device").set(settings.memory_bytes)
         self.gatekeeper = Gatekeeper(parse_keys(settings.api_keys))
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None

@@ -81,6 +81,10 @@ class Metrics(Collector):
         )
         self.hits = Counter("mtlora_adapter_cache_hits", "Requests whose set was in memory", registry=reg)
         self.misses = Counter("mtlora_adapter_cache_misses", "Requests that waited for a load", registry=reg)
+        self.queue_limit = Gauge("mtlora_queue_limit_images", "Images admitted at most; above that 429", registry=reg)
+        self.adapter_budget = Gauge(
+            "mtlora_adapter_budget_bytes", "Bytes that adapter sets may take in a tier", ["tier"], registry=reg
+        )
         self.build_info = Gauge(
             "mtlora_build_info", "1; the labels say what runs", ["version", "torch", "backbone"], registry=reg
         )

@@ -74,6 +74,7 @@ def test_full_queue_is_429_and_tells_when_to_return(weights: Weights, tmp_path: 
         assert refused.json()["type"] == "urn:mtlora:problem:queue-full"
         assert metric(live, 'mtlora_rejected_total{reason="queue_full"}') == 1
         assert metric(live, "mtlora_queue_images") == 2
+        assert metric(live, "mtlora_queue_limit_images") == 2
         gate.open.set()
         assert [f.result().status_code for f in running] == [200, 200]
         assert predict(live).status_code == 200

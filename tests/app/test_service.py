@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.errors import StartupError
-from app.service import _open_backbone
+from app.service import Service, _open_backbone
 from app.settings import Settings
 from mtlora.backbone import save_backbone
 from tests.factories import make_backbone
@@ -26,3 +26,9 @@ def test_device_is_chosen(backbone_file: Path) -> None:
 def test_a_device_that_is_not_there_is_said(backbone_file: Path) -> None:
     with pytest.raises(StartupError, match="cannot use device 'cuda'"):
         _open_backbone(Settings(backbone=backbone_file, device="cuda"))
+
+
+def test_limits_are_exposed_so_that_ratios_need_no_constants() -> None:
+    text = Service(Settings(memory_bytes=12345, max_queue_images=32)).metrics.expose().decode()
+    assert 'mtlora_adapter_budget_bytes{tier="device"} 12345.0' in text
+    assert "mtlora_queue_limit_images 32.0" in text
