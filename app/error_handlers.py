@@ -42,6 +42,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.DeadlineError: 504,
     e.ClientGoneError: CLIENT_CLOSED_REQUEST,
     e.InferenceError: 500,
+    e.NonFiniteOutputError: 422,
     e.StartupError: 500,
 }
 REJECTION_OF: dict[type[e.ServiceError], str] = {

@@ -26,6 +26,7 @@ ServiceError
 ├── DeadlineError                   the client's deadline passed
 ├── ClientGoneError                 the client left; nobody reads the answer
 ├── InferenceError                  the model failed on this item
+├── NonFiniteOutputError            the adapter set's outputs on this item are NaN, infinite, or absurdly large
 └── StartupError                    the server cannot start as it was asked to
 """
 
@@ -147,6 +148,10 @@ class ClientGoneError(ServiceError):
 
 class InferenceError(ServiceError):
     """The model failed on this item; its neighbours were answered."""
+
+
+class NonFiniteOutputError(ServiceError):
+    """The adapter set, valid as a file, computes NaN, infinite or absurdly large numbers on this item."""
 
 
 class StartupError(ServiceError):

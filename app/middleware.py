@@ -18,7 +18,7 @@ log = logging.getLogger("app.access")
 CONTEXT = "mtlora.context"
 REQUEST_ID = "mtlora.request_id"
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_QUIET = frozenset({"/livez", "/readyz", "/metrics", "/favicon.ico"})
+_QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico", "/static/")
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class RequestMiddleware:
         self._metrics.requests.labels(str(status), context.format).inc()
         if context.prediction:
             self._metrics.request_seconds.observe(seconds)
-        level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+        level = logging.DEBUG if scope["path"].startswith(_QUIET) else logging.INFO
         log.log(
             level,
             "request",

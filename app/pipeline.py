@@ -3,14 +3,16 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+import torch
+
 from app.batching.request import Forwarded, Item
 from app.batching.worker import Worker
-from app.errors import QueueFullError, ServiceError
+from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
 from app.imaging.decode import Decoded, decode
 from app.imaging.render import Rendered, RenderPlan, render
 from app.intake.formats import AnswerFormat
@@ -18,6 +20,7 @@ from app.residency.loader import AdaptedSet
 from app.residency.manager import Lease, Residency
 from app.residency.names import AdapterRef
 from app.telemetry.metrics import Metrics
+from mtlora.outputs import is_usable
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 
@@ -132,10 +135,7 @@ class Pipeline:
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
         try:
             decoded, forwarded, stages, cold = await self._through_model(data, run)
-            order = run.order
-            rendered, stages.encode = await self._timed(
-                self.encode(render, forwarded.logits, decoded, order.spec, order.plan)
-            )
+            rendered, stages.encode = await self._timed(self.encode(_draw, forwarded.logits, decoded, run.order))
         except ServiceError as error:
             return error
         for stage in ("decode", "queue", "load", "forward", "encode"):
@@ -181,6 +181,15 @@ class Pipeline:
         start = time.perf_counter()
         result = await work
         return result, time.perf_counter() - start
+
+
+def _draw(logits: Mapping[Task, torch.Tensor], decoded: Decoded, order: Order) -> Rendered:
+    broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
+    if broken:
+        raise NonFiniteOutputError(
+            f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
+        )
+    return render(logits, decoded, order.spec, order.plan)
 
 
 async def _release(run: _Run) -> None:

@@ -17,6 +17,8 @@ Map = NDArray[np.uint8] | NDArray[np.float32]
 """uint8 [H, W] of class indices; float32 [H, W]; or float32 [H, W, 3] of unit vectors: see `Decode`."""
 
 _SMALLEST_NORM = 1e-12
+_LARGEST_LOGIT = 1e15
+"""Far beyond what a trained set gives; squares and sums over a photo still fit float32 below it."""
 
 
 def decode(task: Task, logits: Tensor) -> Tensor:
@@ -34,6 +36,12 @@ def decode(task: Task, logits: Tensor) -> Tensor:
             return functional.normalize(logits.float(), dim=0, eps=_SMALLEST_NORM)
         case Decode.IDENTITY:
             return logits[0].float()
+
+
+def is_usable(logits: Tensor) -> bool:
+    """Whether maps can be made of these logits, float of any shape: finite, and not so large that sums overflow."""
+    low, high = torch.aminmax(logits)  # both carry any NaN, and no comparison with NaN is true
+    return bool((low > -_LARGEST_LOGIT) & (high < _LARGEST_LOGIT))
 
 
 def at_model_size(coarse: Tensor, size: int) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import torch
 import uvicorn
 from PIL import Image
 
@@ -44,16 +45,26 @@ class Weights:
         return (self.uploads / f"{name}.safetensors").read_bytes()
 
 
-def write_set(path: Path, backbone: Backbone, spec: AdapterSpec, seed: int, name: str = "") -> bytes:
-    """A random, valid adapter file."""
-    tensors = make_model(backbone, spec, seed=seed).adapter_tensors()
-    fingerprint = backbone.fingerprint(spec)
-    save_adapter(path, spec, tensors, backbone_name=backbone.spec.name, backbone_fingerprint=fingerprint, name=name)
+def write_set(
+    path: Path, backbone: Backbone, spec: AdapterSpec, seed: int, name: str = "", *, times: float = 1.0
+) -> bytes:
+    """A random, valid adapter file; `times` makes its numbers large."""
+    tensors = {key: t * times for key, t in make_model(backbone, spec, seed=seed).adapter_tensors().items()}
+    save_adapter(
+        path,
+        spec,
+        tensors,
+        backbone_name=backbone.spec.name,
+        backbone_fingerprint=backbone.fingerprint(spec),
+        name=name,
+        dtype=torch.float32 if times > 1 else torch.float16,
+    )
     return path.read_bytes()
 
 
 def make_weights(root: Path) -> Weights:
-    """default: four tasks; people: human parts and saliency. To upload: cats, dogs, birds, foreign (wrong backbone)."""
+    """default: four tasks; people: human parts and saliency. To upload: cats, dogs, birds; overflow (finite numbers
+    that give infinite maps); foreign and wider (other backbones)."""
     weights = Weights(root, root / "backbone.safetensors", root / "bundled", root / "uploads")
     weights.uploads.mkdir()
     backbone = make_backbone()
@@ -63,6 +74,8 @@ def make_weights(root: Path) -> Weights:
     write_set(weights.bundled / "people.safetensors", backbone, people, 2)
     for seed, name in enumerate(("cats", "dogs", "birds"), start=3):
         write_set(weights.uploads / f"{name}.safetensors", backbone, adapter_spec(tasks=(Task.SEMSEG,)), seed, name)
+    normals = adapter_spec(tasks=(Task.NORMALS, Task.SALIENCY))
+    write_set(weights.uploads / "overflow.safetensors", backbone, normals, 7, "overflow", times=1e25)
     write_set(weights.uploads / "unnamed.safetensors", backbone, people, 9)
     write_set(weights.uploads / "foreign.safetensors", make_backbone(seed=5), people, 2, "foreign")
     wider = make_backbone(backbone_spec(embed_dim=16, num_heads=(2, 2, 4, 4)))

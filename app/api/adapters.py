@@ -56,8 +56,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 @router.get("", dependencies=READ, responses=problem_responses(401, 403, 503))
 async def list_adapters(parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
-    found = await parts.adapters.list()
-    sets = [AdapterSetOut.of(entry, manifest, parts.residency) for entry, manifest in found]
+    sets = [AdapterSetOut.of(found, parts.residency) for found in await parts.adapters.list()]
     return AdapterListOut(default=parts.catalog.default, adapters=sets)
 
 
@@ -77,9 +76,8 @@ async def upload_adapter(request: Request, service: ServiceDep, parts: ReadyDep)
     settings = service.settings
     limit = settings.max_adapter_bytes + FORM_OVERHEAD_BYTES
     stream = bounded_stream(request, limit=limit, timeout_s=settings.upload_timeout_s)
-    entry, uploaded = await parts.adapters.upload(multipart_events(stream, content_type))
-    manifest = await parts.adapters.manifest(entry.ref())
-    document = AdapterSetOut.of(entry, manifest, parts.residency).model_dump()
+    uploaded = await parts.adapters.upload(multipart_events(stream, content_type))
+    document = (await _document(uploaded.name, parts)).model_dump()
     headers = {
         "Location": f"/adapters/{uploaded.name}",
         "X-Adapter-Revision": f"{uploaded.name}@{uploaded.revision.revision}",
@@ -157,5 +155,4 @@ async def get_file(name: Name, parts: PartsDep, revision: RevisionQuery = None) 
 
 
 async def _document(name: str, parts: Parts) -> AdapterSetOut:
-    entry, manifest = await parts.adapters.get(name)
-    return AdapterSetOut.of(entry, manifest, parts.residency)
+    return AdapterSetOut.of(await parts.adapters.get(name), parts.residency)

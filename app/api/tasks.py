@@ -23,7 +23,7 @@ async def list_tasks(parts: PartsDep) -> TaskListOut:
                 aliases=list(traits.aliases),
                 decode=traits.decode.value,
                 encoding=ENCODINGS[task],
-                adapters=[entry.state.name for entry, manifest in sets if task in manifest.spec.task_names],
+                adapters=[found.entry.state.name for found in sets if task in found.current.spec.task_names],
             )
             for task, traits in TRAITS.items()
         ]

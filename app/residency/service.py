@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from app.errors import AdapterConflictError
+from app.errors import AdapterConflictError, AdapterLoadError
 from app.intake.multipart import Event
 from app.residency.catalog import Catalog, Entry
 from app.residency.loader import AdaptedSet
@@ -19,6 +21,19 @@ from mtlora.adapter_file import AdapterManifest
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A set, and what its files say about themselves."""
+
+    entry: Entry
+    manifests: Mapping[int, AdapterManifest]  # by revision; the current one's is always there
+
+    @property
+    def current(self) -> AdapterManifest:
+        """Of the current revision."""
+        return self.manifests[self.entry.ref().revision]
 
 
 class AdapterService:
@@ -41,30 +56,23 @@ class AdapterService:
         self._on_deleted = on_deleted
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def upload(self, events: AsyncIterator[Event]) -> tuple[Entry, Uploaded]:
+    async def upload(self, events: AsyncIterator[Event]) -> Uploaded:
         """A new revision from a multipart body."""
         uploaded = await self._uploader.receive(events)
-        entry = await self._run(self.catalog.entry, uploaded.name)
         await self._refresh_pins()
         log.info(
             "adapter set uploaded",
             extra={"adapter": uploaded.name, "revision": uploaded.revision.revision, "new": uploaded.created},
         )
-        return entry, uploaded
+        return uploaded
 
-    async def list(self) -> list[tuple[Entry, AdapterManifest]]:
-        """Every set with what its current revision says about itself."""
-        entries = await self._run(self.catalog.entries)
-        return [(entry, await self.manifest(entry.ref())) for entry in entries]
+    async def list(self) -> list[Described]:
+        """Every set with what its revisions say about themselves. One whose current file is damaged is left out."""
+        return await self._run(lambda: [found for entry in self.catalog.entries() if (found := self._listed(entry))])
 
-    async def get(self, name: str) -> tuple[Entry, AdapterManifest]:
-        """One set with what its current revision says about itself."""
-        entry = await self._run(self.catalog.entry, known_shape(name))
-        return entry, await self.manifest(entry.ref())
-
-    async def manifest(self, ref: AdapterRef) -> AdapterManifest:
-        """What a revision says about itself."""
-        return await self._run(self.catalog.manifest, ref)
+    async def get(self, name: str) -> Described:
+        """One set with what its revisions say about themselves."""
+        return await self._run(lambda: self._described(self.catalog.entry(known_shape(name))))
 
     async def activate(self, name: str, revision: int) -> None:
         """Switch the current revision. A pinned set's new revision is in memory before the switch, so none waits."""
@@ -123,6 +131,20 @@ class AdapterService:
     async def close(self) -> None:
         """Wait for deletions under way."""
         await asyncio.gather(*self._cleaning, return_exceptions=True)
+
+    def _listed(self, entry: Entry) -> Described | None:
+        try:
+            return self._described(entry)
+        except AdapterLoadError as error:
+            log.error("adapter set left out of the list", extra={"adapter": entry.state.name, "reason": str(error)})
+            return None
+
+    def _described(self, entry: Entry) -> Described:
+        manifests = {entry.ref().revision: self.catalog.manifest(entry.ref())}
+        for revision in entry.state.revisions:
+            with suppress(AdapterLoadError):  # a damaged revision that nobody uses hides nothing but its own tasks
+                manifests[revision.revision] = self.catalog.manifest(entry.ref(revision.revision))
+        return Described(entry, manifests)
 
     def _check_room_beside_pins(self, ref: AdapterRef) -> None:
         """Pins must leave room for one more set, or nothing else could ever be loaded."""

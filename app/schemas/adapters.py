@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.residency.catalog import Entry
 from app.residency.manager import Residency
+from app.residency.service import Described
 from mtlora.adapter_file import AdapterManifest
 
 Tier = Literal["disk", "host", "device"]
@@ -21,6 +21,7 @@ class RevisionOut(BaseModel):
     created: str
     current: bool
     tier: Tier = Field(description="where its tensors are now")
+    tasks: list[str] = Field(description="names of this revision's tasks")
 
 
 class AdapterTaskOut(BaseModel):
@@ -57,6 +58,7 @@ class AdapterSetOut(BaseModel):
                         {
                             "revision": 2, "digest": "0f3c" + "0" * 60, "bytes": 7340032,
                             "created": "2030-01-01T00:00:00+00:00", "current": True, "tier": "device",
+                            "tasks": ["saliency"],
                         }
                     ],
                 }
@@ -80,9 +82,10 @@ class AdapterSetOut(BaseModel):
     revisions: list[RevisionOut]
 
     @classmethod
-    def of(cls, entry: Entry, manifest: AdapterManifest, residency: Residency[Any]) -> Self:
+    def of(cls, found: Described, residency: Residency[Any]) -> Self:
         """The document of one set as it is now."""
-        current, spec, usage = entry.ref(), manifest.spec, residency.usage.get(entry.state.name)
+        entry, spec = found.entry, found.current.spec
+        current, usage = entry.ref(), residency.usage.get(entry.state.name)
         revisions = [
             RevisionOut(
                 revision=r.revision,
@@ -91,6 +94,7 @@ class AdapterSetOut(BaseModel):
                 created=r.created,
                 current=r.revision == current.revision,
                 tier="device" if residency.is_resident(entry.ref(r.revision)) else "disk",
+                tasks=_task_names(found.manifests.get(r.revision)),
             )
             for r in entry.state.revisions
         ]
@@ -122,6 +126,10 @@ class AdapterSetOut(BaseModel):
             last_used=datetime.fromtimestamp(last_used, UTC).isoformat(timespec="milliseconds") if last_used else None,
             revisions=revisions,
         )
+
+
+def _task_names(manifest: AdapterManifest | None) -> list[str]:
+    return [task.value for task in manifest.spec.task_names] if manifest else []
 
 
 class AdapterListOut(BaseModel):

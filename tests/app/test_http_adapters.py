@@ -54,6 +54,7 @@ def test_the_life_of_a_set(client: httpx.Client, weights: Weights) -> None:
     second = upload(client, weights.upload("dogs"), name="life", activate="false")
     assert (second.status_code, second.json()["current"]) == (201, 1)
     assert [r["revision"] for r in second.json()["revisions"]] == [1, 2]
+    assert [r["tasks"] for r in second.json()["revisions"]] == [["semseg"], ["semseg"]]
 
     one, two = predict(client, "life"), predict(client, "life@2")
     assert (one.json()["adapter"]["revision"], two.json()["adapter"]["revision"]) == (1, 2)
@@ -278,6 +279,40 @@ def test_deleted_bytes_are_freed_on_disk_and_in_memory(live: Live, client: httpx
     home = live.service.settings.store / "sets" / "freed"
     wait_until(lambda: not list(home.glob("*.safetensors")))
     assert live.service.parts.residency.used_bytes < used
+
+
+def test_revisions_tell_their_own_tasks(client: httpx.Client, weights: Weights) -> None:
+    upload(client, weights.upload("cats"), name="grown")
+    upload(client, weights.upload("unnamed"), name="grown")
+    shown = client.get("/adapters/grown").json()
+    assert [r["tasks"] for r in shown["revisions"]] == [["semseg"], ["human_parts", "saliency"]]
+    assert list(shown["tasks"]) == ["human_parts", "saliency"]
+    client.delete("/adapters/grown")
+
+
+def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: Weights, tmp_path: Path) -> None:
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        for name in ("cats", "dogs"):
+            upload(live.client, weights.upload(name), name="hurt")
+        digests = {r["revision"]: r["digest"] for r in live.client.get("/adapters/hurt").json()["revisions"]}
+        live.service.parts.catalog._manifests.clear()
+        home = tmp_path / "store" / "sets" / "hurt"
+        (home / f"{digests[1]}.safetensors").write_bytes(b"damaged")
+        assert [r["tasks"] for r in live.client.get("/adapters/hurt").json()["revisions"]] == [[], ["semseg"]]
+        live.service.parts.catalog._manifests.clear()
+        (home / f"{digests[2]}.safetensors").write_bytes(b"damaged")
+        assert {s["name"] for s in live.client.get("/adapters").json()["adapters"]} == {"default", "people"}
+        assert live.client.get("/adapters/hurt").status_code == 503
+
+
+@pytest.mark.parametrize("form", ["json", "npz", "zip"])
+def test_numbers_that_overflow_are_the_sets_fault(client: httpx.Client, weights: Weights, form: str) -> None:
+    assert upload(client, weights.upload("overflow")).status_code == 201
+    answer = client.post(f"/predict?adapter=overflow&format={form}", content=PHOTO, headers=JPEG)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:mtlora:problem:non-finite-output")
+    assert "gives outputs that are not finite on this image: normals" in answer.json()["detail"]
+    assert predict(client, "default").status_code == 200
+    client.delete("/adapters/overflow")
 
 
 def test_npz_of_an_uploaded_set_has_its_classes_only(client: httpx.Client, weights: Weights) -> None:
