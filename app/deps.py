@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from app.access import Caller, Scope
+from app.access.keys import Caller, Scope
 from app.middleware import RequestContext, context_of
 from app.service import Parts, Service
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from app import errors as e
 from app.imaging.render import to_json
-from app.schemas.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem
+from app.schemas.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +38,18 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.AdapterLoadError: 503,
     e.StoreFullError: 507,
     e.QueueFullError: 429,
+    e.QuotaError: 429,
     e.NotReadyError: 503,
     e.DeadlineError: 504,
     e.ClientGoneError: CLIENT_CLOSED_REQUEST,
     e.InferenceError: 500,
     e.NonFiniteOutputError: 422,
     e.StartupError: 500,
+    e.KeyFileError: 500,
 }
 REJECTION_OF: dict[type[e.ServiceError], str] = {
     e.QueueFullError: "queue_full",
+    e.QuotaError: "quota",
     e.NotReadyError: "not_ready",
     e.DeadlineError: "deadline",
     e.ClientGoneError: "client_gone",
@@ -66,6 +69,9 @@ def problem_of(error: e.ServiceError, request_id: str) -> Problem:
         detail=error.detail,
         request_id=request_id,
         errors=[ProblemItem(detail=problem) for problem in error.problems] or None,
+        quota=QuotaUse(name=error.name, limit=error.limit, usage=error.usage)
+        if isinstance(error, e.QuotaError)
+        else None,
     )
 
 

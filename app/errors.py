@@ -22,12 +22,14 @@ ServiceError
 │   └── StoreFullError              no room on the disk or within the quota
 ├── BusyError                       try again later; carries `retry_after_s`
 │   ├── QueueFullError
+│   ├── QuotaError                  what the key may use is used up
 │   └── NotReadyError               starting or draining
 ├── DeadlineError                   the client's deadline passed
 ├── ClientGoneError                 the client left; nobody reads the answer
 ├── InferenceError                  the model failed on this item
 ├── NonFiniteOutputError            the adapter set's outputs on this item are NaN, infinite, or absurdly large
 └── StartupError                    the server cannot start as it was asked to
+    └── KeyFileError                    the key file is missing, unsafe, or none
 """
 
 from collections.abc import Sequence
@@ -134,6 +136,18 @@ class QueueFullError(BusyError):
     """As many images as allowed are waiting."""
 
 
+class QuotaError(BusyError):
+    """What the key may use of something is used up; says of what, how much, and how much is in use."""
+
+    def __init__(
+        self, detail: str, retry_after_s: float = 60.0, *, name: str = "", limit: int = 0, usage: int = 0
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        self.usage = usage
+        super().__init__(detail, retry_after_s)
+
+
 class NotReadyError(BusyError):
     """Starting or draining."""
 
@@ -156,3 +170,7 @@ class NonFiniteOutputError(ServiceError):
 
 class StartupError(ServiceError):
     """The server cannot start as it was asked to."""
+
+
+class KeyFileError(StartupError):
+    """The key file is missing, unsafe, or not a key file."""

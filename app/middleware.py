@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.error_handlers import http_problem, problem_response
 from app.telemetry.metrics import Metrics
 
-log = logging.getLogger("app.access")
+log = logging.getLogger("app.requests")
 
 CONTEXT = "mtlora.context"
 REQUEST_ID = "mtlora.request_id"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import Caller
+from app.access.keys import Caller
 from app.error_handlers import problem_of
 from app.errors import AdapterLoadError, BadParameterError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.imaging.render import Document, RenderPlan, to_json, to_zip

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from app.access import Gatekeeper, parse_keys
+from app.access.gatekeeper import Gatekeeper, KeyRing
+from app.access.keys import parse_keys
 from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, StartupError
@@ -103,7 +104,7 @@ class Service:
         self.metrics.levels = self._levels
         self.metrics.queue_limit.set(settings.max_queue_images)
         self.metrics.adapter_budget.labels("device").set(settings.memory_bytes)
-        self.gatekeeper = Gatekeeper(parse_keys(settings.api_keys))
+        self.gatekeeper = Gatekeeper(KeyRing(parse_keys(settings.api_keys), settings.keys_file))
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None

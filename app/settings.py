@@ -10,7 +10,9 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.access import FORM, parse_keys
+from app.access.gatekeeper import KeyRing
+from app.access.keys import FORM, parse_keys
+from app.errors import KeyFileError
 from app.residency.names import NAME, NAME_RULE
 
 MIB = 1024 * 1024
@@ -29,6 +31,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
+    keys_file: Path | None = Field(None, description="file of API keys, which `mtlora keys` makes and changes")
     api_keys: str = Field("", repr=False, description=f"API keys as hashes: {FORM}; empty: open")
 
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
@@ -84,10 +87,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:
-        if not parse_keys(self.api_keys) and not self.insecure and not is_loopback(self.host):
+        try:
+            ring = KeyRing(parse_keys(self.api_keys), self.keys_file)
+        except KeyFileError as error:
+            raise ValueError(error.detail) from error
+        if ring.open and not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"refusing to listen on {self.host!r}: without API keys the server is open to everyone who reaches it; "
-                "use 127.0.0.1, set MTLORA_API_KEYS, or pass --insecure if the network itself is the protection"
+                "use 127.0.0.1, give a key file (mtlora keys new, --keys-file) or MTLORA_API_KEYS, or pass --insecure "
+                "if the network itself is the protection"
             )
         return self
 

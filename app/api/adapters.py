@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
-from app.access import Scope
+from app.access.keys import Scope
 from app.deps import PartsDep, ReadyDep, ServiceDep, require
 from app.errors import UnsupportedMediaError
 from app.imaging.render import to_json
@@ -23,7 +23,7 @@ RevisionQuery = Annotated[int | None, Query(ge=1, le=999_999_999)]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
 READ = [require(Scope.ADAPTERS_READ)]
 WRITE = [require(Scope.ADAPTERS_WRITE)]
-REFUSED = problem_responses(401, 403, 404, 409, 422, 503)
+REFUSED = problem_responses(401, 403, 404, 409, 422, 429, 503)
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -53,7 +53,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", dependencies=READ, responses=problem_responses(401, 403, 503))
+@router.get("", dependencies=READ, responses=problem_responses(401, 403, 429, 503))
 async def list_adapters(parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
     sets = [AdapterSetOut.of(found, parts.residency) for found in await parts.adapters.list()]
@@ -63,7 +63,7 @@ async def list_adapters(parts: PartsDep) -> AdapterListOut:
 @router.post(
     "",
     dependencies=WRITE,
-    responses={**UPLOADED, **problem_responses(400, 401, 403, 408, 409, 413, 415, 422, 503, 507)},
+    responses={**UPLOADED, **problem_responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503, 507)},
     openapi_extra=UPLOAD_BODY,
     response_class=Response,
     status_code=201,
@@ -85,7 +85,7 @@ async def upload_adapter(request: Request, service: ServiceDep, parts: ReadyDep)
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
-@router.get("/{name}", dependencies=READ, responses=problem_responses(401, 403, 404, 422, 503))
+@router.get("/{name}", dependencies=READ, responses=problem_responses(401, 403, 404, 422, 429, 503))
 async def get_adapter(name: Name, parts: PartsDep) -> AdapterSetOut:
     """One adapter set."""
     return await _document(name, parts)
@@ -142,7 +142,7 @@ async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         206: {"description": "The range asked for."},
-        **problem_responses(401, 403, 404, 416, 422, 503),
+        **problem_responses(401, 403, 404, 416, 422, 429, 503),
     },
 )
 async def get_file(name: Name, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:

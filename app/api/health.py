@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.access import Scope
+from app.access.keys import Scope
 from app.deps import ServiceDep, require
 from app.schemas.problem import problem_responses
 
@@ -45,7 +45,7 @@ async def readyz(service: ServiceDep) -> ReadyOut:
     response_class=Response,
     dependencies=[require(Scope.METRICS)],
     responses={
-        **problem_responses(401, 403),
+        **problem_responses(401, 403, 429),
         200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     },
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from app.access import Caller, Scope
+from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ServiceDep, require
 from app.predictions import Predictions, Wanted
 from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery

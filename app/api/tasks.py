@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.access import Scope
+from app.access.keys import Scope
 from app.deps import PartsDep, require
 from app.schemas.problem import problem_responses
 from app.schemas.tasks import TaskInfoOut, TaskListOut
@@ -12,7 +12,7 @@ from mtlora.tasks import TRAITS
 router = APIRouter(tags=["predict"])
 
 
-@router.get("/tasks", dependencies=[require(Scope.ADAPTERS_READ)], responses=problem_responses(401, 403, 503))
+@router.get("/tasks", dependencies=[require(Scope.ADAPTERS_READ)], responses=problem_responses(401, 403, 429, 503))
 async def list_tasks(parts: PartsDep) -> TaskListOut:
     """Every task, and the adapter sets that have it."""
     sets = await parts.adapters.list()

@@ -14,6 +14,14 @@ class ProblemItem(BaseModel):
     where: str | None = Field(default=None, description="the parameter or field, where there is one")
 
 
+class QuotaUse(BaseModel):
+    """The quota of the API key that a 429 is about."""
+
+    name: str = Field(description="requests_per_minute, max_sets or max_bytes")
+    limit: int
+    usage: int
+
+
 class Problem(BaseModel):
     """What went wrong."""
 
@@ -37,6 +45,7 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: list[ProblemItem] | None = None
+    quota: QuotaUse | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON, without what is not there."""
@@ -64,7 +73,7 @@ PROBLEMS = {
     415: "The body, or the image in it, is of a kind that is not understood.",
     416: "The file has no such range.",
     422: "Well-formed, but it makes no sense; `errors` lists why.",
-    429: "As many images as allowed are waiting; see Retry-After.",
+    429: "Too much at once, or a quota of the API key is used up; see Retry-After.",
     500: "The server failed.",
     503: "Starting, draining, or the adapter set cannot be loaded now; see Retry-After.",
     504: "The deadline passed.",

@@ -47,7 +47,11 @@ for _command in (
 ):
     cli.command()(_command)
 for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry.name):
-    cli.command(name=_entry.name)(_entry.load())
+    _loaded = _entry.load()
+    if isinstance(_loaded, typer.Typer):
+        cli.add_typer(_loaded, name=_entry.name)
+    else:
+        cli.command(name=_entry.name)(_loaded)
 
 
 def main() -> None:
