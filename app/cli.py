@@ -4,7 +4,6 @@ import inspect
 import os
 import platform
 import sys
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args
 
@@ -54,10 +53,11 @@ def _option(name: str, info: FieldInfo) -> inspect.Parameter:
     if isinstance(kind, UnionType):
         kind = next(t for t in get_args(kind) if t is not type(None))
     flag = "--" + name.replace("_", "-")
-    default = info.get_default(call_default_factory=True) if kind is not Path or info.default_factory else None
+    default = info.get_default(call_default_factory=True)
+    unset = "" if default is None else f"; default: {default}"  # its description then says what follows
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-        help=f"{info.description} (MTLORA_{name.upper()}; default: {default})",
+        help=f"{info.description} (MTLORA_{name.upper()}{unset})",
         show_default=False,
     )
     return inspect.Parameter(

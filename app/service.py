@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,11 +18,14 @@ from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, StartupError
 from app.pipeline import Pipeline
+from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
+from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.residency.manager import Residency
 from app.residency.service import AdapterService
 from app.residency.store import AdapterStore
+from app.residency.tiers import Tier
 from app.residency.uploads import Uploader, UploadLimits
 from app.settings import Settings
 from app.telemetry.metrics import Levels, Metrics
@@ -103,7 +107,6 @@ class Service:
         self.metrics = Metrics(adapter_labels=settings.metric_adapters)
         self.metrics.levels = self._levels
         self.metrics.queue_limit.set(settings.max_queue_images)
-        self.metrics.adapter_budget.labels("device").set(settings.memory_bytes)
         self.gatekeeper = Gatekeeper(KeyRing(parse_keys(settings.api_keys), settings.keys_file))
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None
@@ -171,17 +174,21 @@ class Service:
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
         form = PlainForm(backbone)
+        budgets = choose_budgets(s.device_bytes, s.host_bytes, backbone.device)
+        log.info("memory of adapter sets", extra=asdict(budgets))
+        self.metrics.budgets(budgets)
+        host = HostCache(budgets.host_bytes, partial(self.metrics.evicted, Tier.HOST))
         residency: Residency[AdaptedSet] = Residency(
-            AdapterLoader(form, catalog.path),
+            AdapterLoader(form, catalog.path, host, self.metrics),
             pools.loader,
             self.metrics,
-            budget_bytes=s.memory_bytes,
+            budget_bytes=budgets.device_bytes,
             parallel_loads=s.loader_threads,
             failure_ttl_s=s.load_failure_ttl_s,
         )
-        limits = UploadLimits(s.max_adapter_bytes, s.max_model_px, s.memory_bytes)
-        uploader = Uploader(catalog, store, backbone, pools.uploads, limits)
-        adapters = AdapterService(catalog, store, residency, uploader, pools.files, self.metrics.forget_adapter)
+        limits = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes)
+        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, limits)
+        adapters = AdapterService(catalog, store, residency, host, uploader, pools.files, self.metrics.forget_adapter)
         worker = Worker(Engine(form), self.metrics, max_batch_images=s.max_batch_images, threads=s.engine_threads)
         pipeline = Pipeline(
             residency, worker, pools.codec, self.metrics, max_images=s.max_queue_images, max_pixels=s.max_image_pixels
@@ -204,12 +211,13 @@ class Service:
     def _levels(self) -> Levels:
         if self._parts is None:
             return Levels()
-        resident, (count, size) = self._parts.residency, self._parts.catalog.bytes_on_disk()
+        device, host = self._parts.residency, self._parts.adapters.host
+        count, size = self._parts.catalog.bytes_on_disk()
         return Levels(
             queue_images=self._parts.pipeline.admitted,
             ready=self.phase is Phase.READY,
-            adapters=(count, 0, len(resident)),
-            adapter_bytes=(size, 0, resident.used_bytes),
+            adapters=(count, len(host), len(device)),
+            adapter_bytes=(size, host.used_bytes, device.used_bytes),
         )
 
 

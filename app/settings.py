@@ -55,7 +55,12 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(60_000, ge=1, description="deadline of requests that pass none")
     max_deadline_ms: int = Field(600_000, ge=1, description="longest deadline a request may pass")
 
-    memory_bytes: int = Field(2048 * MIB, ge=1, description="adapter sets in memory together, beyond the backbone")
+    device_bytes: int | None = Field(
+        None, ge=1, description="adapter sets on the device together; default: 40% of the memory, 60% of a GPU's"
+    )
+    host_bytes: int | None = Field(
+        None, ge=0, description="copies of adapter sets in main memory together; default: 10% of the memory"
+    )
     load_failure_ttl_s: float = Field(10.0, ge=0, description="how long a failed load is answered from memory")
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"

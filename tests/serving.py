@@ -144,6 +144,12 @@ def live_app(
         thread.join(20)
 
 
+def metric(live: Live, name: str) -> float:
+    """What `/metrics` shows now for a series, labels as written there."""
+    lines = live.client.get("/metrics").text.splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
+
+
 class ServerProcess:
     """`mtlora serve` as a process of its own."""
 

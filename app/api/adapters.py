@@ -56,7 +56,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 @router.get("", dependencies=READ, responses=problem_responses(401, 403, 429, 503))
 async def list_adapters(parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
-    sets = [AdapterSetOut.of(found, parts.residency) for found in await parts.adapters.list()]
+    sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list()]
     return AdapterListOut(default=parts.catalog.default, adapters=sets)
 
 
@@ -155,4 +155,4 @@ async def get_file(name: Name, parts: PartsDep, revision: RevisionQuery = None) 
 
 
 async def _document(name: str, parts: Parts) -> AdapterSetOut:
-    return AdapterSetOut.of(await parts.adapters.get(name), parts.residency)
+    return AdapterSetOut.of(await parts.adapters.get(name), parts.adapters)

@@ -63,10 +63,14 @@ class LruBudget(Generic[K]):
         self._held[key] = _Held(cost)
         self.used += cost
 
+    def touch(self, key: K) -> None:
+        """Make `key` the most recently used."""
+        self._held.move_to_end(key)
+
     def lease(self, key: K) -> None:
         """A request starts to use `key`, which makes it the most recently used."""
         self._held[key].leases += 1
-        self._held.move_to_end(key)
+        self.touch(key)
 
     def release(self, key: K) -> int:
         """A request is done with `key`; how many still use it."""

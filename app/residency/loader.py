@@ -1,14 +1,18 @@
 """From an adapter file to a set on the device: in a loader thread, never on the event loop or in the engine."""
 
 import gc
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import AdapterLoadError
+from app.residency.host import HostCache
 from app.residency.names import AdapterRef
-from mtlora.adapter_file import load_adapter
+from app.residency.tiers import Tier, TierEvents
+from mtlora.adapter_file import AdapterSet, load_adapter
 from mtlora.errors import MTLoRAError
 from mtlora.inference import Form, Resident
 from mtlora.spec import AdapterSpec
@@ -33,23 +37,47 @@ class AdaptedSet:
 
 
 class AdapterLoader:
-    """Brings revisions to the device in the form that the engine runs."""
+    """Brings revisions from disk to host, and from host to the device in the form that the engine runs."""
 
-    def __init__(self, form: Form[Any], locate: Callable[[AdapterRef], Path]) -> None:
+    def __init__(
+        self, form: Form[Any], locate: Callable[[AdapterRef], Path], host: HostCache, events: TierEvents
+    ) -> None:
         self._form = form
         self._locate = locate
+        self._host = host
+        self._events = events
 
-    def __call__(self, ref: AdapterRef) -> AdaptedSet:
-        """Read, check and prepare one revision; `AdapterLoadError` says why it cannot be."""
+    def load(self, ref: AdapterRef) -> AdaptedSet:
+        """The revision on the device, read from disk unless it is in host memory; `AdapterLoadError` says why not."""
         try:
-            adapter = load_adapter(self._locate(ref))
-            if adapter.digest != ref.digest:
-                raise AdapterLoadError(f"the file of {ref} has digest {adapter.digest}, expected {ref.digest}")
-            resident = self._form.prepare(adapter)
+            adapter = self._host.get(ref) or self._read(ref)
+            with self._told(Tier.DEVICE):
+                resident = self._form.prepare(adapter)
         except (MTLoRAError, OSError) as error:
             raise AdapterLoadError(f"adapter set {ref} cannot be loaded: {error}") from error
         _spare_the_collector()
         return AdaptedSet(ref, resident)
+
+    def used(self, ref: AdapterRef) -> None:
+        """A request uses the set on the device."""
+        self._host.touch(ref)
+
+    def _read(self, ref: AdapterRef) -> AdapterSet:
+        with self._told(Tier.HOST):
+            adapter = load_adapter(self._locate(ref))
+            if adapter.digest != ref.digest:
+                raise AdapterLoadError(f"the file of {ref} has digest {adapter.digest}, expected {ref.digest}")
+        self._host.put(ref, adapter)
+        return adapter
+
+    @contextmanager
+    def _told(self, tier: Tier) -> Iterator[None]:
+        start, ok = time.perf_counter(), False
+        try:
+            yield
+            ok = True
+        finally:
+            self._events.loaded(tier, time.perf_counter() - start, ok)
 
 
 def _spare_the_collector() -> None:

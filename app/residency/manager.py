@@ -1,4 +1,4 @@
-"""Brings adapter sets into memory and keeps them there while they are used. Lives on the event loop: no locks.
+"""The DEVICE tier: brings adapter sets there and keeps them while they are used. Lives on the event loop: no locks.
 
 Loading runs in loader threads, one load per revision however many wait for it. A set is loaded first and others are
 evicted then, so a failed load never costs an innocent set its place; the overshoot is at most one set per loader.
@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from app.errors import AdapterLoadError
 from app.residency.cache import LruBudget
 from app.residency.names import AdapterRef
+from app.residency.tiers import Tier, TierEvents
 
 
 class Loaded(Protocol):
@@ -28,19 +29,18 @@ class Loaded(Protocol):
 
 
 L = TypeVar("L", bound=Loaded)
+L_co = TypeVar("L_co", bound=Loaded, covariant=True)
 
 
-class ResidencyEvents(Protocol):
-    """What the manager tells of itself; telemetry listens."""
+class Loader(Protocol[L_co]):
+    """Where sets come from."""
 
-    def loaded(self, _ref: AdapterRef, seconds: float, ok: bool) -> None:
-        """A load ended."""
+    def load(self, ref: AdapterRef) -> L_co:
+        """Bring a set to the device; blocks, so it is called in loader threads only."""
+        ...
 
-    def evicted(self, _ref: AdapterRef, reason: str) -> None:
-        """A set left the memory."""
-
-    def looked_up(self, hit: bool) -> None:
-        """A request asked for a set."""
+    def used(self, ref: AdapterRef) -> None:
+        """A request uses a set that is on the device already."""
 
 
 @dataclass(slots=True)
@@ -73,16 +73,16 @@ class Residency(Generic[L]):
 
     def __init__(
         self,
-        load: Callable[[AdapterRef], L],
+        loader: Loader[L],
         executor: Executor,
-        events: ResidencyEvents,
+        events: TierEvents,
         *,
         budget_bytes: int,
         parallel_loads: int = 1,
         failure_ttl_s: float = 10.0,
         patience_s: float = 1.0,
     ) -> None:
-        self._load = load
+        self._loader = loader
         self._executor = executor
         self._events = events
         self._failure_ttl_s = failure_ttl_s
@@ -154,6 +154,7 @@ class Residency(Generic[L]):
         while ref in self._budget and self._must_yield(ref):
             await self._next_release()
         if ref in self._budget:
+            self._loader.used(ref)
             self._budget.lease(ref)
             return Lease(ref, self._adapted[ref], False, self._release)
         return await self._wait_for(ref)
@@ -213,19 +214,13 @@ class Residency(Generic[L]):
             self._wake_waiters()
 
     async def _run_load(self, ref: AdapterRef) -> L:
-        start = time.perf_counter()
-        ok = False
         try:
-            adapted = await asyncio.get_running_loop().run_in_executor(self._executor, self._load, ref)
-            ok = True
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._loader.load, ref)
         except AdapterLoadError:
             raise
         except Exception as error:  # whatever a damaged file provokes, the waiting requests must get an answer
             detail = f"adapter set {ref} could not be loaded: {type(error).__name__}: {error}"
             raise AdapterLoadError(detail, self._failure_ttl_s) from error
-        finally:
-            self._events.loaded(ref, time.perf_counter() - start, ok)
-        return adapted
 
     async def _make_room(self, ref: AdapterRef, need: int) -> None:
         fixed = sum(self._budget.cost(r) for r in self._pinned if r in self._budget and r != ref)
@@ -264,7 +259,7 @@ class Residency(Generic[L]):
     def _evict(self, ref: AdapterRef, reason: str) -> None:
         self._budget.remove(ref)
         del self._adapted[ref]
-        self._events.evicted(ref, reason)
+        self._events.evicted(Tier.DEVICE, reason)
 
     def _must_yield(self, ref: AdapterRef) -> bool:
         """Sets in constant use must not keep a newcomer out for ever: past its patience, hits wait for it."""

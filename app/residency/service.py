@@ -11,10 +11,12 @@ from typing import ParamSpec, TypeVar
 from app.errors import AdapterConflictError, AdapterLoadError
 from app.intake.multipart import Event
 from app.residency.catalog import Catalog, Entry
+from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Residency
 from app.residency.names import AdapterRef, known_shape
 from app.residency.store import AdapterStore
+from app.residency.tiers import Tier
 from app.residency.uploads import Uploaded, Uploader
 from mtlora.adapter_file import AdapterManifest
 
@@ -44,12 +46,14 @@ class AdapterService:
         catalog: Catalog,
         store: AdapterStore,
         residency: Residency[AdaptedSet],
+        host: HostCache,
         uploader: Uploader,
         executor: Executor,
         on_deleted: Callable[[str], None],
     ) -> None:
         self.catalog = catalog
         self.residency = residency
+        self.host = host
         self._store = store
         self._uploader = uploader
         self._executor = executor
@@ -73,6 +77,12 @@ class AdapterService:
     async def get(self, name: str) -> Described:
         """One set with what its revisions say about themselves."""
         return await self._run(lambda: self._described(self.catalog.entry(known_shape(name))))
+
+    def tier(self, ref: AdapterRef) -> Tier:
+        """The nearest tier that a revision is in now."""
+        if self.residency.is_resident(ref):
+            return Tier.DEVICE
+        return Tier.HOST if ref in self.host else Tier.DISK
 
     async def activate(self, name: str, revision: int) -> None:
         """Switch the current revision. A pinned set's new revision is in memory before the switch, so none waits."""
@@ -103,7 +113,7 @@ class AdapterService:
         if entry.pinned:
             raise AdapterConflictError(f"{name!r} is pinned and stays in memory; unpin it first")
         for revision in entry.state.revisions:
-            self.residency.drop(entry.ref(revision.revision), "unload")
+            self._drop(entry.ref(revision.revision), "unload")
 
     async def delete(self, name: str, revision: int | None) -> None:
         """Forget a set or a revision at once; its bytes go when the last request is done with them."""
@@ -160,10 +170,14 @@ class AdapterService:
         self.residency.pin(await self._run(self.catalog.pinned))
 
     async def _clean(self, ref: AdapterRef) -> None:
-        self.residency.drop(ref, "delete")
+        self._drop(ref, "delete")
         await self.residency.idle(ref)
-        self.residency.drop(ref, "delete")  # a load that was under way has put it back
+        self._drop(ref, "delete")  # a load that was under way has put it back
         await self._run(self._store.discard, ref.name, ref.digest)
+
+    def _drop(self, ref: AdapterRef, reason: str) -> None:
+        self.residency.drop(ref, reason)
+        self.host.drop(ref, reason)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))

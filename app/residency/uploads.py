@@ -1,7 +1,7 @@
 """Uploads: streamed to the disk, checked against the backbone, only then a revision. No word of a file is trusted."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from app.residency.store import AdapterStore, Staged
 from mtlora.adapter_file import AdapterManifest, check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import AdapterFileError, MTLoRAError
+from mtlora.spec import AdapterSpec
 
 CHUNK_BYTES = 1024 * 1024
 FIELD_BYTES = 1024
@@ -27,7 +28,7 @@ class UploadLimits:
 
     max_bytes: int
     max_model_px: int
-    memory_bytes: int
+    device_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,18 @@ class Uploader:
     """Takes multipart events, gives revisions. File work runs in the executor, so serving goes on meanwhile."""
 
     def __init__(
-        self, catalog: Catalog, store: AdapterStore, backbone: Backbone, executor: Executor, limits: UploadLimits
+        self,
+        catalog: Catalog,
+        store: AdapterStore,
+        backbone: Backbone,
+        device_bytes: Callable[[AdapterSpec], int],
+        executor: Executor,
+        limits: UploadLimits,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._backbone = backbone
+        self._device_bytes = device_bytes
         self._executor = executor
         self._limits = limits
 
@@ -122,9 +130,9 @@ class Uploader:
         problems = []
         if spec.image_size > self._limits.max_model_px:
             problems.append(f"image_size: {spec.image_size} px, this server allows {self._limits.max_model_px}")
-        memory = sum(tensor.numel() * 4 for tensor in adapter.tensors.values())
-        if memory > self._limits.memory_bytes:
-            problems.append(f"size: {memory} bytes in memory, this server has room for {self._limits.memory_bytes}")
+        needed = self._device_bytes(spec)
+        if needed > self._limits.device_bytes:
+            problems.append(f"size: {needed} bytes on the device, which has {self._limits.device_bytes} for sets")
         if adapter.digest != staged.digest:
             problems.append(f"digest: {staged.digest} was received, {adapter.digest} was written")
         if problems:

@@ -1,15 +1,13 @@
 """Adapter sets as documents."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.residency.manager import Residency
-from app.residency.service import Described
+from app.residency.service import AdapterService, Described
+from app.residency.tiers import Tier
 from mtlora.adapter_file import AdapterManifest
-
-Tier = Literal["disk", "host", "device"]
 
 
 class RevisionOut(BaseModel):
@@ -20,7 +18,7 @@ class RevisionOut(BaseModel):
     bytes: int
     created: str
     current: bool
-    tier: Tier = Field(description="where its tensors are now")
+    tier: Tier = Field(description="nearest place of its tensors: file, main memory, device")
     tasks: list[str] = Field(description="names of this revision's tasks")
 
 
@@ -82,10 +80,10 @@ class AdapterSetOut(BaseModel):
     revisions: list[RevisionOut]
 
     @classmethod
-    def of(cls, found: Described, residency: Residency[Any]) -> Self:
+    def of(cls, found: Described, adapters: AdapterService) -> Self:
         """The document of one set as it is now."""
         entry, spec = found.entry, found.current.spec
-        current, usage = entry.ref(), residency.usage.get(entry.state.name)
+        current, usage = entry.ref(), adapters.residency.usage.get(entry.state.name)
         revisions = [
             RevisionOut(
                 revision=r.revision,
@@ -93,7 +91,7 @@ class AdapterSetOut(BaseModel):
                 bytes=r.bytes,
                 created=r.created,
                 current=r.revision == current.revision,
-                tier="device" if residency.is_resident(entry.ref(r.revision)) else "disk",
+                tier=adapters.tier(entry.ref(r.revision)),
                 tasks=_task_names(found.manifests.get(r.revision)),
             )
             for r in entry.state.revisions

@@ -16,7 +16,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from app.residency.names import AdapterRef
+from app.residency.budgets import Budgets
+from app.residency.tiers import Tier
 from app.telemetry.labels import BoundedCounter
 from mtlora.tasks import Task
 
@@ -24,7 +25,6 @@ LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0,
 COUNT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 STAGES = ("decode", "queue", "load", "forward", "encode")
 REJECTIONS = ("queue_full", "not_ready", "deadline", "client_gone", "too_large", "quota")
-TIERS = ("disk", "host", "device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Levels:
 
     queue_images: int = 0
     ready: bool = False
-    adapters: tuple[int, int, int] = (0, 0, 0)  # per tier, as TIERS
+    adapters: tuple[int, int, int] = (0, 0, 0)  # as in `Tier`: disk, host, device
     adapter_bytes: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -79,7 +79,7 @@ class Metrics(Collector):
         self.evictions = Counter(
             "mtlora_adapter_evictions", "Adapter sets removed from a tier, by reason", ["tier", "reason"], registry=reg
         )
-        self.hits = Counter("mtlora_adapter_cache_hits", "Requests whose set was in memory", registry=reg)
+        self.hits = Counter("mtlora_adapter_cache_hits", "Requests whose set was on the device", registry=reg)
         self.misses = Counter("mtlora_adapter_cache_misses", "Requests that waited for a load", registry=reg)
         self.queue_limit = Gauge("mtlora_queue_limit_images", "Images admitted at most; above that 429", registry=reg)
         self.adapter_budget = Gauge(
@@ -106,9 +106,9 @@ class Metrics(Collector):
         yield GaugeMetricFamily("mtlora_ready", "1 when /readyz answers 200", value=int(levels.ready))
         adapters = GaugeMetricFamily("mtlora_adapters", "Adapter set revisions in a tier", labels=["tier"])
         size = GaugeMetricFamily("mtlora_adapter_bytes", "Bytes of adapter sets in a tier", labels=["tier"])
-        for tier, count, total in zip(TIERS, levels.adapters, levels.adapter_bytes, strict=True):
-            adapters.add_metric([tier], count)
-            size.add_metric([tier], total)
+        for tier, count, total in zip(Tier, levels.adapters, levels.adapter_bytes, strict=True):
+            adapters.add_metric([tier.value], count)
+            size.add_metric([tier.value], total)
         yield adapters
         yield size
 
@@ -122,20 +122,25 @@ class Metrics(Collector):
         """A set was deleted: its label goes."""
         self._images.forget(name)
 
+    def budgets(self, budgets: Budgets) -> None:
+        """What adapter sets may take was decided."""
+        self.adapter_budget.labels(Tier.HOST.value).set(budgets.host_bytes)
+        self.adapter_budget.labels(Tier.DEVICE.value).set(budgets.device_bytes)
+
     def batch(self, images: int, adapters: int) -> None:
         """A micro-batch is about to run."""
         self.batch_images.observe(images)
         self.batch_adapters.observe(adapters)
 
-    def loaded(self, _ref: AdapterRef, seconds: float, ok: bool) -> None:
-        """A load from disk into memory ended."""
-        self.loads.labels("device", "ok" if ok else "error").inc()
+    def loaded(self, tier: Tier, seconds: float, ok: bool) -> None:
+        """A load into a tier ended."""
+        self.loads.labels(tier.value, "ok" if ok else "error").inc()
         if ok:
-            self.load_seconds.labels("device").observe(seconds)
+            self.load_seconds.labels(tier.value).observe(seconds)
 
-    def evicted(self, _ref: AdapterRef, reason: str) -> None:
-        """A set left the memory."""
-        self.evictions.labels("device", reason).inc()
+    def evicted(self, tier: Tier, reason: str) -> None:
+        """A set left a tier."""
+        self.evictions.labels(tier.value, reason).inc()
 
     def looked_up(self, hit: bool) -> None:
         """A request asked for a set."""
@@ -153,8 +158,9 @@ class Metrics(Collector):
             self.rejected.labels(reason)
         for task in Task:
             self.task_outputs.labels(task.value)
-        for result in ("ok", "error"):
-            self.loads.labels("device", result)
-        self.load_seconds.labels("device")
-        for reason in ("room", "unload", "delete"):
-            self.evictions.labels("device", reason)
+        for tier in (Tier.HOST, Tier.DEVICE):
+            for result in ("ok", "error"):
+                self.loads.labels(tier.value, result)
+            self.load_seconds.labels(tier.value)
+            for reason in ("room", "unload", "delete"):
+                self.evictions.labels(tier.value, reason)

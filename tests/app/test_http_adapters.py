@@ -84,7 +84,8 @@ def test_first_use_loads_and_says_so(client: httpx.Client, weights: Weights) -> 
     shown = client.get("/adapters/cold").json()
     assert (shown["tier"], shown["uses"]) == ("device", 2)
     assert shown["last_used"] is not None
-    assert client.post("/adapters/cold/unload").json()["tier"] == "disk"
+    unloaded = client.post("/adapters/cold/unload").json()
+    assert (unloaded["tier"], unloaded["revisions"][0]["tier"]) == ("disk", "disk")
     assert client.post("/adapters/cold/load").json()["tier"] == "device"
     assert predict(client, "cold").headers["x-adapter-cold"] == "0"
     client.delete("/adapters/cold")

@@ -17,7 +17,7 @@ from app.batching.request import Item
 from app.engine import Engine, Outcome
 from app.errors import InferenceError
 from app.service import Service
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from tests.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -57,11 +57,6 @@ def server(weights: Weights, tmp_path: Path, **changes: Any) -> Iterator[Live]:
 
 def predict(live: Live, query: str = "", **headers: str) -> httpx.Response:
     return httpx.post(f"{live.url}/predict?{query}", content=PHOTO, headers={**JPEG, **headers}, timeout=30)
-
-
-def metric(live: Live, name: str) -> float:
-    lines = live.client.get("/metrics").text.splitlines()
-    return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
 
 
 def test_full_queue_is_429_and_tells_when_to_return(weights: Weights, tmp_path: Path, gate: Gate) -> None:
@@ -221,7 +216,7 @@ def test_a_set_whose_file_is_damaged_is_503_and_remembered(weights: Weights, tmp
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
         answers = [predict(live, "adapter=damaged") for _ in range(3)]
         assert {a.status_code for a in answers} == {503}
-        assert metric(live, 'mtlora_adapter_loads_total{result="error",tier="device"}') == 1
+        assert metric(live, 'mtlora_adapter_loads_total{result="error",tier="host"}') == 1
         assert predict(live).status_code == 200
 
 
@@ -232,7 +227,7 @@ def test_memory_budget_evicts_the_least_recently_used(weights: Weights, tmp_path
         predict(live, "adapter=cats")
         residency = live.service.parts.residency
         default, cats = (residency.cost(ref) for ref in residency.resident())
-    with server(weights, tmp_path, memory_bytes=default + 2 * cats) as live:
+    with server(weights, tmp_path, device_bytes=default + 2 * cats) as live:
         colds = [
             predict(live, f"adapter={n}").headers["x-adapter-cold"]
             for n in ("cats", "dogs", "cats", "birds", "cats", "dogs")

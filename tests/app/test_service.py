@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from app.errors import StartupError
-from app.service import Service, _open_backbone
+from app.service import _open_backbone
 from app.settings import Settings
 from mtlora.backbone import save_backbone
 from tests.factories import make_backbone
+from tests.serving import Weights, live_app, metric, settings_for
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def test_a_device_that_is_not_there_is_said(backbone_file: Path) -> None:
         _open_backbone(Settings(backbone=backbone_file, device="cuda"))
 
 
-def test_limits_are_exposed_so_that_ratios_need_no_constants() -> None:
-    text = Service(Settings(memory_bytes=12345, max_queue_images=32)).metrics.expose().decode()
-    assert 'mtlora_adapter_budget_bytes{tier="device"} 12345.0' in text
-    assert "mtlora_queue_limit_images 32.0" in text
+def test_limits_are_exposed_so_that_ratios_need_no_constants(weights: Weights, tmp_path: Path) -> None:
+    limits = {"device_bytes": 12345678, "host_bytes": 234567, "max_queue_images": 32}
+    with live_app(settings_for(weights, tmp_path / "store", **limits)) as live:
+        assert metric(live, 'mtlora_adapter_budget_bytes{tier="device"}') == 12345678
+        assert metric(live, 'mtlora_adapter_budget_bytes{tier="host"}') == 234567
+        assert metric(live, "mtlora_queue_limit_images") == 32

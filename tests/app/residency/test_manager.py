@@ -13,6 +13,7 @@ import pytest
 from app.errors import AdapterLoadError
 from app.residency.manager import Residency
 from app.residency.names import AdapterRef
+from app.residency.tiers import Tier
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class Loaded:
 
 class Events:
     def __init__(self) -> None:
-        self.loads: Counter[bool] = Counter()
-        self.evictions: list[tuple[str, str]] = []
+        self.evictions: Counter[str] = Counter()
         self.lookups: list[bool] = []
 
-    def loaded(self, ref: AdapterRef, seconds: float, ok: bool) -> None:
-        self.loads[ok] += 1
+    def loaded(self, tier: Tier, seconds: float, ok: bool) -> None:
+        raise AssertionError("loading is the loader's to tell")
 
-    def evicted(self, ref: AdapterRef, reason: str) -> None:
-        self.evictions.append((ref.name, reason))
+    def evicted(self, tier: Tier, reason: str) -> None:
+        assert tier is Tier.DEVICE
+        self.evictions[reason] += 1
 
     def looked_up(self, hit: bool) -> None:
         self.lookups.append(hit)
@@ -50,9 +51,10 @@ class Bench:
         self.go.set()
         self.failing: set[str] = set()
         self.loads: list[str] = []
+        self.uses: list[str] = []
         self.pool = ThreadPoolExecutor(2)
         self.residency: Residency[Loaded] = Residency(
-            self.load, self.pool, self.events, budget_bytes=budget, parallel_loads=2, **options
+            self, self.pool, self.events, budget_bytes=budget, parallel_loads=2, **options
         )
 
     def load(self, wanted: AdapterRef) -> Loaded:
@@ -61,6 +63,9 @@ class Bench:
         if wanted.name in self.failing:
             raise RuntimeError("damaged")
         return Loaded(wanted.name, 10)
+
+    def used(self, wanted: AdapterRef) -> None:
+        self.uses.append(wanted.name)
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
@@ -85,6 +90,7 @@ def test_one_load_however_many_wait() -> None:
         assert bench.residency.leases() == 50
         again = await bench.residency.acquire(ref("a"))
         assert not again.cold
+        assert bench.uses == ["a"]
         for lease in (*leases, again):
             lease.release()
             lease.release()  # a second release is nothing
@@ -103,7 +109,8 @@ def test_leased_sets_stay_and_newcomers_wait_for_room() -> None:
         assert not waiting.done()
         b.release()
         (await waiting).release()
-        assert bench.events.evictions == [("b", "room")]
+        assert bench.events.evictions == {"room": 1}
+        assert not bench.residency.is_resident(ref("b"))
         a.release()
         assert bench.residency.used_bytes == 20
 
@@ -120,7 +127,7 @@ def test_a_failed_load_costs_nobody_their_place_and_is_remembered() -> None:
             with pytest.raises(AdapterLoadError, match="c@1 could not be loaded: RuntimeError: damaged"):
                 await bench.residency.acquire(ref("c"))
         assert bench.loads == ["a", "b", "c"]
-        assert bench.events.evictions == []
+        assert not bench.events.evictions
         assert [r.name for r in bench.residency.resident()] == ["a", "b"]
 
     run(scenario())

@@ -1,0 +1,46 @@
+"""Tiers through HTTP: where sets are shown, what the metrics say, what loads, unloads and evictions move."""
+
+from pathlib import Path
+
+import httpx
+
+from tests.serving import Weights, encoded, live_app, metric, picture, settings_for
+
+PHOTO = encoded(picture(), "JPEG")
+
+
+def upload(client: httpx.Client, content: bytes, **fields: str) -> httpx.Response:
+    return client.post("/adapters", files={"file": content}, data=fields)
+
+
+def predict(client: httpx.Client, adapter: str) -> httpx.Response:
+    return client.post(f"/predict?adapter={adapter}", content=PHOTO, headers={"Content-Type": "image/jpeg"})
+
+
+def test_a_set_that_leaves_the_device_stays_in_host_memory(weights: Weights, tmp_path: Path) -> None:
+    with live_app(settings_for(weights, tmp_path / "a")) as live:
+        upload(live.client, weights.upload("cats"))
+        predict(live.client, "cats")
+        residency = live.service.parts.residency
+        device_bytes = sum(residency.cost(ref) for ref in residency.resident())
+    with live_app(settings_for(weights, tmp_path / "b", device_bytes=device_bytes)) as live:
+
+        def tiers() -> dict[str, str]:
+            return {s["name"]: s["tier"] for s in live.client.get("/adapters").json()["adapters"]}
+
+        for name in ("cats", "dogs"):
+            upload(live.client, weights.upload(name))
+            predict(live.client, name)
+        assert tiers() == {"default": "device", "people": "disk", "cats": "host", "dogs": "device"}
+        reads = metric(live, 'mtlora_adapter_loads_total{result="ok",tier="host"}')
+        assert predict(live.client, "cats").headers["x-adapter-cold"] == "1"
+        assert tiers() == {"default": "device", "people": "disk", "cats": "device", "dogs": "host"}
+        assert metric(live, 'mtlora_adapter_loads_total{result="ok",tier="host"}') == reads
+        files = [(weights.uploads / f"{name}.safetensors").stat().st_size for name in ("cats", "dogs")]
+        default = (weights.bundled / "default.safetensors").stat().st_size
+        assert metric(live, 'mtlora_adapter_bytes{tier="host"}') == default + sum(files)
+        for name in ("cats", "dogs"):
+            live.client.post(f"/adapters/{name}/unload")
+        assert tiers() == {"default": "device", "people": "disk", "cats": "disk", "dogs": "disk"}
+        assert metric(live, 'mtlora_adapter_bytes{tier="host"}') == default
+        assert metric(live, 'mtlora_adapter_evictions_total{reason="unload",tier="host"}') == 2
