@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from mtlora.data.classes import label_table
-from mtlora.data.layout import PhotoDataset
-from mtlora.data.read import Uint8Array, read_label
+from mtlora.data.read import read_label
+from mtlora.data.records import LabelArray, PhotoDataset
 from mtlora.metrics.meters import Scores, build_meter
 from mtlora.model import MTLoRAModel
 from mtlora.outputs import Map, at_photo_size, decode
@@ -43,7 +43,7 @@ class _Tally:
         self._photos = 0
         self._origins: dict[str, _Tally] = {}
 
-    def update(self, prediction: Map, label: Uint8Array, origin: str) -> None:
+    def update(self, prediction: Map, label: LabelArray, origin: str) -> None:
         self._photos += 1
         self._all.update(prediction, label)
         if origin:
@@ -66,7 +66,7 @@ def evaluate(
     """
     wanted = [t for t in model.spec.select(tuple(tasks) if tasks else None) if tasks or dataset.count(t)]
     tallies = {task: _Tally(model.spec.task(task)) for task in wanted}
-    tables = {task: label_table(model.spec.task(task)) for task in wanted}
+    tables = {task: label_table(model.spec.task(task), dataset.classes.get(task, ())) for task in wanted}
     was_training = model.training
     model.eval()
     for done, record in enumerate(dataset.records, start=1):

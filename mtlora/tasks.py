@@ -93,6 +93,14 @@ VOC_CLASSES = (
 HUMAN_PARTS_CLASSES = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
 
 
+NYU_CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
+    "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes", "ceiling", "books",
+    "refrigerator", "television", "paper", "towel", "shower curtain", "box", "whiteboard", "person", "night stand",
+    "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure", "otherfurniture", "otherprop",
+)  # fmt: skip
+
+
 def voc_color(index: int) -> tuple[int, int, int]:
     """Colour of class `index` (0..255) in the PASCAL VOC palette: red, green, blue, each 0..255.
 

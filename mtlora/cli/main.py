@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtlora.cli import backbone, files, training
+from mtlora.cli.data import data
 from mtlora.errors import MTLoRAError
 from mtlora.version import __version__
 
@@ -46,6 +47,7 @@ for _command in (
     training.evaluate,
 ):
     cli.command()(_command)
+cli.add_typer(data, name="data")
 for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry.name):
     _loaded = _entry.load()
     if isinstance(_loaded, typer.Typer):

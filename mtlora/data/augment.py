@@ -1,8 +1,8 @@
 """Joint augmentation of photos and labels on batches of cached arrays: one affine map per photo, one sampling each.
 
 Geometry is done in coordinates in which a pixel of the original photo is square, so that a rotation is a rotation
-although cached photos are stretched to squares. Normals turn with the picture, as in the published recipe.
-Colours change for photos only.
+although cached photos are stretched to squares. Normals turn with the picture and depth shrinks with the zoom (what is
+seen twice as large is half as far), as in the published recipe. Colours change for photos only.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from mtlora.data.cache import PhotoCache
-from mtlora.data.read import DEPTH_MM_PER_STEP
+from mtlora.data.read import MM_PER_M
 from mtlora.errors import TrainingError
 from mtlora.tasks import IGNORE_INDEX, Task
 
@@ -54,10 +54,12 @@ class Geometry:
 
     theta: float [B, 2, 3], in the coordinates of `torch.nn.functional.affine_grid` (-1..1, corners not aligned)
     turn:  float [B, 2, 2], takes the x and y of a cached normal to those of the sampled one
+    zoom:  float [B], how much larger things are seen than in the cached picture
     """
 
     theta: Tensor
     turn: Tensor
+    zoom: Tensor
 
     def grid(self, height: int, width: int, extent: float = 1.0) -> Tensor:
         """Sampling positions, float [B, height, width, 2]; `extent` > 1 reaches over the right and lower border."""
@@ -104,7 +106,7 @@ def draw_geometry(aspect: Tensor, config: AugmentConfig, generator: Generator) -
     linear = turned @ torch.diag_embed(torch.stack([half_width, half_height], -1))
     to_cached = torch.stack([1 / aspect, torch.ones(count)], -1)
     theta = torch.cat([linear, torch.stack([centre_x, centre_y], -1)[..., None]], dim=-1) * to_cached[..., None]
-    return Geometry(theta, turned.transpose(1, 2))
+    return Geometry(theta, turned.transpose(1, 2), zoom)
 
 
 def make_batch(
@@ -137,13 +139,15 @@ def make_batch(
     }
     if Task.NORMALS in targets:
         targets[Task.NORMALS] = turn_normals(targets[Task.NORMALS], geometry.turn)
+    if Task.DEPTH in targets:
+        targets[Task.DEPTH] = targets[Task.DEPTH] / geometry.zoom[:, None, None, None]
     return Batch(order, photos, targets, geometry)
 
 
 def make_target(task: Task, stored: Tensor, known: Tensor, grid: Tensor, inside: Tensor) -> Tensor:
     """Sample stored labels and give them their unit; see `Batch.targets`.
 
-    stored: uint8 [B, C, s, s]; known: bool [B]; grid: float [B, h, w, 2]; inside: bool [B, 1, h, w]
+    stored: [B, C, s, s]; known: bool [B]; grid: float [B, h, w, 2]; inside: bool [B, 1, h, w]
     """
     inside = inside & known[:, None, None, None]
     soft = task in (Task.SALIENCY, Task.EDGE)
@@ -153,7 +157,7 @@ def make_target(task: Task, stored: Tensor, known: Tensor, grid: Tensor, inside:
     if soft:
         return torch.where(inside, sampled / 255, NO_VALUE)
     if task is Task.DEPTH:
-        return torch.where(inside, sampled * (DEPTH_MM_PER_STEP / 1000), 0.0)
+        return torch.where(inside, sampled / MM_PER_M, 0.0)
     valid = inside & (sampled != 0).any(dim=1, keepdim=True)
     return torch.where(valid, F.normalize(sampled / 127.5 - 1, dim=1), 0.0)
 

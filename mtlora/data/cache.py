@@ -1,4 +1,4 @@
-"""Decode a dataset once: photos and labels as uint8 memory maps at one side, so that a training step never waits.
+"""Decode a dataset once: photos and labels as memory maps at one side, so that a training step never waits.
 
 A cache is a folder of `.npy` files beside `index.json`. It is complete or it does not exist: it is built under
 another name and renamed at the end. `index.json` holds what it was made from; another side or list builds another.
@@ -8,15 +8,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.data.layout import PhotoDataset
-from mtlora.data.read import CHANNELS, IGNORE_VALUE, Uint8Array, photo_size, read_label, read_photo
+from mtlora.data.read import CHANNELS, IGNORE_VALUE, Uint8Array, label_dtype, photo_size, read_label, read_photo
+from mtlora.data.records import VOC_LABELS, LabelArray, PhotoDataset
 from mtlora.errors import DataError
 from mtlora.tasks import Task
 
@@ -32,17 +33,19 @@ class PhotoCache:
     """Arrays of N photos, index for index.
 
     photos: uint8 [N, 3, side, side], RGB
-    labels: task -> uint8 [N, C, s, s], stored values (see `read_label`); all `ignore` where a photo has no label
+    labels: task -> [N, C, s, s], stored values (see `read_label`); all `ignore` where a photo has no label
     known:  task -> bool [N], whether the photo has a label at all
     aspect: float32 [N], width / height of the original photo
+    classes: see `PhotoDataset`
     """
 
     ids: tuple[str, ...]
     side: int
     photos: Uint8Array
-    labels: dict[Task, Uint8Array]
+    labels: dict[Task, LabelArray]
     known: dict[Task, NDArray[np.bool_]]
     aspect: NDArray[np.float32]
+    classes: Mapping[Task, tuple[str, ...]] = field(default_factory=lambda: VOC_LABELS)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,14 +61,7 @@ def cached(
     """Open the cache of these photos under `folder`, building it first where it is missing."""
     if side < 1 or side % 2:
         raise DataError(f"the side of a cache must be even and positive, got {side}")
-    description = {
-        "format": 1,
-        "side": side,
-        "tasks": [task.value for task in tasks],
-        "photos": [[record.id, record.photo.stat().st_size] for record in dataset.records],
-        "root": str(dataset.root.resolve()),
-    }
-    text = json.dumps(description)
+    text = json.dumps(_description(dataset, tasks, side))
     path = folder / f"photos-{side}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not path.is_dir():
         partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -73,7 +69,27 @@ def cached(
         _build(dataset, tasks, side, partial, progress)
         (partial / "index.json").write_text(text, encoding="utf-8")
         _publish(partial, path)
-    return _open(path, tasks, tuple(record.id for record in dataset.records), side)
+    return _open(path, tasks, dataset, side)
+
+
+def _description(dataset: PhotoDataset, tasks: Sequence[Task], side: int) -> dict[str, object]:
+    """What decides a cache: another label file, or one written since, makes another."""
+    return {
+        "format": 2,
+        "side": side,
+        "tasks": [task.value for task in tasks],
+        "photos": [[record.id, _version(record.photo)] for record in dataset.records],
+        "labels": [
+            [_version(path) for task in tasks if task in record.labels for path in record.labels[task].files]
+            for record in dataset.records
+        ],
+        "root": str(dataset.root.resolve()),
+    }
+
+
+def _version(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _publish(partial: Path, path: Path) -> None:
@@ -85,11 +101,11 @@ def _publish(partial: Path, path: Path) -> None:
 
 def _build(dataset: PhotoDataset, tasks: Sequence[Task], side: int, path: Path, progress: Progress) -> None:
     count = len(dataset)
-    photos = _create(path / "photos.npy", (count, 3, side, side))
-    labels = {
-        task: _create(path / f"{task.value}.npy", (count, CHANNELS.get(task, 1), *(2 * [_label_side(task, side)])))
-        for task in tasks
-    }
+    photos = _create(path / "photos.npy", np.uint8, (count, 3, side, side))
+    labels = {}
+    for task in tasks:
+        shape = (count, CHANNELS.get(task, 1), _label_side(task, side), _label_side(task, side))
+        labels[task] = _create(path / f"{task.value}.npy", label_dtype(task), shape)
     known = {task: np.array([task in record.labels for record in dataset.records]) for task in tasks}
     aspect = np.empty(count, dtype=np.float32)
     for index, record in enumerate(dataset.records):
@@ -113,19 +129,20 @@ def _label_side(task: Task, side: int) -> int:
     return side // LABEL_SHRINK.get(task, 1)
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> "np.memmap[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def _create(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> "np.memmap[Any, Any]":
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
-def _open(path: Path, tasks: Sequence[Task], ids: tuple[str, ...], side: int) -> PhotoCache:
+def _open(path: Path, tasks: Sequence[Task], dataset: PhotoDataset, side: int) -> PhotoCache:
     try:
         return PhotoCache(
-            ids=ids,
+            ids=tuple(record.id for record in dataset.records),
             side=side,
             photos=np.load(path / "photos.npy", mmap_mode="r"),
             labels={task: np.load(path / f"{task.value}.npy", mmap_mode="r") for task in tasks},
             known={task: np.load(path / f"{task.value}.known.npy") for task in tasks},
             aspect=np.load(path / "aspect.npy"),
+            classes=dataset.classes,
         )
     except (OSError, ValueError) as error:
         raise DataError(f"the cache {path} is damaged, delete it: {error}") from error

@@ -1,26 +1,27 @@
 """The classes a dataset's labels are in, and how an adapter set with fewer classes reads them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mtlora.spec import TaskSpec
-from mtlora.tasks import HUMAN_PARTS_CLASSES, IGNORE_INDEX, VOC_CLASSES, Task
+from mtlora.tasks import IGNORE_INDEX
 
-DATASET_CLASSES = {Task.SEMSEG: VOC_CLASSES, Task.HUMAN_PARTS: HUMAN_PARTS_CLASSES}
 BACKGROUND = "background"
 
 
-def label_table(task: TaskSpec) -> NDArray[np.uint8]:
+def label_table(task: TaskSpec, known: Sequence[str]) -> NDArray[np.uint8]:
     """For each stored label value the class of an adapter set: uint8 [256].
 
-    Where all of the set's classes are names of the field's (VOC classes, PASCAL parts), labels go by name, and every
-    other class becomes background, or `ignore` in a set without background. Otherwise labels are the set's own indices.
+    Where all of the set's classes are among the dataset's, labels go by name, and every other class becomes
+    background, or `ignore` in a set without background. Otherwise labels are the set's own indices.
+    known: the dataset's names of the values 0, 1, …
     """
     table = np.arange(256, dtype=np.uint8)
     names = [c.name for c in task.classes]
-    known = DATASET_CLASSES.get(task.task, ())
     if not names or not set(names) <= set(known):
         return table
     rest = names.index(BACKGROUND) if BACKGROUND in names else IGNORE_INDEX

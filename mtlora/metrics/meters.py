@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from mtlora.data.read import DEPTH_MM_PER_STEP, Uint8Array
+from mtlora.data.read import MM_PER_M
+from mtlora.data.records import LabelArray
 from mtlora.metrics.geometry import DepthErrors, NormalsErrors
 from mtlora.metrics.saliency import SaliencyCounts, iou_at_half, max_f_beta, max_mean_iou
 from mtlora.metrics.segmentation import ConfusionMatrix, class_iou, mean_iou, pixel_accuracy, reference_mean_iou
@@ -30,8 +31,8 @@ HEADLINE = {
 class Meter(Protocol):
     """Collects over a set of images."""
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
-        """Add one image: a map at the label's size, and the label as stored, uint8 [C, H, W] (see `read_label`)."""
+    def update(self, prediction: Map, label: LabelArray) -> None:
+        """Add one image: a map at the label's size, and the label as stored, [C, H, W] (see `read_label`)."""
 
     def scores(self) -> Scores:
         """The numbers so far."""
@@ -44,7 +45,7 @@ class ClassMeter:
         self._names = names
         self._matrix = ConfusionMatrix(len(names))
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
+    def update(self, prediction: Map, label: LabelArray) -> None:
         """See `Meter.update`."""
         self._matrix.update(prediction.astype(np.uint8, copy=False), label[0])
 
@@ -66,7 +67,7 @@ class SaliencyMeter:
     def __init__(self) -> None:
         self._counts, self._reference = SaliencyCounts(), SaliencyCounts(apply_sigmoid=True)
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
+    def update(self, prediction: Map, label: LabelArray) -> None:
         """See `Meter.update`."""
         scores = prediction.astype(np.float32, copy=False)
         self._counts.update(scores, label[0])
@@ -89,9 +90,11 @@ class NormalsMeter:
     def __init__(self) -> None:
         self._errors = NormalsErrors()
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
+    def update(self, prediction: Map, label: LabelArray) -> None:
         """See `Meter.update`."""
-        self._errors.update(prediction.astype(np.float32, copy=False), label.transpose(1, 2, 0))
+        self._errors.update(
+            prediction.astype(np.float32, copy=False), label.transpose(1, 2, 0).astype(np.uint8, copy=False)
+        )
 
     def scores(self) -> Scores:
         """`mean_deg`, `median_deg`, `rmse_deg`, `reference_rmse_deg`, `within_11.25_deg`, …"""
@@ -111,7 +114,7 @@ class EdgeMeter:
     def __init__(self) -> None:
         self._counts = SaliencyCounts()
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
+    def update(self, prediction: Map, label: LabelArray) -> None:
         """See `Meter.update`."""
         self._counts.update(prediction.astype(np.float32, copy=False), label[0])
 
@@ -126,9 +129,9 @@ class DepthMeter:
     def __init__(self) -> None:
         self._errors = DepthErrors()
 
-    def update(self, prediction: Map, label: Uint8Array) -> None:
-        """See `Meter.update`; the label is in steps of 64 mm."""
-        metres = label[0].astype(np.float32) * (DEPTH_MM_PER_STEP / 1000)
+    def update(self, prediction: Map, label: LabelArray) -> None:
+        """See `Meter.update`."""
+        metres = label[0].astype(np.float32) / MM_PER_M
         self._errors.update(prediction.astype(np.float32, copy=False), metres)
 
     def scores(self) -> Scores:

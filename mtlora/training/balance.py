@@ -47,7 +47,7 @@ def balance(cache: PhotoCache, spec: AdapterSpec, exponent: float) -> Balance:
         labelled |= cache.known[task.task]
         if not task.classes:
             continue
-        table = tables[task.task] = label_table(task)
+        table = tables[task.task] = label_table(task, cache.classes.get(task.task, ()))
         stored = class_pixels(cache, task.task, _STORED_CLASSES)
         pixels = np.zeros((len(cache), task.outputs), dtype=np.int64)
         for value in np.flatnonzero(stored.any(axis=0)):

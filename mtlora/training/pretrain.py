@@ -18,7 +18,8 @@ from torch import Generator, Tensor
 from mtlora.backbone import Backbone, save_backbone
 from mtlora.data.augment import AugmentConfig, Batch, make_batch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
-from mtlora.data.layout import PhotoDataset, open_dataset, open_photos
+from mtlora.data.layout import open_dataset, open_photos
+from mtlora.data.records import PhotoDataset
 from mtlora.data.sampling import draw
 from mtlora.errors import TrainingError
 from mtlora.losses import feature_loss, semantic_loss, task_loss

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtlora.data.cache import Progress, no_progress
-from mtlora.data.layout import PhotoDataset
+from mtlora.data.records import PhotoDataset
 from mtlora.errors import TrainingError
 
 ARCHITECTURE = "tf_efficientnet_lite0"

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_what_lies_outside_is_ignored() -> None:
 
 
 def test_an_unknown_label_is_ignored_everywhere() -> None:
-    grid = Geometry(torch.eye(2, 3)[None], torch.eye(2)[None]).grid(4, 4)
+    grid = Geometry(torch.eye(2, 3)[None], torch.eye(2)[None], torch.ones(1)).grid(4, 4)
     inside, unknown = torch.ones(1, 1, 4, 4, dtype=torch.bool), torch.tensor([False])
     stored = torch.full((1, 1, 4, 4), 128, dtype=torch.uint8)
     assert (make_target(Task.HUMAN_PARTS, stored, unknown, grid, inside) == 255).all()
@@ -122,6 +123,15 @@ def test_a_known_plane_by_hand() -> None:
     floor = torch.tensor([0.0, -1.0, 0.0]).view(1, 3, 1, 1)
     clockwise = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])  # y points down: up goes to the right
     assert turn_normals(floor, clockwise).flatten().tolist() == [1.0, 0.0, 0.0]
+
+
+def test_depth_shrinks_with_the_zoom() -> None:
+    """A wall two metres away that is seen 1.25 times as large is 1.6 metres away."""
+    wall = np.full((2, 1, SIDE, SIDE), 2000, dtype=np.uint16)
+    cache = dataclasses.replace(paraboloid_cache(2), labels={Task.DEPTH: wall}, known={Task.DEPTH: np.ones(2, bool)})
+    config = AugmentConfig(flip=False, rotate_deg=0, scale=(1.25, 1.25))
+    depth = make_batch(cache, np.arange(2), SIDE, config, generator()).targets[Task.DEPTH]
+    torch.testing.assert_close(depth, torch.full((2, 1, SIDE, SIDE), 1.6))
 
 
 def test_colours_stay_in_range_and_grey_is_grey() -> None:
@@ -140,7 +150,7 @@ def test_the_same_generator_gives_the_same_batch() -> None:
 
 
 def test_grid_over_the_border() -> None:
-    grid = Geometry(torch.eye(2, 3)[None], torch.eye(2)[None]).grid(4, 4, extent=4 * 32 / 112)
+    grid = Geometry(torch.eye(2, 3)[None], torch.eye(2)[None], torch.ones(1)).grid(4, 4, extent=4 * 32 / 112)
     assert grid[0, 0, 0, 0].item() == pytest.approx(16 / 112 * 2 - 1)
     assert grid[0, 0, 3, 0].item() == pytest.approx(112 / 112 * 2 - 1)
 

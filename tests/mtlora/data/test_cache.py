@@ -6,7 +6,8 @@ from PIL import Image
 
 from mtlora.data.cache import cached
 from mtlora.data.layout import open_dataset
-from mtlora.data.read import read_label
+from mtlora.data.read import read_depth, read_grey, read_label, read_normals
+from mtlora.data.records import LabelSource
 from mtlora.errors import DataError
 from mtlora.tasks import Task
 from tests.mtlora.data.tiny import COUNT, SIZE, write_dataset
@@ -45,6 +46,14 @@ def test_is_built_once(tmp_path: Path) -> None:
     assert len(calls) == 2 * COUNT
 
 
+def test_a_changed_label_makes_another_cache(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data")
+    before = cached(open_dataset(root, "train"), TASKS, 32, tmp_path / "cache")
+    Image.new("L", SIZE, 7).save(root / "semseg" / "photo0.png")
+    after = cached(open_dataset(root, "train"), TASKS, 32, tmp_path / "cache")
+    assert (after.labels[Task.SEMSEG][0] == 7).all() and not (before.labels[Task.SEMSEG][0] == 7).any()
+
+
 def test_damage_is_told(tmp_path: Path) -> None:
     dataset = open_dataset(write_dataset(tmp_path / "data"), "train")
     cached(dataset, TASKS, 32, tmp_path / "cache")
@@ -56,9 +65,20 @@ def test_damage_is_told(tmp_path: Path) -> None:
 def test_a_colour_image_is_no_class_map(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"one 8-bit channel, got uint8 \(8, 8, 3\)"):
-        read_label(tmp_path / "x.png", Task.SEMSEG)
+        read_label(LabelSource(read_grey, (tmp_path / "x.png",)), Task.SEMSEG)
 
 
-def test_depth_is_read_in_steps_of_64_mm(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 64, 6400, 60000]], dtype=np.uint16)).save(tmp_path / "x.png")
-    assert read_label(tmp_path / "x.png", Task.DEPTH).tolist() == [[[0, 1, 100, 255]]]
+def test_depth_is_kept_in_millimetres(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 64, 6401, 60000]] * 4, dtype=np.uint16)).save(tmp_path / "x.png")
+    source = LabelSource(read_depth, (tmp_path / "x.png",))
+    assert read_label(source, Task.DEPTH)[0, 0].tolist() == [0, 64, 6401, 60000]
+    smaller = read_label(source, Task.DEPTH, 2)
+    assert smaller.dtype == np.uint16 and set(smaller.ravel()) <= {64, 60000}
+
+
+def test_grey_normals_and_8_bit_depth_are_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="normals must be an RGB image, got mode L"):
+        read_normals(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"one 16-bit channel, got uint8 \(4, 4\)"):
+        read_depth(tmp_path / "x.png")

@@ -2,28 +2,28 @@ import torch
 
 from mtlora.data.classes import apply_table, label_table, source_rows
 from mtlora.spec import TaskSpec, palette_classes
-from mtlora.tasks import Task
+from mtlora.tasks import VOC_CLASSES, Task
 
 
 def test_fewer_classes_go_by_name() -> None:
     people = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("background", "person")))
-    target = apply_table(torch.tensor([0, 15, 7, 255]), label_table(people))
+    target = apply_table(torch.tensor([0, 15, 7, 255]), label_table(people, VOC_CLASSES))
     assert target.tolist() == [0, 1, 0, 255]
     assert source_rows(people, TaskSpec.make(Task.SEMSEG)) == [0, 15]
 
 
 def test_without_background_the_rest_is_ignored() -> None:
     pets = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("dog", "cat")))
-    assert apply_table(torch.tensor([0, 8, 12]), label_table(pets)).tolist() == [255, 1, 0]
+    assert apply_table(torch.tensor([0, 8, 12]), label_table(pets, VOC_CLASSES)).tolist() == [255, 1, 0]
 
 
 def test_classes_of_ones_own_are_plain_indices() -> None:
     rooms = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("wall", "floor", "bed")))
-    assert apply_table(torch.tensor([0, 1, 2, 255]), label_table(rooms)).tolist() == [0, 1, 2, 255]
+    assert apply_table(torch.tensor([0, 1, 2, 255]), label_table(rooms, VOC_CLASSES)).tolist() == [0, 1, 2, 255]
     assert source_rows(rooms, TaskSpec.make(Task.SEMSEG)) is None
 
 
 def test_full_sets_change_nothing() -> None:
-    assert label_table(TaskSpec.make(Task.SEMSEG))[:21].tolist() == list(range(21))
+    assert label_table(TaskSpec.make(Task.SEMSEG), VOC_CLASSES)[:21].tolist() == list(range(21))
     normals = TaskSpec.make(Task.NORMALS)
     assert source_rows(normals, normals) == [0, 1, 2]

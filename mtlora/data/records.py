@@ -1,0 +1,109 @@
+"""What a dataset is, whatever folders it comes from: photos of one split, and for each the labels it has."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtlora.errors import DataError
+from mtlora.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, VOC_CLASSES, Task
+
+LabelArray = NDArray[np.unsignedinteger[Any]]
+"""A label as it is stored and cached: [H, W], normals [H, W, 3].
+
+semseg, human_parts: uint8 class index, 255 = ignore; saliency, edge: uint8 255 * p; normals: uint8 (n + 1) * 127.5,
+all three 0 = ignore; depth: uint16 millimetres, 0 = ignore.
+"""
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+VOC_LABELS: Mapping[Task, tuple[str, ...]] = {Task.SEMSEG: VOC_CLASSES, Task.HUMAN_PARTS: HUMAN_PARTS_CLASSES}
+
+
+Reader = Callable[..., LabelArray]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """One label on disk: `read(*files)` gives it as a `LabelArray`; the first file names it in messages."""
+
+    read: Reader
+    files: tuple[Path, ...]
+
+    def load(self) -> LabelArray:
+        """Read the label; `DataError` names the file."""
+        return self.read(*self.files)
+
+    @property
+    def shown(self) -> str:
+        """Folder and name of the first file."""
+        return f"{self.files[0].parent.name}/{self.files[0].name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRecord:
+    """One photo and the labels it has; `labels` may be empty."""
+
+    id: str
+    photo: Path
+    labels: dict[Task, LabelSource]
+    origin: dict[Task, str]  # what meta.csv says of a label, such as gt or pseudo; empty without meta.csv
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoDataset:
+    """The photos of one split, in the order of its list.
+
+    classes: names of the label values 0, 1, … of a task, where the layout fixes them
+    axes:    what x, y and z of the normals mean
+    """
+
+    root: Path
+    split: str
+    records: tuple[PhotoRecord, ...]
+    classes: Mapping[Task, tuple[str, ...]] = field(default_factory=lambda: VOC_LABELS)
+    axes: str = NORMALS_AXES
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def count(self, task: Task) -> int:
+        """Number of photos that have a label of `task`."""
+        return sum(task in record.labels for record in self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A dataset as far as it could be found, and what is wrong with it."""
+
+    dataset: PhotoDataset
+    problems: tuple[str, ...]
+
+
+def read_ids(folder: Path, split: str) -> list[str]:
+    """The list `folder/split.txt`, one ID a line; `DataError` names the lists there are."""
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(split_names(folder)) or "none"
+        raise DataError(f"no split {split!r}: {path} does not exist; splits there: {known}")
+    ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not ids:
+        raise DataError(f"split {split!r} is empty: {path}")
+    doubles = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) != len(ids) else []
+    if doubles:
+        raise DataError(f"split {split!r} lists photos twice", doubles)
+    return ids
+
+
+def split_names(folder: Path) -> list[str]:
+    """Names of the lists in a folder."""
+    return sorted(path.stem for path in folder.glob("*.txt"))
+
+
+def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files directly in a folder that end in one of `suffixes`, by name without it; empty without the folder."""
+    if not folder.is_dir():
+        return {}
+    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
