@@ -5,20 +5,23 @@ The form of residency decides which items may share a forward pass; an answer do
 
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from app.batching.request import Forwarded, Item
-from app.errors import InferenceError
+from app.errors import DeviceMemoryError, InferenceError, ServiceError
 from app.residency.loader import AdaptedSet
 from mtlora.inference import Form, Query
 from mtlora.tasks import Task
 
 log = logging.getLogger(__name__)
 
-Outcome = Forwarded | InferenceError
+Outcome = Forwarded | ServiceError
+Logits = dict[Task, torch.Tensor]
+
+_CPU_ALLOCATOR_SAYS = ("not enough memory", "DefaultCPUAllocator", "can't allocate memory")
 
 
 class Engine:
@@ -27,48 +30,73 @@ class Engine:
     def __init__(self, form: Form[Any]) -> None:
         self._form = form
 
-    def run(self, items: Sequence[Item]) -> list[Outcome]:
-        """One outcome per item, in order. A failing item leaves the others' answers as they are."""
-        start = time.perf_counter()
+    def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
+        """Every item with its outcome, group by group; those that are no longer wanted when their turn comes are
+        left out. A failing item leaves the others' answers as they are.
+        """
         adapters = len({item.ref for item in items})
-        outcomes: dict[int, Outcome] = {}
-        for positions in self._groups(items):
-            group = [items[p] for p in positions]
-            began = time.perf_counter()
-            for position, result in zip(positions, self._run_group(group), strict=True):
-                if isinstance(result, InferenceError):
-                    outcomes[position] = result
+        for group in self._groups(items):
+            wanted = [item for item in group if item.wanted()]
+            began = time.monotonic()
+            results = self._run_group(wanted)
+            forward_s = time.monotonic() - began
+            for item, result in zip(wanted, results, strict=True):
+                if isinstance(result, ServiceError):
+                    yield item, result
                     continue
-                outcomes[position] = Forwarded(
+                yield item, Forwarded(
                     logits=result,
-                    queue_s=start - items[position].enqueued,
-                    forward_s=time.perf_counter() - began,
+                    queue_s=began - item.enqueued,
+                    forward_s=forward_s,
+                    group_images=len(wanted),
                     batch_images=len(items),
                     batch_adapters=adapters,
                 )
-        return [outcomes[p] for p in range(len(items))]
 
     def warm(self, adapted: AdaptedSet) -> None:
         """One forward of a black image, so that the first request does not pay for lazy initialisation."""
         size = adapted.spec.image_size
         self._form.forward([Query(adapted.resident, torch.zeros(3, size, size), adapted.spec.task_names)])
 
-    def _run_group(self, group: Sequence[Item]) -> list[dict[Task, torch.Tensor] | InferenceError]:
-        """All at once; if that fails, one by one, so that only what fails alone is answered with an error."""
+    def _run_group(self, group: Sequence[Item]) -> list[Logits | ServiceError]:
+        """All at once; what fails is halved and tried again, so that only what fails alone is answered with an error."""
+        if not group:
+            return []
         try:
             return [*self._form.forward([_query(item) for item in group])]
         except Exception as error:  # the worker must outlive whatever one item provokes
-            log.exception("forward failed", extra={"adapter": str(group[0].ref), "images": len(group)})
-            if len(group) == 1:
-                return [InferenceError(f"the model failed on this image: {type(error).__name__}")]
-            return [result for item in group for result in self._run_group([item])]
+            failure = _explain(error, group)
+        # Not in the handler: there the traceback would keep the tensors of the failed pass in memory.
+        if len(group) == 1:
+            return [failure]
+        middle = len(group) // 2
+        return self._run_group(group[:middle]) + self._run_group(group[middle:])
 
-    def _groups(self, items: Sequence[Item]) -> list[list[int]]:
-        """Positions of items that one forward pass can answer."""
-        groups: dict[Hashable, list[int]] = {}
-        for position, item in enumerate(items):
-            groups.setdefault(self._form.group(_query(item)), []).append(position)
+    def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
+        """Items that one forward pass can answer together, in the order in which their first ones came."""
+        groups: dict[Hashable, list[Item]] = {}
+        for item in items:
+            groups.setdefault(self._form.group(_query(item)), []).append(item)
         return list(groups.values())
+
+
+def _explain(error: Exception, group: Sequence[Item]) -> ServiceError:
+    """What to tell the client of an item that failed alone; the log gets it in any case."""
+    facts = {"adapter": str(group[0].ref), "images": len(group)}
+    if is_memory_shortage(error):
+        log.warning("out of memory in a forward pass", extra={**facts, "reason": str(error)[:200]})
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return DeviceMemoryError("the device has no memory left for this image; try again later", retry_after_s=5)
+    log.error("forward failed", exc_info=error, extra=facts)
+    return InferenceError(f"the model failed on this image: {type(error).__name__}")
+
+
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether a pass failed for want of memory, on a GPU, in torch's CPU allocator, or in Python."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR_SAYS)
 
 
 def _query(item: Item) -> Query[Any]:

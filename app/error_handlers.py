@@ -39,6 +39,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.StoreFullError: 507,
     e.QueueFullError: 429,
     e.QuotaError: 429,
+    e.DeviceMemoryError: 503,
     e.NotReadyError: 503,
     e.DeadlineError: 504,
     e.ClientGoneError: CLIENT_CLOSED_REQUEST,
@@ -50,6 +51,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
 REJECTION_OF: dict[type[e.ServiceError], str] = {
     e.QueueFullError: "queue_full",
     e.QuotaError: "quota",
+    e.DeviceMemoryError: "device_memory",
     e.NotReadyError: "not_ready",
     e.DeadlineError: "deadline",
     e.ClientGoneError: "client_gone",

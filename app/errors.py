@@ -21,8 +21,9 @@ ServiceError
 │   ├── AdapterLoadError            a known set that could not be brought into memory
 │   └── StoreFullError              no room on the disk or within the quota
 ├── BusyError                       try again later; carries `retry_after_s`
-│   ├── QueueFullError
 │   ├── QuotaError                  what the key may use is used up
+│   ├── QueueFullError              as many images as allowed are waiting
+│   ├── DeviceMemoryError           no memory for the forward pass of this image, even alone
 │   └── NotReadyError               starting or draining
 ├── DeadlineError                   the client's deadline passed
 ├── ClientGoneError                 the client left; nobody reads the answer
@@ -146,6 +147,10 @@ class QuotaError(BusyError):
         self.limit = limit
         self.usage = usage
         super().__init__(detail, retry_after_s)
+
+
+class DeviceMemoryError(BusyError):
+    """No memory for the forward pass of this image, even alone."""
 
 
 class NotReadyError(BusyError):

@@ -10,6 +10,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from app.batching.costs import Costs, forward_bytes
+from app.batching.policy import Flow
 from app.batching.request import Forwarded, Item
 from app.batching.worker import Worker
 from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
@@ -27,8 +29,6 @@ from mtlora.tasks import Task
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SMOOTHING = 0.1  # of the running estimate of a forward's time, which only Retry-After uses
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -39,6 +39,12 @@ class Order:
     tasks: tuple[Task, ...]
     plan: RenderPlan
     caller: str = ""  # label of the key; empty where no keys are set
+    deadline: float = math.inf  # on the clock of time.monotonic
+
+    @property
+    def flow(self) -> Flow:
+        """Whose turn its images take."""
+        return Flow(self.caller, self.ref.name)
 
 
 @dataclass(slots=True)
@@ -99,16 +105,15 @@ class Pipeline:
         self._metrics = metrics
         self._max_images = max_images
         self._max_pixels = max_pixels
-        self._forward_s = 0.1
+        self._costs = Costs()
         self._background: set[asyncio.Task[None]] = set()
         self.admitted = 0  # images that are not through the model yet
 
     def check_room(self, images: int = 1) -> None:
         """`QueueFullError` unless so many more images may wait."""
         if self.admitted + images > self._max_images:
-            wait = math.ceil(self.admitted * self._forward_s) or 1
             raise QueueFullError(
-                f"{self.admitted} of at most {self._max_images} images are waiting, {images} more came", float(wait)
+                f"{self.admitted} of at most {self._max_images} images are waiting, {images} more came"
             )
 
     async def run(self, images: Sequence[bytes], order: Order) -> list[Outcome]:
@@ -157,18 +162,29 @@ class Pipeline:
         finally:
             self.admitted -= 1
         stages.queue, stages.forward = forwarded.queue_s, forwarded.forward_s
-        self._forward_s += SMOOTHING * (forwarded.forward_s - self._forward_s)
+        self._costs.measured(order.spec, order.tasks, forwarded.forward_s / forwarded.group_images)
         return decoded, forwarded, stages, lease.cold
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
         future: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
-        item = Item(run.order.ref, lease.adapted, run.order.tasks, decoded.pixels, future)
+        order = run.order
+        item = Item(
+            order.ref,
+            lease.adapted,
+            order.tasks,
+            decoded.pixels,
+            future,
+            order.flow,
+            cost_us=self._costs.estimate_us(order.spec, order.tasks),
+            forward_bytes=forward_bytes(order.spec, order.tasks),
+            deadline=order.deadline,
+        )
         self._worker.submit(item)
         run.items.append(item)
         try:
             return await asyncio.shield(future)  # the engine answers it even if nobody waits any more
         except asyncio.CancelledError:
-            item.drop()
+            self._worker.drop(item)
             raise
 
     def _let_go(self, run: _Run) -> None:

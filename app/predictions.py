@@ -55,11 +55,13 @@ class Predictions:
         start = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(start + allowed_s):
-                return await self._answer(request, wanted, context, start)
+                return await self._answer(request, wanted, context, start, start + allowed_s)
         except TimeoutError:
             raise DeadlineError(f"the deadline of {allowed_s * 1000:g} ms passed") from None
 
-    async def _answer(self, request: Request, wanted: Wanted, context: RequestContext, start: float) -> Response:
+    async def _answer(
+        self, request: Request, wanted: Wanted, context: RequestContext, start: float, deadline: float
+    ) -> Response:
         self._parts.pipeline.check_room()
         ref, spec = await self._resolve(wanted.adapter)
         context.facts |= {"adapter": ref.name, "revision": ref.revision}
@@ -73,7 +75,7 @@ class Predictions:
                 timeout_s=self._settings.body_timeout_s,
             )
             form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=len(intake.images))
-            order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label)
+            order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label, deadline)
             context.format = form.value
             context.facts |= {"images": len(intake.images), "tasks": ",".join(tasks)}
             outcomes = await _unless_gone(request, self._parts.pipeline.run(intake.images, order))

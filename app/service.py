@@ -14,6 +14,7 @@ import torch
 
 from app.access.gatekeeper import Gatekeeper, KeyRing
 from app.access.keys import parse_keys
+from app.batching.batch import BatchLimits
 from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, StartupError
@@ -186,10 +187,11 @@ class Service:
             parallel_loads=s.loader_threads,
             failure_ttl_s=s.load_failure_ttl_s,
         )
-        limits = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes)
-        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, limits)
+        bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes)
+        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds)
         adapters = AdapterService(catalog, store, residency, host, uploader, pools.files, self.metrics.forget_adapter)
-        worker = Worker(Engine(form), self.metrics, max_batch_images=s.max_batch_images, threads=s.engine_threads)
+        limits = BatchLimits(s.max_batch_images, s.max_batch_bytes, s.batch_wait_ms / 1000)
+        worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         pipeline = Pipeline(
             residency, worker, pools.codec, self.metrics, max_images=s.max_queue_images, max_pixels=s.max_image_pixels
         )

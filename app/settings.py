@@ -52,6 +52,10 @@ class Settings(BaseSettings):
 
     max_queue_images: int = Field(64, ge=1, description="images admitted and not yet through the model, above that 429")
     max_batch_images: int = Field(1, ge=1, le=256, description="images in one micro-batch")
+    max_batch_bytes: int = Field(4096 * MIB, ge=1, description="memory that one micro-batch may add, estimated")
+    batch_wait_ms: float = Field(
+        0.0, ge=0, le=10_000, description="how long the first image waits for others to fill a micro-batch"
+    )
     deadline_ms: int = Field(60_000, ge=1, description="deadline of requests that pass none")
     max_deadline_ms: int = Field(600_000, ge=1, description="longest deadline a request may pass")
 

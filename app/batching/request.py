@@ -1,12 +1,14 @@
 """One image on its way through the engine."""
 
 import asyncio
+import math
 import threading
 import time
 from dataclasses import dataclass, field
 
 import torch
 
+from app.batching.policy import Flow
 from app.residency.loader import AdaptedSet
 from app.residency.names import AdapterRef
 from mtlora.tasks import Task
@@ -19,6 +21,7 @@ class Forwarded:
     logits: dict[Task, torch.Tensor]  # float32 [K, S/8, S/8] each, only the tasks asked for
     queue_s: float
     forward_s: float  # of the whole group this image ran in
+    group_images: int  # images of that group
     batch_images: int
     batch_adapters: int
 
@@ -32,9 +35,13 @@ class Item:
     tasks: tuple[Task, ...]
     pixels: torch.Tensor  # float32 [3, S, S], normalised
     future: asyncio.Future[Forwarded]
-    enqueued: float = field(default_factory=time.perf_counter)
-    dropped: threading.Event = field(default_factory=threading.Event)  # client gone or deadline passed
+    flow: Flow
+    cost_us: int = 1  # of the engine, estimated
+    forward_bytes: int = 0  # what it adds to a forward pass, estimated
+    deadline: float = math.inf  # on the clock of time.monotonic
+    enqueued: float = field(default_factory=time.monotonic)
+    dropped: threading.Event = field(default_factory=threading.Event)  # nobody waits for the answer any more
 
-    def drop(self) -> None:
-        """Take the item out of every batch that has not started."""
-        self.dropped.set()
+    def wanted(self) -> bool:
+        """Whether an answer would still be of use."""
+        return not self.dropped.is_set() and time.monotonic() < self.deadline

@@ -3,22 +3,25 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
 
-from app.batching.policy import choose
+from app.batching.batch import BatchLimits, patience, take_batch
+from app.batching.policy import FairQueue
 from app.batching.request import Item
-from app.engine import Engine, Outcome
-from app.errors import InferenceError, NotReadyError
-from app.residency.names import AdapterRef
+from app.engine import Engine
+from app.errors import DeadlineError, InferenceError, NotReadyError, ServiceError
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_TURNS = 4096
+BURST_US = 2_000_000
+"""How far a set that was used little may be ahead of the others, in time of the engine."""
+
 T = TypeVar("T")
 
 
@@ -32,17 +35,15 @@ class BatchEvents(Protocol):
 class Worker:
     """Takes waiting items by the policy, runs them, hands the outcomes back to the event loop."""
 
-    def __init__(self, engine: Engine, events: BatchEvents, *, max_batch_images: int, threads: int = 0) -> None:
+    def __init__(self, engine: Engine, events: BatchEvents, limits: BatchLimits, *, threads: int = 0) -> None:
         self.engine = engine
         self._events = events
-        self._max_images = max_batch_images
+        self._limits = limits
         self._threads = threads
-        self._waiting: list[Item] = []
-        self._calls: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
+        self._queue: FairQueue[Item] = FairQueue(burst=BURST_US)
+        self._calls: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
-        self._turns: dict[AdapterRef, int] = {}
-        self._turn = 0
         self._thread = threading.Thread(target=self._main, name="mtlora-engine", daemon=True)
 
     def start(self) -> None:
@@ -61,80 +62,90 @@ class Worker:
         """Queue an item; its future gets the outcome. Called on the event loop, never blocks for long."""
         with self._wake:
             if self._stopping:
-                raise NotReadyError(f"the engine is stopping; {len(self._waiting)} images are finished first")
-            self._waiting.append(item)
+                raise NotReadyError(f"the engine is stopping; {len(self._queue)} images are finished first")
+            self._queue.push(item.flow, item, item.cost_us)
             self._wake.notify()
+
+    def drop(self, item: Item) -> None:
+        """Nobody wants this item any more: out of the queue at once, or out of its batch if that has not begun."""
+        item.dropped.set()
+        with self._wake:
+            waited = self._queue.discard(item.flow, item)
+        if waited:
+            item.future.cancel()
 
     async def call(self, work: Callable[[], None]) -> None:
         """Run something in the engine's thread, before any image that waits (warm-up), and wait for it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._wake:
-            self._calls.append((work, future))
+            self._calls.append(partial(_run_call, work, future))
             self._wake.notify()
         await future
 
     @property
     def waiting(self) -> int:
-        """Images in the queue, dropped ones not counted."""
+        """Images in the queue."""
         with self._wake:
-            return sum(not item.dropped.is_set() for item in self._waiting)
+            return len(self._queue)
 
     def _main(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
-        while (batch := self._take()) is not None:
-            self._run(batch)
+        while (work := self._next_work()) is not None:
+            work()
 
-    def _take(self) -> list[Item] | None:
-        """The next micro-batch, waiting for one if need be; None when the worker is to end."""
+    def _next_work(self) -> Callable[[], None] | None:
+        """A call or the next micro-batch, waiting for one if need be; None when the worker is to end."""
         with self._wake:
             while True:
-                while self._calls:
-                    self._run_call(*self._calls.popleft())
-                self._forget_dropped()
-                if self._waiting:
-                    break
-                if self._stopping:
+                if self._calls:
+                    return self._calls.popleft()
+                if len(self._queue):
+                    pause = 0.0 if self._stopping else patience(self._queue, self._limits, time.monotonic())
+                    if not pause:
+                        return partial(self._run, take_batch(self._queue, self._limits))
+                    self._wake.wait(pause)
+                elif self._stopping:
                     return None
-                self._wake.wait()
-            chosen = choose([item.ref for item in self._waiting], self._turns, self._max_images)
-            batch = [self._waiting[position] for position in chosen]
-            taken = set(chosen)
-            self._waiting = [item for position, item in enumerate(self._waiting) if position not in taken]
-        self._count_turns(batch)
-        return batch
-
-    def _forget_dropped(self) -> None:
-        for item in self._waiting:
-            if item.dropped.is_set():
-                _call_soon(item.future, item.future.cancel)
-        self._waiting = [item for item in self._waiting if not item.dropped.is_set()]
-
-    def _run_call(self, work: Callable[[], None], future: asyncio.Future[None]) -> None:
-        try:
-            work()
-        except Exception as error:  # the caller gets it; the thread goes on
-            _call_soon(future, partial(_deliver, future, error))
-        else:
-            _call_soon(future, partial(_deliver, future, None))
-
-    def _count_turns(self, batch: Sequence[Item]) -> None:
-        for ref in {item.ref for item in batch}:
-            self._turn += 1
-            self._turns.pop(ref, None)
-            self._turns[ref] = self._turn
-        while len(self._turns) > REMEMBERED_TURNS:
-            del self._turns[next(iter(self._turns))]
+                else:
+                    self._wake.wait()
 
     def _run(self, batch: list[Item]) -> None:
+        """Run a batch and deliver every outcome as soon as it is there."""
+        left = dict.fromkeys(batch)
+        failure: str | None = None
         try:
             self._events.batch(len(batch), len({item.ref for item in batch}))
-            outcomes: list[Outcome] = self.engine.run(batch)
+            for item, outcome in self.engine.run(batch):
+                del left[item]
+                _call_soon(item.future, partial(_deliver, item.future, outcome))
         except Exception as error:  # a bug in the engine must not end the thread that serves everyone
             log.exception("micro-batch failed")
-            outcomes = [InferenceError(f"the micro-batch failed: {type(error).__name__}")] * len(batch)
-        for item, outcome in zip(batch, outcomes, strict=True):
-            _call_soon(item.future, partial(_deliver, item.future, outcome))
+            failure = type(error).__name__
+        if failure and len(batch) > 1:
+            for item in left:
+                self._run([item])
+            return
+        for item in left:
+            _call_soon(item.future, partial(_give_up, item, failure))
+
+
+def _give_up(item: Item, failure: str | None) -> None:
+    """End an item that the engine did not answer."""
+    if item.dropped.is_set():
+        item.future.cancel()
+        return
+    error: ServiceError = DeadlineError("the deadline passed while the image waited for the engine")
+    _deliver(item.future, InferenceError(f"the micro-batch failed: {failure}") if failure else error)
+
+
+def _run_call(work: Callable[[], None], future: "asyncio.Future[None]") -> None:
+    try:
+        work()
+    except Exception as error:  # the caller gets it; the thread goes on
+        _call_soon(future, partial(_deliver, future, error))
+    else:
+        _call_soon(future, partial(_deliver, future, None))
 
 
 def _call_soon(future: "asyncio.Future[T]", callback: Callable[[], object]) -> None:
