@@ -44,13 +44,16 @@ class Engine:
                 if isinstance(result, ServiceError):
                     yield item, result
                     continue
-                yield item, Forwarded(
-                    logits=result,
-                    queue_s=began - item.enqueued,
-                    forward_s=forward_s,
-                    group_images=len(wanted),
-                    batch_images=len(items),
-                    batch_adapters=adapters,
+                yield (
+                    item,
+                    Forwarded(
+                        logits=result,
+                        queue_s=began - item.enqueued,
+                        forward_s=forward_s,
+                        group_images=len(wanted),
+                        batch_images=len(items),
+                        batch_adapters=adapters,
+                    ),
                 )
 
     def warm(self, adapted: AdaptedSet) -> None:
@@ -59,7 +62,7 @@ class Engine:
         self._form.forward([Query(adapted.resident, torch.zeros(3, size, size), adapted.spec.task_names)])
 
     def _run_group(self, group: Sequence[Item]) -> list[Logits | ServiceError]:
-        """All at once; what fails is halved and tried again, so that only what fails alone is answered with an error."""
+        """All at once; what fails is halved and tried again: only what fails alone is answered with an error."""
         if not group:
             return []
         try:

@@ -5,9 +5,11 @@ from collections import OrderedDict
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 
-US_PER_PIXEL = 3.3  # two cores of a 2.5 GHz Xeon, see docs/performance.md; only ratios matter until something is measured
+US_PER_PIXEL = (
+    3.3  # two cores of a 2.5 GHz Xeon, see docs/performance.md; only ratios matter until something is measured
+)
 TASK_SHARE = 0.15  # what each task adds to the pass that all tasks share
-BYTES_PER_PIXEL = 400  # peak of one pass beyond the weights, measured as growth of the process (Swin-T, 448 and 896 px)
+BYTES_PER_PIXEL = 400  # peak of one pass beyond the weights, measured as growth of a process (Swin-T, 448 and 896 px)
 BYTES_PER_PIXEL_AND_TASK = 265
 SMOOTHING = 0.2
 SHAPES_KEPT = 256
