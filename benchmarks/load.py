@@ -1,0 +1,267 @@
+"""Load generator: open loop with Poisson arrivals, or closed loop; runs in a process of its own.
+
+Open loop: requests are due at times drawn beforehand, whatever the server does, and their latency counts from that
+time, so a server that stalls is charged for everyone who would have waited. Closed loop (rate 0): each of N clients
+sends its next request when the last one is answered; that measures throughput, and its latencies are not to be quoted.
+
+    python -m benchmarks.load http://127.0.0.1:8000 --photo photo.jpg --rate 5 --seconds 20 --adapter default
+
+How late the generator itself was (`lag`) is in the report: figures are good only where it is small beside the latency.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import math
+import os
+import random
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.wire import Client, Reply, WireError
+
+PREFIX_VARIABLE = "MTLORA_BENCH_PREFIX"
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked, of which server."""
+
+    url: str
+    path: str = "/predict"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Requests of one kind."""
+
+    name: str
+    targets: tuple[Target, ...]
+    rate: float = 0.0  # requests a second; 0: closed loop
+    clients: int = 64  # open loop: most connections at a time, waiting for one counts; closed loop: clients
+    pick: str = "rotate"  # or "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run."""
+
+    photo: str
+    streams: tuple[Stream, ...]
+    seconds: float
+    warmup_s: float = 2.0  # requests due in this time are sent and not counted
+    seed: int = 0
+    content_type: str = "image/jpeg"
+    timeout_s: float = 60.0
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What came of one stream. Latencies are of answers with status 200; all else is in `failures`."""
+
+    sent: int = 0
+    latency_ms: list[float] = field(default_factory=list)  # open loop: from the scheduled time
+    ends_s: list[float] = field(default_factory=list)  # when those answers were there, from the start
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def throughput(self) -> float:
+        """Answers a second between the first and the last; free of the window's edges."""
+        ends = sorted(self.ends_s)
+        return (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 and ends[-1] > ends[0] else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Without the samples."""
+        return {
+            "sent": self.sent,
+            "ok": len(self.latency_ms),
+            "failures": dict(self.failures),
+            "throughput_rps": round(self.throughput, 3),
+            "latency_ms": quantiles(self.latency_ms),
+        }
+
+
+@dataclass(slots=True)
+class Report:
+    """One run: streams by name, and how late the generator was."""
+
+    streams: dict[str, StreamReport]
+    lag_ms: list[float]
+    cpu_share: float  # of one core, taken by the generator
+
+    def __getitem__(self, name: str) -> StreamReport:
+        return self.streams[name]
+
+    def summary(self) -> dict[str, Any]:
+        """Without the samples."""
+        lag = {k: v for k, v in quantiles(self.lag_ms).items() if k in {"p50", "p99", "max"}}
+        streams = {name: stream.summary() for name, stream in self.streams.items()}
+        return {"streams": streams, "generator": {"lag_ms": lag, "cpu_share": round(self.cpu_share, 3)}}
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The smallest value that a share q of all does not exceed; from the values themselves, so exact."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """The usual quantiles, mean and largest; empty without values."""
+    if not values:
+        return {}
+    found = {name: quantile(values, q) for name, q in QUANTILES.items()}
+    return {k: round(v, 2) for k, v in {**found, "max": max(values), "mean": statistics.fmean(values)}.items()}
+
+
+def measure(plan: Plan, prefix: str | None = None) -> Report:
+    """Run a plan in a generator process of its own.
+
+    prefix: command to put before the generator's, as `taskset -c 1`; by default from MTLORA_BENCH_PREFIX
+    """
+    before = shlex.split(os.environ.get(PREFIX_VARIABLE, "") if prefix is None else prefix)
+    command = [*before, sys.executable, "-m", "benchmarks.load", "--plan"]
+    ended = subprocess.run(command, input=json.dumps(asdict(plan)), capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RuntimeError(f"the load generator ended with {ended.returncode}: {ended.stderr[-2000:]}")
+    raw = json.loads(ended.stdout)
+    streams = {
+        name: StreamReport(s["sent"], s["latency_ms"], s["ends_s"], Counter(s["failures"]))
+        for name, s in raw["streams"].items()
+    }
+    return Report(streams, raw["lag_ms"], raw["cpu_share"])
+
+
+async def run(plan: Plan) -> Report:
+    """Run a plan here. Collects garbage before, not during: a collection would look like the server's latency."""
+    generator = _Generator(plan)
+    cpu, wall = time.process_time(), time.perf_counter()
+    await generator.run()
+    share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+    return Report(generator.reports, generator.lag_ms, share)
+
+
+class _Generator:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._photo = Path(plan.photo).read_bytes()
+        self._headers = {"Content-Type": plan.content_type, "Accept": "application/json"}
+        self.reports = {stream.name: StreamReport() for stream in plan.streams}
+        self.lag_ms: list[float] = []
+        self._clients: dict[tuple[str, str], Client] = {}
+        self._start = 0.0
+
+    async def run(self) -> None:
+        self._start = time.perf_counter()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in self._plan.streams:
+                    group.create_task(self._open(stream) if stream.rate else self._closed(stream))
+        finally:
+            for client in self._clients.values():
+                client.forget_connections()
+
+    async def _open(self, stream: Stream) -> None:
+        targets = _picks(stream, self._plan.seed)
+        async with asyncio.TaskGroup() as group:
+            for due in arrivals(stream.rate, self._plan.seconds, f"{self._plan.seed} {stream.name}"):
+                wait = self._start + due - time.perf_counter()
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                self.lag_ms.append(1e3 * max(0.0, time.perf_counter() - self._start - due))
+                group.create_task(self._send(stream, next(targets), due))
+
+    async def _closed(self, stream: Stream) -> None:
+        targets = _picks(stream, self._plan.seed)
+
+        async def client() -> None:
+            while (now := time.perf_counter() - self._start) < self._plan.seconds:
+                await self._send(stream, next(targets), now)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(stream.clients):
+                group.create_task(client())
+
+    async def _send(self, stream: Stream, target: Target, due: float) -> None:
+        outcome = await self._outcome(stream, target)
+        end = time.perf_counter() - self._start
+        if due < self._plan.warmup_s:
+            return
+        report = self.reports[stream.name]
+        report.sent += 1
+        if isinstance(outcome, Reply) and outcome.status == 200:
+            report.latency_ms.append(round(1e3 * (end - due), 3))
+            report.ends_s.append(round(end, 6))
+        else:
+            report.failures[str(outcome.status) if isinstance(outcome, Reply) else outcome] += 1
+
+    async def _outcome(self, stream: Stream, target: Target) -> Reply | str:
+        key = (stream.name, target.url)
+        if key not in self._clients:
+            self._clients[key] = Client(target.url, connections=stream.clients, timeout_s=self._plan.timeout_s)
+        try:
+            return await self._clients[key].request("POST", target.path, self._photo, self._headers)
+        except WireError as error:
+            return str(error.__cause__ or error).split(":")[0]
+
+
+def arrivals(rate: float, seconds: float, seed: str) -> list[float]:
+    """Times of a Poisson process of `rate` a second, in [0, seconds)."""
+    chance = random.Random(seed)
+    times = itertools.accumulate(iter(lambda: chance.expovariate(rate), None))
+    return list(itertools.takewhile(lambda t: t < seconds, times))
+
+
+def _picks(stream: Stream, seed: int) -> Iterator[Target]:
+    if stream.pick == "rotate":
+        return itertools.cycle(stream.targets)
+    chance = random.Random(f"{seed} {stream.name} targets")
+    return iter(lambda: chance.choice(stream.targets), None)
+
+
+def _plan_of(raw: dict[str, Any]) -> Plan:
+    streams = tuple(Stream(**{**s, "targets": tuple(Target(**t) for t in s["targets"])}) for s in raw.pop("streams"))
+    return Plan(streams=streams, **raw)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", help="http://HOST:PORT")
+    parser.add_argument("--plan", action="store_true", help="read a plan as JSON from standard input, answer with JSON")
+    parser.add_argument("--photo", help="JPEG to send")
+    parser.add_argument("--adapter", action="append", default=[], help="adapter set; repeat for several, in turn")
+    parser.add_argument("--tasks", default="", help="comma list; default: all of the set")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: closed loop")
+    parser.add_argument("--clients", type=int, default=8, help="connections at a time")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    options = parser.parse_args()
+    if not options.plan and not (options.url and options.photo):
+        parser.error("need URL and --photo, or --plan")
+    return options
+
+
+def main() -> None:
+    options = _parse()
+    if options.plan:
+        report = asyncio.run(run(_plan_of(json.load(sys.stdin))))
+        json.dump(asdict(report), sys.stdout)
+        return
+    tasks = f"&tasks={options.tasks}" if options.tasks else ""
+    names = options.adapter or ["default"]
+    targets = tuple(Target(options.url, f"/predict?adapter={name}{tasks}") for name in names)
+    stream = Stream("load", targets, options.rate, options.clients)
+    report = asyncio.run(run(Plan(options.photo, (stream,), options.seconds)))
+    print(json.dumps(report.summary(), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Server processes to measure: started with the same allocator and threads, watched through /proc (Linux)."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.cli import ALLOCATOR
+from benchmarks.sets import Weights
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 40.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A process that listens on a loopback port of its own until the `with` ends."""
+
+    def __init__(
+        self, command: Sequence[str], port: int, log: Path, *, ready: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.port, self.url, self.log = port, f"http://127.0.0.1:{port}", log
+        self._ready = ready
+        with log.open("ab") as output:
+            everything = {**os.environ, **ALLOCATOR, **(env or {})}
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, env=everything)
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_ready(self) -> None:
+        """Until the ready path answers 200; `RuntimeError` with the end of the log if the process ends instead."""
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"not ready (exit status {self.process.poll()}): {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """SIGTERM, or SIGKILL if that takes too long; the exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash."""
+        self.process.kill()
+        self.process.wait()
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the process alone."""
+        return _status_kib(self.process.pid, "VmRSS") * 1024
+
+    def pss_bytes(self) -> int:
+        """Memory of the process and its children, pages that are shared counted once among their sharers."""
+        return sum(_pss_kib(pid) for pid in family(self.process.pid)) * 1024
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process and its children so far."""
+        return sum(cpu_seconds(pid) for pid in family(self.process.pid))
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", self._ready)
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def serve(weights: Weights, store: Path, *, port: int = 0, **flags: object) -> Server:
+    """`mtlora serve` as an operator starts it."""
+    port = port or free_port()
+    given = {
+        "port": port,
+        "store": store,
+        "backbone": weights.backbone,
+        "adapters": weights.folder,
+        "log_level": "warning",
+        **flags,
+    }
+    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-c", "from mtlora.cli.main import main; main()", "serve", *options]
+    return Server(command, port, store.with_suffix(".log"), ready="/readyz")
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(c) for t in threads for c in (t / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [pid, *(member for child in children for member in family(child))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of one process so far; 0 once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _status_kib(pid: int, key: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/{pid}/status has no {key}")
+
+
+def _pss_kib(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no Pss")
