@@ -63,11 +63,12 @@ class Predictions:
         self, request: Request, wanted: Wanted, context: RequestContext, start: float, deadline: float
     ) -> Response:
         self._parts.pipeline.check_room()
-        ref, spec = await self._resolve(wanted.adapter)
-        context.facts |= {"adapter": ref.name, "revision": ref.revision}
-        tasks = _tasks(wanted.query.tasks, spec, ref)
-        choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)  # refuse before the body comes
-        with self._parts.residency.using(ref):
+        ref = self._parts.catalog.resolve(wanted.adapter)
+        with self._parts.residency.using(ref):  # before anything is awaited: a deletion now waits for this request
+            spec = await self._spec(ref)
+            context.facts |= {"adapter": ref.name, "revision": ref.revision}
+            tasks = _tasks(wanted.query.tasks, spec, ref)
+            choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)  # before the body comes
             intake = await read_images(
                 request,
                 limit=self._settings.max_body_bytes,
@@ -100,15 +101,14 @@ class Predictions:
         status = MULTI_STATUS if len(answers) < len(outcomes) else 200
         return Response(body, status, headers, MEDIA_TYPE[order.plan.form])
 
-    async def _resolve(self, reference: str | None) -> tuple[AdapterRef, AdapterSpec]:
-        ref = self._parts.catalog.resolve(reference)
+    async def _spec(self, ref: AdapterRef) -> AdapterSpec:
+        work = asyncio.get_running_loop().run_in_executor(self._files, self._parts.catalog.manifest, ref)
         try:
-            manifest = await asyncio.get_running_loop().run_in_executor(self._files, self._parts.catalog.manifest, ref)
+            return (await work).spec
         except AdapterLoadError:
-            # Deleted between the two steps? Then it is not found; else the damage is worth a 503.
-            self._parts.catalog.resolve(reference)
+            # Deleted by another server on this store? Then it is not found; else the damage is worth a 503.
+            self._parts.catalog.resolve(str(ref))
             raise
-        return ref, manifest.spec
 
 
 def _tasks(names: str | None, spec: AdapterSpec, ref: AdapterRef) -> tuple[Task, ...]:

@@ -174,6 +174,8 @@ class AdapterService:
         await self.residency.idle(ref)
         self._drop(ref, "delete")  # a load that was under way has put it back
         await self._run(self._store.discard, ref.name, ref.digest)
+        if not (await self._run(self._store.read, ref.name)).revisions:
+            self._on_deleted(ref.name)  # requests that ended meanwhile have counted under the name again
 
     def _drop(self, ref: AdapterRef, reason: str) -> None:
         self.residency.drop(ref, reason)

@@ -5,13 +5,18 @@ import io
 import json
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from app.batching.request import Item
+from app.engine import Outcome
+from app.residency.names import AdapterRef
+from mtlora.adapter_file import AdapterManifest
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
@@ -280,6 +285,44 @@ def test_deleted_bytes_are_freed_on_disk_and_in_memory(live: Live, client: httpx
     home = live.service.settings.store / "sets" / "freed"
     wait_until(lambda: not list(home.glob("*.safetensors")))
     assert live.service.parts.residency.used_bytes < used
+
+
+def test_a_set_deleted_between_resolving_and_reading_still_answers(
+    live: Live, client: httpx.Client, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(client, weights.upload("cats"), name="hasty")
+    home = live.service.settings.store / "sets" / "hasty"
+    catalog = live.service.parts.catalog
+    manifest = catalog.manifest
+
+    def slow_manifest(ref: AdapterRef) -> AdapterManifest:
+        if ref.name == "hasty":
+            client.delete("/adapters/hasty")
+            with suppress(TimeoutError):
+                wait_until(lambda: not list(home.glob("*.safetensors")), 0.5)
+        return manifest(ref)
+
+    monkeypatch.setattr(catalog, "manifest", slow_manifest)
+    with httpx.Client(base_url=live.url, timeout=30) as other:
+        assert predict(other, "hasty").status_code == 200
+    wait_until(lambda: not list(home.glob("*.safetensors")))
+
+
+def test_a_request_that_outlives_its_set_leaves_no_label(
+    live: Live, client: httpx.Client, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(client, weights.upload("cats"), name="outlived")
+    engine = live.service.parts.worker.engine
+    run = engine.run
+
+    def slow_run(items: Sequence[Item]) -> list[Outcome]:
+        client.delete("/adapters/outlived")
+        return run(items)
+
+    monkeypatch.setattr(engine, "run", slow_run)
+    with httpx.Client(base_url=live.url, timeout=30) as other:
+        assert predict(other, "outlived").status_code == 200
+    wait_until(lambda: 'adapter="outlived"' not in client.get("/metrics").text)
 
 
 def test_revisions_tell_their_own_tasks(client: httpx.Client, weights: Weights) -> None:
