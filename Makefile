@@ -6,10 +6,12 @@ STAMP  := $(VENV)/.installed
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 TESTS  ?= tests
+MINUTES ?= 30
+SOAK   ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
-.PHONY: help setup serve test check fmt bench train-default clean
+.PHONY: help setup serve test check fmt bench soak train-default clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +41,9 @@ fmt: $(STAMP)  ## format and apply safe fixes
 
 bench: $(STAMP)  ## benchmarks; results go to benchmarks/results
 	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward
+
+soak: $(STAMP)  ## churn against a real server, killed twice: make soak MINUTES=30 [SOAK="--weights random --save"]
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(SOAK)
 
 train-default: $(STAMP)  ## train the bundled weights again: make train-default DATA=DIR UNLABELLED=DIR (hours)
 	MTLORA=$(BIN)/mtlora scripts/train_default.sh "$(DATA)" "$(UNLABELLED)"

@@ -34,7 +34,7 @@ from benchmarks.servers import free_port, serve
 from benchmarks.wire import Client
 from mtlora.backbone import load_backbone
 
-KILLS_AT = (0.1, 0.2)  # of the time: long enough for a state to kill, and most of the time left to watch memory
+KILLS_AFTER = (0.1, 0.1)  # of the time, each counted from ready: a state worth killing, then most time for memory
 APART = 3.0  # sets must differ by so many times what rounding may make
 SETTLE_S = 10.0
 
@@ -47,7 +47,7 @@ class Options:
     owners: int = 3
     users: int = 3
     pace_s: float = 0.1
-    kills: tuple[float, ...] = KILLS_AT
+    kills: tuple[float, ...] = KILLS_AFTER
 
 
 @dataclass(slots=True)
@@ -90,7 +90,10 @@ class Soak:
         finally:
             if self._lives:
                 self._lives[-1].server.kill()
-        lives = [{**asdict(life.trend()), "growth": life.trend().growth} for life in self._lives if life.seconds]
+        lives = [
+            {"ready_s": round(life.ready_s, 2), **asdict(life.trend()), "growth": life.trend().growth}
+            for life in self._lives
+        ]
         return Result(self.world.violations, dict(self.world.counts), lives)
 
     async def _churn(self, offered: list[Content], bundled: list[Content]) -> None:
@@ -105,11 +108,10 @@ class Soak:
             for actor in actors:
                 group.create_task(actor())
             watcher = group.create_task(watch(world, self._lives))
-            begin = time.monotonic()
-            for moment in options.kills:
-                await asyncio.sleep(max(0.0, begin + moment * options.seconds - time.monotonic()))
-                await self._crash()
-            await asyncio.sleep(max(0.0, begin + options.seconds - time.monotonic()))
+            for share in (*options.kills, None):
+                await asyncio.sleep(options.seconds * (1 - sum(options.kills) if share is None else share))
+                if share is not None:
+                    await self._crash()
             world.stopping = True
             watcher.cancel()
         for owner in owners:
@@ -117,8 +119,11 @@ class Soak:
 
     async def _start(self) -> None:
         server = serve(self._material.weights, self._store, port=self._port, **self._material.flags)
-        self._lives.append(Life(server))
+        life = Life(server)
+        self._lives.append(life)
         await asyncio.to_thread(server.wait_ready)
+        life.ready_s = time.monotonic() - life.began
+        life.sample()
         self.world.up.set()
 
     async def _crash(self) -> None:
@@ -144,7 +149,7 @@ class Soak:
         for line in complaints(life.server.log):
             world.violated(f"in the log: {line}")
         for one in self._lives:
-            if one.seconds and not one.trend().flat:
+            if not one.trend().flat:
                 world.violated(f"memory grew: {one.trend()}")
 
     async def _wait_for_rest(self, life: Life) -> set[str]:
@@ -197,6 +202,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--owners", type=int, default=3, help="clients that change sets")
     parser.add_argument("--users", type=int, default=3, help="clients that predict")
     parser.add_argument("--pace", type=float, default=0.1, help="mean pause between two steps of a client, s")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     return parser.parse_args()
 
 
@@ -211,11 +217,14 @@ def main() -> None:
         print(f"  {name:32} {count}")
     for life in result.lives:
         sizes = f"{life['first_mib']:.0f} -> {life['last_mib']:.0f} MiB in {life['seconds']:.0f} s"
-        print(f"  memory after warm-up: {sizes}, {life['mib_per_hour']:+.0f} MiB/h; {life['open_files']} open files")
+        slope = f"{life['mib_per_hour']:+.0f} MiB/h, {life['open_files']} open files"
+        print(f"  ready in {life['ready_s']:.1f} s; memory after warm-up: {sizes}, {slope}")
     for violation in result.violations:
         print(f"VIOLATION {violation}")
-    figures = {"soak.violations": len(result.violations), "soak.memory_growth": result.lives[-1]["growth"]}
-    save(f"soak_{given.weights}", figures, options=vars(given), counts=result.counts, lives=result.lives)
+    figures = {"soak.violations": result.counts.get("violations", 0), "soak.memory_growth": result.lives[-1]["growth"]}
+    if given.save:
+        name = f"soak_{given.weights}_{given.minutes:g}min"
+        save(name, figures, options=vars(given), counts=result.counts, lives=result.lives)
     sys.exit(0 if result.passed else 1)
 
 

@@ -25,6 +25,7 @@ class Life:
 
     server: Server
     began: float = field(default_factory=time.monotonic)
+    ready_s: float = 0.0  # how long it took to start
     seconds: list[float] = field(default_factory=list)  # since its start
     rss_mib: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)  # open descriptors
