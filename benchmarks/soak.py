@@ -48,6 +48,7 @@ class Options:
     users: int = 3
     pace_s: float = 0.1
     kills: tuple[float, ...] = KILLS_AFTER
+    until: tuple[str, ...] = ()  # goes on past its time until each of these has happened
 
 
 @dataclass(slots=True)
@@ -112,6 +113,8 @@ class Soak:
                 await asyncio.sleep(options.seconds * (1 - sum(options.kills) if share is None else share))
                 if share is not None:
                     await self._crash()
+            while not all(world.counts[happened] for happened in options.until):
+                await asyncio.sleep(0.05)
             world.stopping = True
             watcher.cancel()
         for owner in owners:
