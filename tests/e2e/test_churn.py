@@ -5,7 +5,6 @@ from pathlib import Path
 from benchmarks.churn.material import random_material
 from benchmarks.soak import Options, soak
 
-
 EVERYTHING = ("upload", "roll", "delete", "fleeting", "answers same", "status 201", "settled after a crash")
 
 
