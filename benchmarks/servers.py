@@ -78,13 +78,25 @@ class Server:
         """Processor time of the process and its children so far."""
         return sum(cpu_seconds(pid) for pid in family(self.process.pid))
 
+    def metrics(self) -> dict[str, float]:
+        """What /metrics shows now."""
+        status, body = self._get("/metrics")
+        if status != 200:
+            raise RuntimeError(f"{self.url}/metrics answered {status}")
+        return parse_metrics(body.decode())
+
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", self._ready)
-            return connection.getresponse().status == 200
+            return self._get(self._ready)[0] == 200
         except OSError:
             return False
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
@@ -103,6 +115,20 @@ def serve(weights: Weights, store: Path, *, port: int = 0, **flags: object) -> S
     options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-c", "from mtlora.cli.main import main; main()", "serve", *options]
     return Server(command, port, store.with_suffix(".log"), ready="/readyz")
+
+
+def room_for(sets: float, weights: Weights, scratch: Path, **flags: object) -> dict[str, int]:
+    """Flags that give a server room for so many sets, on the device and as copies; asks one that holds just one set."""
+    with serve(weights, scratch / "probe", **flags) as server:
+        values = server.metrics()
+    one = {tier: values[f'mtlora_adapter_bytes{{tier="{tier}"}}'] for tier in ("device", "host")}
+    return {f"{tier}_bytes": int(sets * size) for tier, size in one.items()}
+
+
+def parse_metrics(text: str) -> dict[str, float]:
+    """{series with labels: value} of Prometheus' text format."""
+    lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {series: float(value) for series, _, value in lines}
 
 
 def free_port() -> int:

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from benchmarks.churn.expected import Photo
+from benchmarks.servers import room_for
 from benchmarks.sets import SAMPLES, Weights, make_weights, variation
 from mtlora.adapter_file import load_adapter, save_adapter
 from mtlora.store import find_adapter
 
 UPLOADS = 6
-ROOM = 4.5  # sets that fit into memory
-FLOAT32 = 4
+ROOM = 4.5  # sets that fit on the device, so that evictions never stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def bundled_material(root: Path) -> Material:
         uploads.append(root / f"upload-{seed}.safetensors")
         uploads[-1].write_bytes(variation(source, 100 + seed, root))
     photos = [Photo(name, small_photo(name, (320, 240))) for name in ("astronaut", "coffee")]
-    return Material(weights, uploads, bad_files(uploads[0], root), photos, flags_for(uploads[0]))
+    return Material(weights, uploads, bad_files(uploads[0], root), photos, room_for(ROOM, weights, root))
 
 
 def random_material(root: Path) -> Material:
@@ -58,14 +58,9 @@ def random_material(root: Path) -> Material:
         write_set(uploads[-1], backbone, spec, seed)
     photos = [Photo(name, small_photo(name, (160, 120))) for name in ("astronaut", "coffee")]
     weights = Weights(root / "backbone.safetensors", folder, ("default",))
-    flags = {**flags_for(uploads[0]), "engine_threads": 1, "codec_threads": 1}
+    flags = {"engine_threads": 1, "codec_threads": 1}
+    flags |= room_for(ROOM, weights, root, **flags)
     return Material(weights, uploads, bad_files(uploads[0], root), photos, flags)
-
-
-def flags_for(upload: Path) -> dict[str, Any]:
-    """Room for a few sets only, so that evictions never stop."""
-    values = sum(t.numel() for t in load_adapter(upload).tensors.values())
-    return {"memory_bytes": int(ROOM * values * FLOAT32)}
 
 
 def bad_files(good: Path, root: Path) -> dict[str, bytes]:

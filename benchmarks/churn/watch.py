@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.churn.world import OutageError, World
-from benchmarks.servers import Server
+from benchmarks.servers import Server, parse_metrics
 
 IMAGES = "mtlora_images"
 RISING = ("_total", "_count", "_sum", "_bucket")
@@ -99,12 +99,6 @@ async def scrape(world: World, life: Life) -> dict[str, float]:
             world.violated(f"the counter {series} fell from {before} to {values.get(series)}")
     life.values = values
     return values
-
-
-def parse_metrics(text: str) -> dict[str, float]:
-    """{series with labels: value}."""
-    lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
-    return {series: float(value) for series, _, value in lines}
 
 
 def leftovers(store: Path, named: set[str]) -> list[str]:
