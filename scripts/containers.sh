@@ -83,8 +83,12 @@ choose_torch_index() {
 }
 
 build_image() { # NAME
-    local args=(--build-arg "BASE_IMAGE=$BASE_IMAGE" --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' mtlora/version.py)")
-    args+=(--build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
+    local version revision args
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' mtlora/version.py)
+    revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+    args=(--build-arg "BASE_IMAGE=$BASE_IMAGE" --build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+    # buildah 1.28 takes a LABEL from its cache even if the arguments in it changed.
+    args+=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision")
     if [ -n "${TORCH_INDEX:-}" ]; then args+=(--build-arg "TORCH_INDEX=$TORCH_INDEX"); fi
     if [ "$ENGINE" = docker ]; then
         docker build --quiet "${args[@]}" --tag "$1" . >/dev/null

@@ -1,0 +1,117 @@
+"""Dashboard: which adapter sets are used, are they in memory when asked for, and do they fit?"""
+
+from deploy.grafana.panels import JOB, Board, Panel, quantile, rate, series, stacked, stat
+
+ON_DISK = 'tier="disk"'
+IN_MEMORY = 'tier="device"'
+FAILED = 'result="error"'
+
+NOW = (
+    stat(
+        "Sets known",
+        "short",
+        f"max({series('mtlora_adapters', ON_DISK)})",
+        "Revisions on disk, bundled ones included.",
+    ),
+    stat(
+        "Sets in memory",
+        "short",
+        f"sum({series('mtlora_adapters', IN_MEMORY)})",
+        "Ready for the model, over all instances.",
+    ),
+    stat(
+        "Memory",
+        "percentunit",
+        f"max({series('instance:mtlora_adapter_memory:ratio')})",
+        "Share of what sets may take, of the fullest instance. A full cache is normal; see the runbook.",
+        0.9,
+    ),
+    stat(
+        "Cold requests",
+        "percentunit",
+        f"job:mtlora_cold_requests:ratio_rate15m{{{JOB}}}",
+        "Share that waits for a load. Alert above 20 %.",
+        0.2,
+    ),
+    stat(
+        "Evictions per image",
+        "short",
+        f"job:mtlora_evictions_per_image:ratio_rate15m{{{JOB}}}",
+        "For want of room. Alert above 0.1.",
+        0.1,
+    ),
+    stat(
+        "Failed loads",
+        "short",
+        f"sum(increase({series('mtlora_adapter_loads_total', FAILED)}[1h]))",
+        "In the last hour.",
+        1.0,
+    ),
+)
+
+USE = (
+    stacked(
+        "Images by set",
+        "ops",
+        {"{{adapter}}": rate("mtlora_images_total", "adapter")},
+        "The busiest sets by name, the rest as `other` (MTLORA_METRIC_ADAPTERS).",
+        width=12,
+    ),
+    stacked(
+        "Share by set",
+        "percentunit",
+        {
+            "{{adapter}}": f"{rate('mtlora_images_total', 'adapter')} "
+            f"/ on () group_left () ({rate('mtlora_images_total')} > 0)"
+        },
+        "Of the images answered.",
+        width=12,
+    ),
+)
+
+RESIDENCY = (
+    stacked(
+        "Was the set in memory?",
+        "reqps",
+        {
+            "in memory": rate("mtlora_adapter_cache_hits_total"),
+            "waited for a load": rate("mtlora_adapter_cache_misses_total"),
+        },
+        "Requests, by whether they found their set in memory.",
+    ),
+    Panel(
+        "Time to load",
+        "s",
+        {f"p{q} {{{{tier}}}}": quantile(q / 100, "mtlora_adapter_load_seconds", "tier") for q in (50, 95)},
+        "From one tier into the next.",
+    ),
+    Panel(
+        "Loads",
+        "ops",
+        {"{{tier}} {{result}}": rate("mtlora_adapter_loads_total", "tier, result")},
+        "By tier and result.",
+    ),
+    Panel(
+        "Evictions",
+        "ops",
+        {"{{tier}} {{reason}}": rate("mtlora_adapter_evictions_total", "tier, reason")},
+        "`room`: for want of it. `unload`, `delete`: on demand.",
+    ),
+    Panel("Sets by tier", "short", {"{{tier}}": f"sum by (tier) ({series('mtlora_adapters')})"}, "Revisions."),
+    Panel(
+        "Bytes by tier",
+        "bytes",
+        {
+            "{{tier}}": f"sum by (tier) ({series('mtlora_adapter_bytes')})",
+            "budget {{tier}}": f"sum by (tier) ({series('mtlora_adapter_budget_bytes')})",
+        },
+        "Files on disk, tensors in memory, and what these may take.",
+    ),
+)
+
+BOARD = Board(
+    "mtlora-adapters",
+    "MTLoRA: adapter sets",
+    "Which sets are used, are they in memory when asked for, and do they fit?",
+    {"Now": NOW, "Use": USE, "Residency": RESIDENCY},
+)
