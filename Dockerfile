@@ -28,7 +28,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 FROM ${BASE_IMAGE}
 COPY --from=builder /opt/venv /opt/venv
 COPY adapters /opt/mtlora/adapters
-# The store's folder belongs to the user; a volume mounted there for the first time takes its owner from here.
+# Sets and keys live here. It belongs to the user; a volume mounted there for the first time takes its owner from it.
 RUN install -d -o 10001 -g 10001 /var/lib/mtlora
 # The allocator as docs/settings.md has it; set here, the server need not start itself a second time.
 ENV PATH=/opt/venv/bin:$PATH \
@@ -39,7 +39,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_TRIM_THRESHOLD_=17179869184 \
     MALLOC_TOP_PAD_=268435456 \
     MTLORA_ADAPTERS=/opt/mtlora/adapters \
-    MTLORA_STORE=/var/lib/mtlora
+    MTLORA_STORE=/var/lib/mtlora/store
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="mtlora-server" \

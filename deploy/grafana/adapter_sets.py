@@ -3,7 +3,7 @@
 from deploy.grafana.panels import JOB, Board, Panel, quantile, rate, series, stacked, stat
 
 ON_DISK = 'tier="disk"'
-IN_MEMORY = 'tier="device"'
+ON_DEVICE = 'tier="device"'
 FAILED = 'result="error"'
 
 NOW = (
@@ -14,16 +14,16 @@ NOW = (
         "Revisions on disk, bundled ones included.",
     ),
     stat(
-        "Sets in memory",
+        "Sets on the device",
         "short",
-        f"sum({series('mtlora_adapters', IN_MEMORY)})",
-        "Ready for the model, over all instances.",
+        f"sum({series('mtlora_adapters', ON_DEVICE)})",
+        "Ready to run, over all instances.",
     ),
     stat(
         "Memory",
         "percentunit",
-        f"max({series('instance:mtlora_adapter_memory:ratio')})",
-        "Share of what sets may take, of the fullest instance. A full cache is normal; see the runbook.",
+        f"max({series('instance:mtlora_adapter_memory:ratio', ON_DEVICE)})",
+        "Share of the device memory that sets may take, fullest instance. A full cache is normal; see the runbook.",
         0.9,
     ),
     stat(
@@ -71,13 +71,13 @@ USE = (
 
 RESIDENCY = (
     stacked(
-        "Was the set in memory?",
+        "Was the set on the device?",
         "reqps",
         {
-            "in memory": rate("mtlora_adapter_cache_hits_total"),
+            "on the device": rate("mtlora_adapter_cache_hits_total"),
             "waited for a load": rate("mtlora_adapter_cache_misses_total"),
         },
-        "Requests, by whether they found their set in memory.",
+        "Requests, by whether they found their set ready to run.",
     ),
     Panel(
         "Time to load",

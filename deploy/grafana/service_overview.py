@@ -23,7 +23,7 @@ NOW = (
         1.0,
     ),
     stat(
-        "Queue",
+        "Queue filled",
         "percentunit",
         f"max({series('instance:mtlora_queue_saturation:avg5m')})",
         "Fullest queue, five-minute average. Alert above 80 %.",

@@ -1,7 +1,9 @@
 """Paths of what is deployed, and programs that a machine may lack."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,26 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
+PROGRAMS = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)  # the environment's own first
+
 
 def needs(*programs: str) -> pytest.MarkDecorator:
     """Skip, saying so, where a program is missing."""
-    missing = [program for program in programs if shutil.which(program) is None]
+    missing = [program for program in programs if shutil.which(program, path=PROGRAMS) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
 
 
 def run(*command: object, timeout_s: float = 60) -> str:
     """Output of a program that must succeed; what it said otherwise."""
     ended = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=timeout_s, check=False
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env={**os.environ, "PATH": PROGRAMS},
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
