@@ -11,7 +11,7 @@ SOAK   ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
-.PHONY: help setup serve test check fmt bench soak train-default clean
+.PHONY: help setup serve test check fmt bench soak train-default generated image-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,13 @@ soak: $(STAMP)  ## churn against a real server, killed twice: make soak MINUTES=
 
 train-default: $(STAMP)  ## train the bundled weights again: make train-default DATA=DIR UNLABELLED=DIR (hours)
 	MTLORA=$(BIN)/mtlora scripts/train_default.sh "$(DATA)" "$(UNLABELLED)"
+
+generated: $(STAMP)  ## write again what is made from code: deploy/env.example, Grafana's dashboards
+	PYTHONPATH=. $(BIN)/python scripts/env_example.py
+	$(BIN)/python -m deploy.grafana.generate
+
+image-check:  ## build the container image and see it work (Docker, or podman and buildah as root)
+	scripts/image_check.sh
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -32,7 +32,7 @@ def filled_in(expr: str) -> str:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_committed_dashboard_is_what_the_code_makes(name: str) -> None:
-    assert (FOLDER / f"{name}.json").read_text() == build(BOARDS[name]), "run: python -m deploy.grafana.generate"
+    assert (FOLDER / f"{name}.json").read_text() == build(BOARDS[name]), "run: make generated"
 
 
 @pytest.mark.parametrize("name", BOARDS)

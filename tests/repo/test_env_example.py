@@ -12,7 +12,7 @@ TEXT = TARGET.read_text()
 
 
 def test_it_is_what_the_script_makes() -> None:
-    assert env_example() == TEXT, "run: PYTHONPATH=. .venv/bin/python scripts/env_example.py"
+    assert env_example() == TEXT, "run: make generated"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
