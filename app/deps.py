@@ -6,7 +6,7 @@ from fastapi import Depends, Request, Security, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access.keys import Caller, Scope
-from app.middleware import RequestContext, context_of
+from app.context import RequestContext, context_of
 from app.service import Parts, Service
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
@@ -30,8 +30,11 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 ContextDep = Annotated[RequestContext, Depends(get_context)]
 
 
-def require(scope: Scope) -> params.Depends:
-    """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set."""
+def require(scope: Scope, change: str = "") -> params.Depends:
+    """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set.
+
+    change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
+    """
 
     async def check(
         service: ServiceDep,
@@ -39,14 +42,20 @@ def require(scope: Scope) -> params.Depends:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         header: Annotated[str | None, Security(_header)],
     ) -> Caller:
+        context.change = change
         presented = bearer.credentials if bearer else header
         caller = service.gatekeeper.admit(presented, scope)
         if caller.label:
-            context.facts["key"] = caller.label
+            context.facts |= {"key": caller.label, "namespace": caller.namespace}
         return caller
 
     dependency: params.Depends = Depends(check)
     return dependency
+
+
+def changing(change: str) -> params.Depends:
+    """A dependency for changes of adapter sets."""
+    return require(Scope.ADAPTERS_WRITE, change)
 
 
 async def get_parts(service: ServiceDep) -> Parts:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import errors as e
+from app.context import REQUEST_ID, context_of
 from app.imaging.render import to_json
 from app.schemas.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 
@@ -91,7 +92,7 @@ def http_problem(status: int, detail: str, request_id: str, items: list[ProblemI
 
 def request_id_of(request: Request) -> str:
     """The id that the middleware gave this request."""
-    return str(request.scope.get("mtlora.request_id", ""))
+    return str(request.scope.get(REQUEST_ID, ""))
 
 
 def install(app: FastAPI) -> None:
@@ -112,7 +113,9 @@ async def _service_error(request: Request, error: Exception) -> Response:
     reason = REJECTION_OF.get(type(error))
     if reason is not None:
         request.app.state.service.metrics.rejected.labels(reason).inc()
-    return problem_response(problem_of(error, request_id_of(request)), headers)
+    problem = problem_of(error, request_id_of(request))
+    context_of(request.scope).facts["problem"] = problem.type.rpartition(":")[2]
+    return problem_response(problem, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

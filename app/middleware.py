@@ -4,31 +4,19 @@ import logging
 import re
 import time
 import uuid
-from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.context import CONTEXT, REQUEST_ID, RequestContext
 from app.error_handlers import http_problem, problem_response
+from app.telemetry import audit
 from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("app.requests")
 
-CONTEXT = "mtlora.context"
-REQUEST_ID = "mtlora.request_id"
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico", "/static/")
-
-
-@dataclass(slots=True)
-class RequestContext:
-    """What handlers tell about a request for its headers, metrics and log line."""
-
-    format: str = "other"
-    prediction: bool = False
-    stages_ms: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)  # adapter, revision, images, …
 
 
 class RequestMiddleware:
@@ -72,6 +60,8 @@ class RequestMiddleware:
         self._metrics.requests.labels(str(status), context.format).inc()
         if context.prediction:
             self._metrics.request_seconds.observe(seconds)
+        if context.change:
+            self._audit(scope, context, request_id, status)
         level = logging.DEBUG if scope["path"].startswith(_QUIET) else logging.INFO
         log.log(
             level,
@@ -88,13 +78,14 @@ class RequestMiddleware:
             },
         )
 
-
-def context_of(scope: Scope) -> RequestContext:
-    """The context of the request that a handler answers."""
-    context = scope[CONTEXT]
-    if not isinstance(context, RequestContext):
-        raise TypeError(f"the request has no context, found {type(context).__name__}; is the middleware installed?")
-    return context
+    def _audit(self, scope: Scope, context: RequestContext, request_id: str, status: int) -> None:
+        outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
+        named = str(scope.get("path_params", {}).get("name", ""))[:80]  # replaced by the full name once it is known
+        client = scope.get("client")
+        facts = {"adapter": named, **context.facts}
+        audit.record(
+            context.change, outcome, status=status, request_id=request_id, client=client[0] if client else "", **facts
+        )
 
 
 def _request_id(headers: Headers) -> str:

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.keys import Caller
+from app.context import REQUEST_ID, RequestContext
 from app.error_handlers import problem_of
 from app.errors import AdapterLoadError, BadParameterError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.imaging.render import Document, RenderPlan, to_json, to_zip
 from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
 from app.intake.images import Intake, read_images
-from app.middleware import REQUEST_ID, RequestContext
 from app.pipeline import ImageAnswer, Order, Outcome
-from app.residency.names import AdapterRef
+from app.residency.names import AdapterRef, plain_name
 from app.schemas.predict import PredictQuery
 from app.service import Parts, Service
 from mtlora.errors import TaskError
@@ -63,7 +63,7 @@ class Predictions:
         self, request: Request, wanted: Wanted, context: RequestContext, start: float, deadline: float
     ) -> Response:
         self._parts.pipeline.check_room()
-        ref = self._parts.catalog.resolve(wanted.adapter)
+        ref = self._parts.catalog.resolve(wanted.adapter, wanted.caller.namespace)
         with self._parts.residency.using(ref):  # before anything is awaited: a deletion now waits for this request
             spec = await self._spec(ref)
             context.facts |= {"adapter": ref.name, "revision": ref.revision}
@@ -107,7 +107,7 @@ class Predictions:
             return (await work).spec
         except AdapterLoadError:
             # Deleted by another server on this store? Then it is not found; else the damage is worth a 503.
-            self._parts.catalog.resolve(str(ref))
+            self._parts.catalog.entry(ref.name).ref(ref.revision)
             raise
 
 
@@ -184,7 +184,7 @@ def _document(outcome: Outcome, order: Order, total_ms: float, request_id: str) 
         return problem_of(outcome, request_id).document()
     ref = order.ref
     document = outcome.rendered.document
-    document["adapter"] = {"name": ref.name, "revision": ref.revision, "digest": ref.digest}
+    document["adapter"] = {"name": plain_name(ref.name), "revision": ref.revision, "digest": ref.digest}
     document["timings_ms"] = {**outcome.stages.milliseconds(), "total": total_ms}
     document["batch"] = {"size": outcome.batch_images, "adapters": outcome.batch_adapters}
     return document

@@ -29,6 +29,7 @@ from app.residency.store import AdapterStore
 from app.residency.tiers import Tier
 from app.residency.uploads import Uploader, UploadLimits
 from app.settings import Settings
+from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
@@ -105,6 +106,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        if settings.audit_log is not None:
+            audit.add_audit_file(settings.audit_log)
         self.metrics = Metrics(adapter_labels=settings.metric_adapters)
         self.metrics.levels = self._levels
         self.metrics.queue_limit.set(settings.max_queue_images)
@@ -187,7 +190,7 @@ class Service:
             parallel_loads=s.loader_threads,
             failure_ttl_s=s.load_failure_ttl_s,
         )
-        bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes)
+        bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
         uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds)
         adapters = AdapterService(catalog, store, residency, host, uploader, pools.files, self.metrics.forget_adapter)
         limits = BatchLimits(s.max_batch_images, s.max_batch_bytes, s.batch_wait_ms / 1000)
@@ -198,7 +201,7 @@ class Service:
         return Parts(catalog, adapters, residency, pipeline, worker)
 
     async def _warm(self, parts: Parts) -> None:
-        lease = await parts.residency.acquire(parts.catalog.resolve(None))
+        lease = await parts.residency.acquire(parts.catalog.resolve(None, ""))
         try:
             await parts.worker.call(lambda: parts.worker.engine.warm(lease.adapted))
         finally:

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     max_adapter_bytes: int = Field(256 * MIB, ge=1024, description="largest adapter file")
     max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
     store_max_bytes: int = Field(0, ge=0, description="bytes of all uploaded adapter files together; 0: no limit")
+    max_uploads: int = Field(16, ge=1, le=1000, description="adapter files arriving at the same time")
     body_timeout_s: float = Field(60.0, gt=0, description="time for a prediction's body to arrive")
     upload_timeout_s: float = Field(600.0, gt=0, description="time for an adapter file to arrive")
 
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     drain_delay_s: float = Field(0.0, ge=0, description="after SIGTERM: how long to answer 503 before the port closes")
     keep_alive_s: int = Field(75, ge=1, description="how long an idle connection stays open")
     metric_adapters: int = Field(20, ge=0, le=1000, description="adapter sets with a metric label of their own")
+    audit_log: Path | None = Field(None, description="file that each change of sets and keys adds a line to")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
 
     @field_validator("default_adapter")

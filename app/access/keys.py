@@ -7,9 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.residency.names import NAMESPACE_RULE
+
 FORM = "LABEL:SHA256:SCOPE+SCOPE, comma separated"
 LABEL_RULE = r"^[A-Za-z0-9._-]{1,64}$"
-NAMESPACE_RULE = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 _LABEL = re.compile(LABEL_RULE.strip("^$"))
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -41,7 +42,7 @@ class ApiKey(BaseModel):
     label: Annotated[str, Field(pattern=LABEL_RULE, description="for people and logs")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False, description="of the key, lower-case hex")]
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
-    namespace: Annotated[str, Field(pattern=rf"^$|{NAMESPACE_RULE}", description="empty: the global one")] = ""
+    namespace: Annotated[str, Field(pattern=rf"^({NAMESPACE_RULE})?$", description="empty: the global one")] = ""
     quota: Quota = Quota()
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None

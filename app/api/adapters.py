@@ -5,13 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import FileResponse, Response
 
-from app.access.keys import Scope
-from app.deps import PartsDep, ReadyDep, ServiceDep, require
+from app.access.keys import Caller, Scope
+from app.context import RequestContext
+from app.deps import ContextDep, PartsDep, ReadyDep, ServiceDep, changing, require
 from app.errors import UnsupportedMediaError
 from app.imaging.render import to_json
+from app.intake.documents import read_document
 from app.intake.multipart import multipart_events
-from app.intake.stream import bounded_stream
-from app.residency.names import known_shape
+from app.intake.stream import announced_bytes, bounded_stream
+from app.residency.names import plain_name
 from app.schemas.adapters import AdapterListOut, AdapterSetOut, CurrentIn
 from app.schemas.problem import problem_responses
 from app.service import Parts
@@ -21,9 +23,14 @@ router = APIRouter(prefix="/adapters", tags=["adapters"])
 Name = Annotated[str, Path(max_length=64, description="name of an adapter set", examples=["default"])]
 RevisionQuery = Annotated[int | None, Query(ge=1, le=999_999_999)]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
-READ = [require(Scope.ADAPTERS_READ)]
-WRITE = [require(Scope.ADAPTERS_WRITE)]
+Reader = Annotated[Caller, require(Scope.ADAPTERS_READ)]
 REFUSED = problem_responses(401, 403, 404, 409, 422, 429, 503)
+CURRENT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CurrentIn"}}},
+    }
+}
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -53,22 +60,27 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", dependencies=READ, responses=problem_responses(401, 403, 429, 503))
-async def list_adapters(parts: PartsDep) -> AdapterListOut:
+@router.get("", responses=problem_responses(401, 403, 429, 503))
+async def list_adapters(caller: Reader, parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
-    sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list()]
+    sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list(caller)]
     return AdapterListOut(default=parts.catalog.default, adapters=sets)
 
 
 @router.post(
     "",
-    dependencies=WRITE,
     responses={**UPLOADED, **problem_responses(400, 401, 403, 408, 409, 413, 415, 422, 429, 503, 507)},
     openapi_extra=UPLOAD_BODY,
     response_class=Response,
     status_code=201,
 )
-async def upload_adapter(request: Request, service: ServiceDep, parts: ReadyDep) -> Response:
+async def upload_adapter(
+    request: Request,
+    caller: Annotated[Caller, changing("upload")],
+    context: ContextDep,
+    service: ServiceDep,
+    parts: ReadyDep,
+) -> Response:
     """Add a revision to a set, or a new set. A refused file changes nothing, and the refusal lists every fault."""
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
@@ -76,65 +88,96 @@ async def upload_adapter(request: Request, service: ServiceDep, parts: ReadyDep)
     settings = service.settings
     limit = settings.max_adapter_bytes + FORM_OVERHEAD_BYTES
     stream = bounded_stream(request, limit=limit, timeout_s=settings.upload_timeout_s)
-    uploaded = await parts.adapters.upload(multipart_events(stream, content_type))
-    document = (await _document(uploaded.name, parts)).model_dump()
-    headers = {
-        "Location": f"/adapters/{uploaded.name}",
-        "X-Adapter-Revision": f"{uploaded.name}@{uploaded.revision.revision}",
-    }
+    announced = max(0, announced_bytes(request) - FORM_OVERHEAD_BYTES)
+    uploaded = await parts.adapters.upload(multipart_events(stream, content_type), caller, announced)
+    context.facts |= {"adapter": uploaded.ref.name, "revision": uploaded.ref.revision, "digest": uploaded.ref.digest}
+    name = plain_name(uploaded.ref.name)
+    document = (await _document(name, caller, parts)).model_dump()
+    headers = {"Location": f"/adapters/{name}", "X-Adapter-Revision": str(uploaded.ref)}
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
-@router.get("/{name}", dependencies=READ, responses=problem_responses(401, 403, 404, 422, 429, 503))
-async def get_adapter(name: Name, parts: PartsDep) -> AdapterSetOut:
+@router.get("/{name}", responses=problem_responses(401, 403, 404, 422, 429, 503))
+async def get_adapter(name: Name, caller: Reader, parts: PartsDep) -> AdapterSetOut:
     """One adapter set."""
-    return await _document(name, parts)
+    return await _document(name, caller, parts)
 
 
-@router.delete("/{name}", status_code=204, dependencies=WRITE, responses=REFUSED)
-async def delete_adapter(name: Name, parts: ReadyDep, revision: RevisionQuery = None) -> None:
+@router.delete("/{name}", status_code=204, responses=REFUSED)
+async def delete_adapter(
+    name: Name,
+    caller: Annotated[Caller, changing("delete")],
+    context: ContextDep,
+    parts: ReadyDep,
+    revision: RevisionQuery = None,
+) -> None:
     """Delete a set, or one revision that is not current. New requests get 404 at once, running ones finish."""
-    await parts.adapters.delete(name, revision)
+    context.facts["revision"] = revision
+    gone = await parts.adapters.delete(name, revision, caller)
+    context.facts["digest"] = [ref.digest for ref in gone]
 
 
-@router.put("/{name}/current", dependencies=WRITE, responses={**REFUSED, **problem_responses(400)})
-async def activate_revision(name: Name, body: CurrentIn, parts: ReadyDep) -> AdapterSetOut:
+@router.put(
+    "/{name}/current",
+    responses={**REFUSED, **problem_responses(400, 408, 413)},
+    openapi_extra=CURRENT_BODY,
+)
+async def activate_revision(
+    name: Name,
+    request: Request,
+    caller: Annotated[Caller, changing("activate")],
+    context: ContextDep,
+    service: ServiceDep,
+    parts: ReadyDep,
+) -> AdapterSetOut:
     """Roll forward or back. Requests under way finish on the revision they began with."""
-    await parts.adapters.activate(name, body.revision)
-    return await _document(name, parts)
+    body = await read_document(request, CurrentIn, timeout_s=service.settings.body_timeout_s)
+    context.facts["revision"] = body.revision
+    former = await parts.adapters.activate(name, body.revision, caller)
+    context.facts["former"] = former
+    if body.revision < former:
+        context.change = "rollback"
+    return await _changed(name, caller, context, parts)
 
 
-@router.put("/{name}/pin", dependencies=WRITE, responses=REFUSED)
-async def pin_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
+@router.put("/{name}/pin", responses=REFUSED)
+async def pin_adapter(
+    name: Name, caller: Annotated[Caller, changing("pin")], context: ContextDep, parts: ReadyDep
+) -> AdapterSetOut:
     """Keep a set in memory whatever else is asked for."""
-    await parts.adapters.pin(name, pinned=True)
-    return await _document(name, parts)
+    await parts.adapters.pin(name, caller, pinned=True)
+    return await _changed(name, caller, context, parts)
 
 
-@router.delete("/{name}/pin", dependencies=WRITE, responses=REFUSED)
-async def unpin_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
+@router.delete("/{name}/pin", responses=REFUSED)
+async def unpin_adapter(
+    name: Name, caller: Annotated[Caller, changing("unpin")], context: ContextDep, parts: ReadyDep
+) -> AdapterSetOut:
     """Let a set be evicted again."""
-    await parts.adapters.pin(name, pinned=False)
-    return await _document(name, parts)
+    await parts.adapters.pin(name, caller, pinned=False)
+    return await _changed(name, caller, context, parts)
 
 
-@router.post("/{name}/load", dependencies=WRITE, responses=REFUSED)
-async def load_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
+@router.post("/{name}/load", responses=REFUSED)
+async def load_adapter(
+    name: Name, caller: Annotated[Caller, changing("load")], context: ContextDep, parts: ReadyDep
+) -> AdapterSetOut:
     """Bring a set into memory before the first request needs it."""
-    await parts.adapters.load(name)
-    return await _document(name, parts)
+    await parts.adapters.load(name, caller)
+    return await _changed(name, caller, context, parts)
 
 
-@router.post("/{name}/unload", dependencies=WRITE, responses=REFUSED)
-async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
+@router.post("/{name}/unload", responses=REFUSED)
+async def unload_adapter(
+    name: Name, caller: Annotated[Caller, changing("unload")], context: ContextDep, parts: ReadyDep
+) -> AdapterSetOut:
     """Take a set out of memory; requests that use it finish first."""
-    await parts.adapters.unload(name)
-    return await _document(name, parts)
+    await parts.adapters.unload(name, caller)
+    return await _changed(name, caller, context, parts)
 
 
 @router.get(
     "/{name}/file",
-    dependencies=READ,
     response_class=FileResponse,
     responses={
         200: {
@@ -145,14 +188,22 @@ async def unload_adapter(name: Name, parts: ReadyDep) -> AdapterSetOut:
         **problem_responses(401, 403, 404, 416, 422, 429, 503),
     },
 )
-async def get_file(name: Name, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:
+async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:
     """The bytes of a revision, as they were uploaded."""
-    entry = parts.catalog.entry(known_shape(name))
+    entry = parts.catalog.entry(parts.catalog.locate(name, caller.namespace))
     ref = entry.ref(revision)
     headers = {"ETag": f'"{ref.digest}"', "X-Adapter-Revision": str(ref)}
-    file_name = f"{ref.name}-{ref.revision}.safetensors"
+    file_name = f"{plain_name(ref.name)}-{ref.revision}.safetensors"
     return FileResponse(parts.catalog.path(ref), 200, headers, "application/octet-stream", filename=file_name)
 
 
-async def _document(name: str, parts: Parts) -> AdapterSetOut:
-    return AdapterSetOut.of(await parts.adapters.get(name), parts.adapters)
+async def _changed(name: str, caller: Caller, context: RequestContext, parts: Parts) -> AdapterSetOut:
+    """The set as it is after a change, for the answer and for the audit line."""
+    found = await parts.adapters.get(name, caller)
+    ref = found.entry.ref()
+    context.facts |= {"adapter": ref.name, "revision": ref.revision, "digest": ref.digest}
+    return AdapterSetOut.of(found, parts.adapters)
+
+
+async def _document(name: str, caller: Caller, parts: Parts) -> AdapterSetOut:
+    return AdapterSetOut.of(await parts.adapters.get(name, caller), parts.adapters)

@@ -1,9 +1,12 @@
 """GET /tasks."""
 
+from typing import Annotated
+
 from fastapi import APIRouter
 
-from app.access.keys import Scope
+from app.access.keys import Caller, Scope
 from app.deps import PartsDep, require
+from app.residency.names import plain_name
 from app.schemas.problem import problem_responses
 from app.schemas.tasks import TaskInfoOut, TaskListOut
 from mtlora.png import ENCODINGS
@@ -12,10 +15,10 @@ from mtlora.tasks import TRAITS
 router = APIRouter(tags=["predict"])
 
 
-@router.get("/tasks", dependencies=[require(Scope.ADAPTERS_READ)], responses=problem_responses(401, 403, 429, 503))
-async def list_tasks(parts: PartsDep) -> TaskListOut:
+@router.get("/tasks", responses=problem_responses(401, 403, 429, 503))
+async def list_tasks(caller: Annotated[Caller, require(Scope.ADAPTERS_READ)], parts: PartsDep) -> TaskListOut:
     """Every task, and the adapter sets that have it."""
-    sets = await parts.adapters.list()
+    sets = await parts.adapters.list(caller)
     return TaskListOut(
         tasks=[
             TaskInfoOut(
@@ -23,7 +26,9 @@ async def list_tasks(parts: PartsDep) -> TaskListOut:
                 aliases=list(traits.aliases),
                 decode=traits.decode.value,
                 encoding=ENCODINGS[task],
-                adapters=[found.entry.state.name for found in sets if task in found.current.spec.task_names],
+                adapters=[
+                    plain_name(found.entry.state.name) for found in sets if task in found.current.spec.task_names
+                ],
             )
             for task, traits in TRAITS.items()
         ]

@@ -8,12 +8,18 @@ from starlette.requests import ClientDisconnect, Request
 from app.errors import BadBodyError, BodyTooLargeError, BodyTooSlowError, ClientGoneError
 
 
+def announced_bytes(request: Request) -> int:
+    """How long the client says the body is; 0 if it does not say."""
+    announced = request.headers.get("content-length", "0")
+    if not (announced.isascii() and announced.isdecimal()):
+        raise BadBodyError(f"Content-Length must be a number, got {announced[:40]!r}")
+    return int(announced)
+
+
 async def bounded_stream(request: Request, *, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
     """The chunks of a body; refused before reading if it announces too much, and while reading if it holds too much."""
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal():
-        raise BadBodyError(f"Content-Length must be a number, got {announced[:40]!r}")
-    if int(announced) > limit:
+    announced = announced_bytes(request)
+    if announced > limit:
         raise BodyTooLargeError(f"the body may have {limit} bytes, got {announced}")
     received = 0
     chunks = request.stream()

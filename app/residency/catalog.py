@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.errors import AdapterConflictError, AdapterLoadError, AdapterNotFoundError, StartupError
-from app.residency.names import NAME, AdapterRef, parse_reference
+from app.residency.names import (
+    NAME,
+    AdapterRef,
+    full_name,
+    known_shape,
+    namespace_of,
+    parse_reference,
+    plain_name,
+)
 from app.residency.state import Revision, SetState
 from app.residency.store import AdapterStore
 from mtlora.adapter_file import AdapterManifest, read_manifest
@@ -45,7 +53,8 @@ class Entry:
         found = self.state.find(revision)
         if found is None:
             there = ", ".join(str(r.revision) for r in self.state.revisions)
-            raise AdapterNotFoundError(f"adapter set {self.state.name!r} has no revision {revision}; it has {there}")
+            name = plain_name(self.state.name)
+            raise AdapterNotFoundError(f"adapter set {name!r} has no revision {revision}; it has {there}")
         return AdapterRef(self.state.name, found.revision, found.digest)
 
 
@@ -70,7 +79,10 @@ def find_bundled(folder: Path) -> dict[str, BundledSet]:
 
 
 class Catalog:
-    """Names to revisions to files. The store on disk is the truth, so other processes' changes are seen at once."""
+    """Names to revisions to files. The store on disk is the truth, so other processes' changes are seen at once.
+
+    Bundled sets and the default set are shared: every name space sees them, and none but the global one changes them.
+    """
 
     def __init__(self, store: AdapterStore, bundled: Mapping[str, BundledSet], default: str) -> None:
         self._store = store
@@ -81,28 +93,42 @@ class Catalog:
     def check(self) -> None:
         """`StartupError` unless the default set is there."""
         try:
-            self.resolve(None)
+            self.resolve(None, "")
         except AdapterNotFoundError as error:
-            names = ", ".join(self.names()) or "none"
+            names = ", ".join(self.names("")) or "none"
             raise StartupError(f"there is no default adapter set {self.default!r}; sets found: {names}") from error
 
-    def names(self) -> list[str]:
-        """Every name that has a revision, sorted."""
-        stored = (name for name in self._store.names() if self._revisions(name))
-        return sorted({*self._bundled, *stored})
+    def names(self, namespace: str | None = None) -> list[str]:
+        """Full names that have a revision, sorted by plain name: of all sets, or of those that a name space sees."""
+        stored = (name for name in self._store.names() if self._seen_by(name, namespace) and self._revisions(name))
+        return sorted({*self._bundled, *stored}, key=lambda name: (plain_name(name), name))
 
-    def entries(self) -> list[Entry]:
-        """Every set, by name. One whose state is damaged is logged and left out."""
+    def entries(self, namespace: str | None = None) -> list[Entry]:
+        """Sets by name, as `names` gives them. One whose state is damaged is logged and left out."""
         found = []
-        for name in self.names():
+        for name in self.names(namespace):
             try:
                 found.append(self.entry(name))
             except AdapterNotFoundError:
                 log.info("deleted while listing", extra={"adapter": name})
         return found
 
+    def locate(self, name: str, namespace: str) -> str:
+        """The full name of what a name in a path means to a name space. Looks at no set, so it tells of none."""
+        shared = known_shape(name) in self._bundled or name == self.default
+        return name if shared else full_name(namespace, name)
+
+    def locate_own(self, name: str, namespace: str) -> str:
+        """As `locate`, for a change; `AdapterConflictError` if the set is everybody's."""
+        full = self.locate(name, namespace)
+        if namespace and not namespace_of(full):
+            raise AdapterConflictError(
+                f"{name!r} is shared by all name spaces; keys of one name space cannot change it"
+            )
+        return full
+
     def entry(self, name: str) -> Entry:
-        """One set; `AdapterNotFoundError` if there is none of that (well-formed) name."""
+        """One set; `AdapterNotFoundError` if there is none of that full name."""
         stored = self._store.read(name)
         bundled = self._bundled.get(name)
         if bundled is not None:
@@ -110,13 +136,13 @@ class Catalog:
             state = SetState(name=name, next_revision=2, current=1, pinned=stored.pinned, revisions=one)
             return Entry(state, True, name == self.default)
         if not stored.revisions:
-            raise AdapterNotFoundError(f"no adapter set {name!r}")
+            raise AdapterNotFoundError(f"no adapter set {plain_name(name)!r}")
         return Entry(stored, False, name == self.default)
 
-    def resolve(self, reference: str | None) -> AdapterRef:
-        """What a request named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
+    def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
+        """What a request of that name space named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
         name, revision = parse_reference(reference) if reference else (self.default, None)
-        return self.entry(name).ref(revision)
+        return self.entry(self.locate(name, namespace)).ref(revision)
 
     def path(self, ref: AdapterRef) -> Path:
         """The file of a revision."""
@@ -158,7 +184,7 @@ class Catalog:
 
         def change(state: SetState) -> SetState:
             if not state.revisions and name not in self._bundled:
-                raise AdapterNotFoundError(f"no adapter set {name!r}")
+                raise AdapterNotFoundError(f"no adapter set {plain_name(name)!r}")
             return state.replacing(pinned=pinned)
 
         self._store.update(name, change)
@@ -175,7 +201,7 @@ class Catalog:
         def change(state: SetState) -> SetState:
             if revision is not None and revision == state.current:
                 raise AdapterConflictError(
-                    f"revision {revision} of {name!r} is the current one; activate another first"
+                    f"revision {revision} of {plain_name(name)!r} is the current one; activate another first"
                 )
             return state.without(revision)
 
@@ -194,6 +220,9 @@ class Catalog:
         """Number of revisions and bytes of their files, bundled ones too."""
         sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
         return len(sizes), sum(sizes)
+
+    def _seen_by(self, name: str, namespace: str | None) -> bool:
+        return namespace is None or namespace_of(name) == namespace or name == self.default
 
     def _revisions(self, name: str) -> tuple[Revision, ...]:
         try:

@@ -1,6 +1,8 @@
 """Names, revisions and references of adapter sets.
 
-A name never becomes a path before it matched `NAME`. A reference is what a request resolved: it never changes.
+Two names: the plain one, which clients write and see, and the full one, which everything behind the handlers uses:
+`NAME` in the global name space, `NAMESPACE/NAME` in another. `Catalog.locate` makes the one into the other, so no
+client can write a full name. A name never becomes a path before it matched. A reference is what a request resolved.
 """
 
 import re
@@ -8,8 +10,10 @@ from dataclasses import dataclass
 
 from app.errors import AdapterNotFoundError, BadParameterError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 NAME_RULE = "[a-z0-9][a-z0-9._-]{0,63}"
+NAMESPACE_RULE = "[a-z0-9][a-z0-9_-]{0,31}"
+NAME = re.compile(NAME_RULE)
+_FOLDER = re.compile(rf"(?:({NAMESPACE_RULE})\+)?({NAME_RULE})")
 _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -17,12 +21,39 @@ _REVISION = re.compile(r"[1-9][0-9]{0,8}")
 class AdapterRef:
     """One immutable revision of one adapter set, as resolved when a request came in."""
 
-    name: str
+    name: str  # full
     revision: int
     digest: str  # sha256 of the file, lower-case hex
 
     def __str__(self) -> str:
-        return f"{self.name}@{self.revision}"
+        """As clients write it."""
+        return f"{plain_name(self.name)}@{self.revision}"
+
+
+def full_name(namespace: str, name: str) -> str:
+    """The full name of a set; of the global name space (empty) the plain one."""
+    return f"{namespace}/{name}" if namespace else name
+
+
+def plain_name(full: str) -> str:
+    """What clients call the set of this full name."""
+    return full.rpartition("/")[2]
+
+
+def namespace_of(full: str) -> str:
+    """The name space of a full name; empty: the global one."""
+    return full.rpartition("/")[0]
+
+
+def folder_of(full: str) -> str:
+    """One harmless path component for a full name. No name holds a plus sign, so two never share one."""
+    return full.replace("/", "+")
+
+
+def name_of(folder: str) -> str | None:
+    """The full name that a folder stands for; None if it stands for none."""
+    match = _FOLDER.fullmatch(folder)
+    return full_name(match[1] or "", match[2]) if match else None
 
 
 def check_name(name: str) -> str:

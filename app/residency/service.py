@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from app.access.keys import Caller
 from app.errors import AdapterConflictError, AdapterLoadError
 from app.intake.multipart import Event
 from app.residency.catalog import Catalog, Entry
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Residency
-from app.residency.names import AdapterRef, known_shape
+from app.residency.names import AdapterRef
 from app.residency.store import AdapterStore
 from app.residency.tiers import Tier
 from app.residency.uploads import Uploaded, Uploader
@@ -39,7 +40,10 @@ class Described:
 
 
 class AdapterService:
-    """Upload, activate, pin, load, unload, delete. Lives on the event loop; file work runs in the executor."""
+    """Upload, activate, pin, load, unload, delete, each for the caller's name space.
+
+    Lives on the event loop; file work runs in the executor.
+    """
 
     def __init__(
         self,
@@ -60,23 +64,24 @@ class AdapterService:
         self._on_deleted = on_deleted
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def upload(self, events: AsyncIterator[Event]) -> Uploaded:
-        """A new revision from a multipart body."""
-        uploaded = await self._uploader.receive(events)
+    async def upload(self, events: AsyncIterator[Event], caller: Caller, announced: int) -> Uploaded:
+        """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown)."""
+        uploaded = await self._uploader.receive(events, caller, announced)
         await self._refresh_pins()
-        log.info(
-            "adapter set uploaded",
-            extra={"adapter": uploaded.name, "revision": uploaded.revision.revision, "new": uploaded.created},
-        )
         return uploaded
 
-    async def list(self) -> list[Described]:
+    async def list(self, caller: Caller) -> list[Described]:
         """Every set with what its revisions say about themselves. One whose current file is damaged is left out."""
-        return await self._run(lambda: [found for entry in self.catalog.entries() if (found := self._listed(entry))])
 
-    async def get(self, name: str) -> Described:
+        def look() -> list[Described]:
+            return [found for entry in self.catalog.entries(caller.namespace) if (found := self._listed(entry))]
+
+        return await self._run(look)
+
+    async def get(self, name: str, caller: Caller) -> Described:
         """One set with what its revisions say about themselves."""
-        return await self._run(lambda: self._described(self.catalog.entry(known_shape(name))))
+        full = self.catalog.locate(name, caller.namespace)
+        return await self._run(lambda: self._described(self.catalog.entry(full)))
 
     def tier(self, ref: AdapterRef) -> Tier:
         """The nearest tier that a revision is in now."""
@@ -84,40 +89,45 @@ class AdapterService:
             return Tier.DEVICE
         return Tier.HOST if ref in self.host else Tier.DISK
 
-    async def activate(self, name: str, revision: int) -> None:
-        """Switch the current revision. A pinned set's new revision is in memory before the switch, so none waits."""
-        entry = await self._run(self.catalog.entry, known_shape(name))
+    async def activate(self, name: str, revision: int, caller: Caller) -> int:
+        """Switch the current revision, and say which it was.
+
+        A pinned set's new revision is in memory before the switch, so nobody waits.
+        """
+        name = self.catalog.locate_own(name, caller.namespace)
+        entry = await self._run(self.catalog.entry, name)
         if entry.pinned:
             await self.residency.preload(entry.ref(revision))
         await self._run(self.catalog.activate, name, revision)
         await self._refresh_pins()
-        log.info("adapter set activated", extra={"adapter": name, "revision": revision})
+        return entry.ref().revision
 
-    async def pin(self, name: str, *, pinned: bool) -> None:
+    async def pin(self, name: str, caller: Caller, *, pinned: bool) -> None:
         """Keep a set in memory from now on, or let it go again. A set that cannot be loaded is not pinned."""
-        entry = await self._run(self.catalog.entry, known_shape(name))
+        name = self.catalog.locate_own(name, caller.namespace)
+        entry = await self._run(self.catalog.entry, name)
         if pinned:
             await self.residency.preload(entry.ref())
             self._check_room_beside_pins(entry.ref())
         await self._run(lambda: self.catalog.pin(name, pinned=pinned))
         await self._refresh_pins()
-        log.info("adapter set pinned" if pinned else "adapter set unpinned", extra={"adapter": name})
 
-    async def load(self, name: str) -> None:
-        """Bring a set's current revision into memory."""
-        await self.residency.preload(self.catalog.resolve(known_shape(name)))
+    async def load(self, name: str, caller: Caller) -> None:
+        """Bring a set's current revision into memory, as a first prediction does."""
+        await self.residency.preload(self.catalog.entry(self.catalog.locate(name, caller.namespace)).ref())
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, caller: Caller) -> None:
         """Take a set's revisions out of memory; a request that still uses one finishes first."""
-        entry = await self._run(self.catalog.entry, known_shape(name))
+        entry = await self._run(self.catalog.entry, self.catalog.locate_own(name, caller.namespace))
         if entry.pinned:
             raise AdapterConflictError(f"{name!r} is pinned and stays in memory; unpin it first")
         for revision in entry.state.revisions:
             self._drop(entry.ref(revision.revision), "unload")
 
-    async def delete(self, name: str, revision: int | None) -> None:
-        """Forget a set or a revision at once; its bytes go when the last request is done with them."""
-        gone = await self._run(self.catalog.delete, known_shape(name), revision)
+    async def delete(self, name: str, revision: int | None, caller: Caller) -> tuple[AdapterRef, ...]:
+        """Forget a set or a revision at once, and say what went; bytes go when the last request is done with them."""
+        name = self.catalog.locate_own(name, caller.namespace)
+        gone = await self._run(self.catalog.delete, name, revision)
         await self._refresh_pins()
         if revision is None:
             self._on_deleted(name)
@@ -125,7 +135,7 @@ class AdapterService:
             task = asyncio.create_task(self._clean(ref), name=f"clean {ref}")
             self._cleaning.add(task)
             task.add_done_callback(self._cleaning.discard)
-        log.info("adapter set deleted", extra={"adapter": name, "revision": revision})
+        return tuple(gone)
 
     async def warm_pins(self) -> None:
         """Bring every pinned set into memory; one that fails is logged and does not keep the server from starting."""
@@ -136,7 +146,9 @@ class AdapterService:
             try:
                 await self.residency.preload(ref)
             except Exception:  # an operator's pin must not take the service down
-                log.exception("pinned adapter set cannot be loaded", extra={"adapter": str(ref)})
+                log.exception(
+                    "pinned adapter set cannot be loaded", extra={"adapter": ref.name, "revision": ref.revision}
+                )
 
     async def close(self) -> None:
         """Wait for deletions under way."""
@@ -161,10 +173,8 @@ class AdapterService:
         pinned = {*self.catalog.pinned(), ref}
         sizes = [self.residency.cost(r) for r in pinned]
         if sum(sizes) + max(sizes) > self.residency.budget_bytes:
-            raise AdapterConflictError(
-                f"pinning {ref} would leave no room for another set: {sum(sizes)} of "
-                f"{self.residency.budget_bytes} bytes would be pinned"
-            )
+            # No figures: what others have pinned is no business of a name space.
+            raise AdapterConflictError(f"pinning {ref} would leave no room for another set beside the pinned ones")
 
     async def _refresh_pins(self) -> None:
         self.residency.pin(await self._run(self.catalog.pinned))

@@ -4,10 +4,12 @@
     DIR/incoming/*.part               uploads on their way in; a lock on each says its writer lives
     DIR/sets/NAME/state.json          revisions, current, pinned; replaced atomically
     DIR/sets/NAME/DIGEST.safetensors  one immutable file per revision
+    DIR/sets/NAMESPACE+NAME/…         the same for a set of a name space
 
 A file is moved into place before the state names it, and the state forgets it before it is removed. So at any instant
 the state names only whole files, and a file that no state names is left over from a crash: `sweep` removes it.
-The interface (states by name, immutable blobs by name and digest) is one that an object store can offer too.
+Names are full ones (see `names`). The interface (states by name, immutable blobs by name and digest) is one that an
+object store can offer too.
 """
 
 import errno
@@ -23,8 +25,10 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from app.access.keys import Caller
+from app.access.quotas import Holdings, check_bytes, check_sets
 from app.errors import AdapterLoadError, BodyTooLargeError, StartupError, StoreFullError
-from app.residency.names import NAME
+from app.residency.names import folder_of, name_of, namespace_of, plain_name
 from app.residency.state import Revision, SetState
 
 STATE_FILE = "state.json"
@@ -116,13 +120,12 @@ class AdapterStore:
     def names(self) -> list[str]:
         """Every name with a state, sorted; deleted sets keep theirs (without revisions)."""
         with os.scandir(self._sets) as entries:
-            return sorted(
-                e.name for e in entries if NAME.fullmatch(e.name) and (self._sets / e.name / STATE_FILE).exists()
-            )
+            found = [(entry.path, name) for entry in entries if (name := name_of(entry.name))]
+        return sorted(name for path, name in found if Path(path, STATE_FILE).exists())
 
     def read(self, name: str) -> SetState:
         """The state of a name, empty if there is none. Re-read only when the file changed, by whichever process."""
-        path = self._sets / name / STATE_FILE
+        path = self._folder(name) / STATE_FILE
         try:
             stat = path.stat()
         except FileNotFoundError:
@@ -144,7 +147,7 @@ class AdapterStore:
 
     def path(self, name: str, digest: str) -> Path:
         """Where the file of a revision is; both parts come from a state, never from a client."""
-        return self._sets / name / f"{digest}{BLOB_SUFFIX}"
+        return self._folder(name) / f"{digest}{BLOB_SUFFIX}"
 
     def stage(self, limit: int) -> Staged:
         """Room for one incoming file of at most `limit` bytes; close it when done, added or not."""
@@ -154,10 +157,18 @@ class AdapterStore:
             fcntl.flock(handle, fcntl.LOCK_EX)
         return Staged(path, handle, limit)
 
-    def add(self, name: str, staged: Staged, *, activate: bool) -> tuple[SetState, Revision, bool]:
+    def holdings(self, namespace: str) -> Holdings:
+        """What the name space holds now."""
+        names = [name for name in self.names() if namespace_of(name) == namespace]
+        states = [state for name in names if (state := self.read(name)).revisions]
+        return Holdings(frozenset(s.name for s in states), tuple(r.bytes for s in states for r in s.revisions))
+
+    def add(
+        self, name: str, staged: Staged, *, activate: bool, caller: Caller | None = None
+    ) -> tuple[SetState, Revision, bool]:
         """Make a staged, validated file the next revision of a name; the bytes of a known one give that one again.
 
-        Returns the state, the revision, and whether it is new.
+        Returns the state, the revision, and whether it is new. `QuotaError`: not within what the caller may hold.
         """
         with self._lock(), _room():
             state = self._read_file(name)
@@ -167,7 +178,7 @@ class AdapterStore:
                     state = state.replacing(current=known.revision)
                     self._write_state(state)
                 return state, known, False
-            self._check_quota(staged.size)
+            self._check_room(name, staged.size, caller)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             state, revision = state.adding(staged.digest, staged.size, now, activate=activate)
             home = self._home(name)
@@ -192,9 +203,10 @@ class AdapterStore:
             for part in self._incoming.iterdir():
                 _unlink_if_abandoned(part)
             for home in self._sets.iterdir():
-                if not NAME.fullmatch(home.name) or not home.is_dir():
+                name = name_of(home.name)
+                if name is None or not home.is_dir():
                     continue
-                known = {f"{r.digest}{BLOB_SUFFIX}" for r in self.read(home.name).revisions} | {STATE_FILE}
+                known = {f"{r.digest}{BLOB_SUFFIX}" for r in self.read(name).revisions} | {STATE_FILE}
                 for stray in home.iterdir():
                     if stray.name not in known:
                         stray.unlink()
@@ -202,12 +214,12 @@ class AdapterStore:
     def _read_file(self, name: str) -> SetState:
         """The state as it is on the disk now: what a change starts from."""
         try:
-            return SetState.model_validate_json((self._sets / name / STATE_FILE).read_bytes())
+            return SetState.model_validate_json((self._folder(name) / STATE_FILE).read_bytes())
         except FileNotFoundError:
             return SetState(name=name)
         except (OSError, ValidationError) as error:
             raise AdapterLoadError(
-                f"the state of adapter set {name!r} cannot be read: {type(error).__name__}"
+                f"the state of adapter set {plain_name(name)!r} cannot be read: {type(error).__name__}"
             ) from error
 
     @contextmanager
@@ -216,8 +228,11 @@ class AdapterStore:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
+    def _folder(self, name: str) -> Path:
+        return self._sets / folder_of(name)
+
     def _home(self, name: str) -> Path:
-        home = self._sets / name
+        home = self._folder(name)
         if not home.is_dir():
             home.mkdir()
             _sync_dir(self._sets)
@@ -236,14 +251,17 @@ class AdapterStore:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _check_quota(self, more: int) -> None:
+    def _check_room(self, name: str, more: int, caller: Caller | None) -> None:
+        """The caller's quota first: how full the whole store is concerns them only if they may still add to it."""
+        if caller is not None:
+            held = self.holdings(namespace_of(name))
+            check_sets(caller, held, name)
+            check_bytes(caller, held, more)
         if not self._max_bytes:
             return
-        used = sum(r.bytes for name in self.names() for r in self.read(name).revisions)
+        used = sum(r.bytes for stored in self.names() for r in self.read(stored).revisions)
         if used + more > self._max_bytes:
-            raise StoreFullError(
-                f"the store may hold {self._max_bytes} bytes; {used} are used and {more} more were sent"
-            )
+            raise StoreFullError(f"the store may hold {self._max_bytes} bytes and has no room for {more} more")
 
 
 def _unlink_if_abandoned(part: Path) -> None:

@@ -3,20 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
-from app.errors import AdapterRefusedError, BadBodyError, BadParameterError, EmptyBodyError
+from app.access.keys import Caller
+from app.access.quotas import Holdings, check_arriving, check_sets
+from app.errors import AdapterRefusedError, BadBodyError, BadParameterError, EmptyBodyError, QueueFullError
 from app.intake.multipart import Event, PartBegin, PartData, PartEnd
 from app.residency.catalog import Catalog
-from app.residency.names import check_name
-from app.residency.state import Revision
+from app.residency.names import AdapterRef, check_name
 from app.residency.store import AdapterStore, Staged
 from mtlora.adapter_file import AdapterManifest, check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import AdapterFileError, MTLoRAError
 from mtlora.spec import AdapterSpec
 
+P = ParamSpec("P")
+T = TypeVar("T")
 CHUNK_BYTES = 1024 * 1024
 FIELD_BYTES = 1024
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -29,14 +32,14 @@ class UploadLimits:
     max_bytes: int
     max_model_px: int
     device_bytes: int
+    at_once: int
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
     """What became of an upload."""
 
-    name: str
-    revision: Revision
+    ref: AdapterRef
     created: bool  # False: the same bytes were there already
 
 
@@ -58,23 +61,40 @@ class Uploader:
         self._device_bytes = device_bytes
         self._executor = executor
         self._limits = limits
+        self._arriving: list[_Arriving] = []
 
-    async def receive(self, events: AsyncIterator[Event]) -> Uploaded:
-        """One upload from its first byte to its revision; whatever goes wrong, nothing has changed."""
-        loop = asyncio.get_running_loop()
-        staged = await loop.run_in_executor(self._executor, self._store.stage, self._limits.max_bytes)
+    async def receive(self, events: AsyncIterator[Event], caller: Caller, announced: int = 0) -> Uploaded:
+        """One upload from its first byte to its revision; whatever goes wrong, nothing has changed.
+
+        announced: bytes that the file has at least, as far as the client said; 0: unknown
+        """
+        if len(self._arriving) >= self._limits.at_once:
+            raise QueueFullError(f"{len(self._arriving)} uploads are under way, at most {self._limits.at_once} may be")
+        arriving = _Arriving(caller, announced)
+        self._arriving.append(arriving)
         try:
-            fields = await self._read(events, staged)
-            activate = parse_flag("activate", fields.get("activate", "true"))
-            work = partial(self._admit, staged, fields.get("name", ""), activate)
-            return await loop.run_in_executor(self._executor, work)
+            arriving.held = await self._run(self._store.holdings, caller.namespace)
+            self._check_quota(arriving)
+            return await self._receive(events, arriving)
+        finally:
+            self._arriving.remove(arriving)
+
+    async def _receive(self, events: AsyncIterator[Event], arriving: "_Arriving") -> Uploaded:
+        staged = await self._run(self._store.stage, self._limits.max_bytes)
+        try:
+            await self._read(events, staged, arriving)
+            return await self._run(self._admit, staged, arriving)
         finally:
             # Shielded: a client that leaves now must not leave its half-sent file behind.
-            await asyncio.shield(loop.run_in_executor(self._executor, staged.close))
+            await asyncio.shield(self._run(staged.close))
 
-    async def _read(self, events: AsyncIterator[Event], staged: Staged) -> dict[str, str]:
-        loop = asyncio.get_running_loop()
-        fields: dict[str, str] = {}
+    def _check_quota(self, arriving: "_Arriving") -> None:
+        """What is on its way in the same name space counts too, so that uploads at once cannot exceed a quota."""
+        space = arriving.caller.namespace
+        others = sum(a.size for a in self._arriving if a is not arriving and a.caller.namespace == space)
+        check_arriving(arriving.caller, arriving.held, arriving.size, others=others)
+
+    async def _read(self, events: AsyncIterator[Event], staged: Staged, arriving: "_Arriving") -> None:
         buffer = bytearray()
         field, files = "", 0
         async for event in events:
@@ -89,33 +109,44 @@ class Uploader:
                     if field != "file" and len(buffer) > FIELD_BYTES:
                         raise BadBodyError(f"the field {field[:40]!r} may have {FIELD_BYTES} bytes; it has more")
                     if len(buffer) >= CHUNK_BYTES:
-                        await loop.run_in_executor(self._executor, staged.write, bytes(buffer))
-                        buffer.clear()
+                        await self._write(staged, buffer, arriving)
                 case PartEnd() if field == "file":
-                    await loop.run_in_executor(self._executor, staged.write, bytes(buffer))
+                    await self._write(staged, buffer, arriving)
                 case PartEnd():
-                    fields[field] = buffer.decode("utf-8", "replace").strip()
-                    self._check_field(field, fields[field])
+                    self._take_field(field, buffer.decode("utf-8", "replace").strip(), arriving)
         if staged.size == 0:
             raise EmptyBodyError(
                 "an upload needs a part named file with one .safetensors file; got none or an empty one"
             )
-        return fields
 
-    def _check_field(self, field: str, value: str) -> None:
+    async def _write(self, staged: Staged, buffer: bytearray, arriving: "_Arriving") -> None:
+        arriving.size = max(arriving.size, staged.size + len(buffer))
+        self._check_quota(arriving)
+        await self._run(staged.write, bytes(buffer))
+        buffer.clear()
+
+    def _take_field(self, field: str, value: str, arriving: "_Arriving") -> None:
         """Refuse before the file has come where that is possible."""
+        if field in arriving.fields:
+            raise BadBodyError(f"the field {field[:40]!r} may come once, it came again")
+        arriving.fields[field] = value
         if field == "name" and value:
-            self._catalog.check_replaceable(check_name(value))
+            full = self._catalog.locate_own(check_name(value), arriving.caller.namespace)
+            self._catalog.check_replaceable(full)
+            check_sets(arriving.caller, arriving.held, full)
 
-    def _admit(self, staged: Staged, name: str, activate: bool) -> Uploaded:
+    def _admit(self, staged: Staged, arriving: "_Arriving") -> Uploaded:
+        caller, fields = arriving.caller, arriving.fields
+        activate = parse_flag("activate", fields.get("activate", "true"))
         staged.finish()
         manifest = self._validated(staged)
-        name = name or manifest.name
+        name = fields.get("name", "") or manifest.name
         if not name:
             raise BadParameterError("the file does not name itself, so the upload needs a field name")
-        self._catalog.check_replaceable(check_name(name))
-        _, revision, created = self._store.add(name, staged, activate=activate)
-        return Uploaded(name, revision, created)
+        full = self._catalog.locate_own(check_name(name), caller.namespace)
+        self._catalog.check_replaceable(full)
+        _, revision, created = self._store.add(full, staged, activate=activate, caller=caller)
+        return Uploaded(AdapterRef(full, revision.revision, revision.digest), created)
 
     def _validated(self, staged: Staged) -> AdapterManifest:
         try:
@@ -138,6 +169,19 @@ class Uploader:
         if problems:
             raise AdapterRefusedError("the adapter set cannot be served here", problems)
         return adapter.manifest
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+
+@dataclass(slots=True, eq=False)
+class _Arriving:
+    """An upload on its way."""
+
+    caller: Caller
+    size: int  # bytes of its file, as announced or as far as it came
+    fields: dict[str, str] = field(default_factory=dict)
+    held: Holdings = field(default_factory=Holdings)  # of the name space, when it began
 
 
 def parse_flag(name: str, value: str) -> bool:

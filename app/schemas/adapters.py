@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.residency.names import plain_name
 from app.residency.service import AdapterService, Described
 from app.residency.tiers import Tier
 from mtlora.adapter_file import AdapterManifest
@@ -109,7 +110,7 @@ class AdapterSetOut(BaseModel):
         }
         last_used = usage.last_used if usage else None
         return cls(
-            name=current.name,
+            name=plain_name(current.name),
             current=current.revision,
             digest=now.digest,
             bytes=now.bytes,

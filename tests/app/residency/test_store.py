@@ -106,7 +106,7 @@ def test_a_disk_that_fills_between_file_and_state(store: AdapterStore, monkeypat
 def test_quota(tmp_path: Path) -> None:
     store = AdapterStore.open(tmp_path / "store", max_bytes=5)
     add(store, "a", b"123")
-    with pytest.raises(StoreFullError, match="5 bytes; 3 are used and 3 more"):
+    with pytest.raises(StoreFullError, match="may hold 5 bytes and has no room for 3 more"):
         add(store, "b", b"456")
     assert store.read("b").revisions == ()
 

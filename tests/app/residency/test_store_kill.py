@@ -36,7 +36,7 @@ def add(name, text):
     say("added", name, str(revision), text)
 
 for step in itertools.count():
-    name = f"s{generation}-{step}"
+    name = f"s{generation}-{step}" if step % 2 else f"space/s{generation}-{step}"
     add(name, f"{name}-one")
     add(name, f"{name}-two")
     if step % 3 == 1:
