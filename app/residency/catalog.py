@@ -79,8 +79,10 @@ def find_bundled(folder: Path) -> dict[str, BundledSet]:
 
 
 class Catalog:
-    """Names to revisions to files. The store on disk is the truth, so other processes' changes are seen at once.
+    """Names to revisions to files.
 
+    What other processes changed is known once the store adopted it; what is not known is looked for in the store, so
+    that a set which another process has just added is never denied.
     Bundled sets and the default set are shared: every name space sees them, and none but the global one changes them.
     """
 
@@ -100,11 +102,13 @@ class Catalog:
 
     def names(self, namespace: str | None = None) -> list[str]:
         """Full names that have a revision, sorted by plain name: of all sets, or of those that a name space sees."""
-        stored = (name for name in self._store.names() if self._seen_by(name, namespace) and self._revisions(name))
+        stored = (
+            name for name in self._store.names() if self._seen_by(name, namespace) and self._store.read(name).revisions
+        )
         return sorted({*self._bundled, *stored}, key=lambda name: (plain_name(name), name))
 
     def entries(self, namespace: str | None = None) -> list[Entry]:
-        """Sets by name, as `names` gives them. One whose state is damaged is logged and left out."""
+        """Sets by name, as `names` gives them."""
         found = []
         for name in self.names(namespace):
             try:
@@ -129,25 +133,33 @@ class Catalog:
 
     def entry(self, name: str) -> Entry:
         """One set; `AdapterNotFoundError` if there is none of that full name."""
-        stored = self._store.read(name)
-        bundled = self._bundled.get(name)
+        known = self._store.read(name)
+        if not known.revisions and name not in self._bundled:
+            known = self._store.fetch(name)
+        return self.entry_of(known)
+
+    def entry_of(self, state: SetState) -> Entry:
+        """One set as a state of the store makes it; `AdapterNotFoundError` if there is none."""
+        bundled = self._bundled.get(state.name)
         if bundled is not None:
-            one = (bundled.revision,)
-            state = SetState(name=name, next_revision=2, current=1, pinned=stored.pinned, revisions=one)
-            return Entry(state, True, name == self.default)
-        if not stored.revisions:
-            raise AdapterNotFoundError(f"no adapter set {plain_name(name)!r}")
-        return Entry(stored, False, name == self.default)
+            state = state.replacing(next_revision=2, current=1, revisions=(bundled.revision,))
+        if not state.revisions:
+            raise AdapterNotFoundError(f"no adapter set {plain_name(state.name)!r}")
+        return Entry(state, bundled is not None, state.name == self.default)
 
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
         """What a request of that name space named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
         name, revision = parse_reference(reference) if reference else (self.default, None)
-        return self.entry(self.locate(name, namespace)).ref(revision)
+        full = self.locate(name, namespace)
+        entry = self.entry(full)
+        if revision is not None and entry.state.find(revision) is None and not entry.bundled:
+            entry = self.entry_of(self._store.fetch(full))
+        return entry.ref(revision)
 
     def path(self, ref: AdapterRef) -> Path:
         """The file of a revision."""
         bundled = self._bundled.get(ref.name)
-        return bundled.path if bundled is not None else self._store.path(ref.name, ref.digest)
+        return bundled.path if bundled is not None else self._store.path(ref)
 
     def manifest(self, ref: AdapterRef) -> AdapterManifest:
         """What a revision's file says about itself; read once."""
@@ -170,35 +182,34 @@ class Catalog:
         """Make a revision the current one."""
 
         def change(state: SetState) -> SetState:
-            return state.replacing(current=Entry(state, False, False).ref(revision).revision)
+            return state.replacing(current=self.entry_of(state).ref(revision).revision)
 
-        self.entry(name).ref(revision)
         if name not in self._bundled:
-            self._store.update(name, change)
+            return self.entry_of(self._store.update(name, change))
+        self.entry(name).ref(revision)
         return self.entry(name)
 
     def pin(self, name: str, *, pinned: bool) -> Entry:
         """Set or clear the pin; the default set's cannot be cleared."""
-        if self.entry(name).default and not pinned:
+        if name == self.default and not pinned:
             raise AdapterConflictError(f"{name!r} is the default adapter set and always stays in memory")
 
         def change(state: SetState) -> SetState:
-            if not state.revisions and name not in self._bundled:
-                raise AdapterNotFoundError(f"no adapter set {plain_name(name)!r}")
+            self.entry_of(state)
             return state.replacing(pinned=pinned)
 
-        self._store.update(name, change)
-        return self.entry(name)
+        return self.entry_of(self._store.update(name, change))
 
     def delete(self, name: str, revision: int | None) -> list[AdapterRef]:
         """Forget a revision or (None) the whole set; returns what was forgotten, whose files still lie there."""
-        entry = self.entry(name)
         self.check_replaceable(name)
-        if entry.default and revision is None:
-            raise AdapterConflictError(f"{name!r} is the default adapter set and cannot be deleted")
-        gone = [entry.ref(r.revision) for r in entry.state.revisions] if revision is None else [entry.ref(revision)]
+        gone: list[AdapterRef] = []
 
         def change(state: SetState) -> SetState:
+            entry = self.entry_of(state)
+            if entry.default and revision is None:
+                raise AdapterConflictError(f"{name!r} is the default adapter set and cannot be deleted")
+            gone[:] = [entry.ref(r.revision) for r in state.revisions] if revision is None else [entry.ref(revision)]
             if revision is not None and revision == state.current:
                 raise AdapterConflictError(
                     f"revision {revision} of {plain_name(name)!r} is the current one; activate another first"
@@ -223,10 +234,3 @@ class Catalog:
 
     def _seen_by(self, name: str, namespace: str | None) -> bool:
         return namespace is None or namespace_of(name) == namespace or name == self.default
-
-    def _revisions(self, name: str) -> tuple[Revision, ...]:
-        try:
-            return self._store.read(name).revisions
-        except AdapterLoadError as error:
-            log.error("adapter set with an unreadable state", extra={"adapter": name, "reason": str(error)})
-            return ()

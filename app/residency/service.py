@@ -183,7 +183,7 @@ class AdapterService:
         self._drop(ref, "delete")
         await self.residency.idle(ref)
         self._drop(ref, "delete")  # a load that was under way has put it back
-        await self._run(self._store.discard, ref.name, ref.digest)
+        await self._run(self._store.discard, ref)
         if not (await self._run(self._store.read, ref.name)).revisions:
             self._on_deleted(ref.name)  # requests that ended meanwhile have counted under the name again
 

@@ -24,6 +24,9 @@ class SetState(BaseModel):
     format: int = Field(default=1, le=1)
     name: str
     next_revision: int = Field(default=1, ge=1)
+    changes: int = Field(
+        default=0, ge=0, description="how often this was changed; the larger number is the later state"
+    )
     current: int | None = None
     pinned: bool = False
     revisions: tuple[Revision, ...] = ()

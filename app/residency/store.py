@@ -1,273 +1,202 @@
-"""Uploaded adapter sets on disk. What was acknowledged is there after a kill -9; what was not leaves no trace.
+"""Uploaded adapter sets: their states and files. What was acknowledged is there after a kill -9; what was not leaves
+no trace.
 
-    DIR/lock                          flock: one change at a time, across processes too
-    DIR/incoming/*.part               uploads on their way in; a lock on each says its writer lives
-    DIR/sets/NAME/state.json          revisions, current, pinned; replaced atomically
-    DIR/sets/NAME/DIGEST.safetensors  one immutable file per revision
-    DIR/sets/NAMESPACE+NAME/…         the same for a set of a name space
-
-A file is moved into place before the state names it, and the state forgets it before it is removed. So at any instant
-the state names only whole files, and a file that no state names is left over from a crash: `sweep` removes it.
-Names are full ones (see `names`). The interface (states by name, immutable blobs by name and digest) is one that an
-object store can offer too.
+Names are full ones (see `names`). States are known from memory, so asking costs no I/O. `changes` tells what other
+processes did, `adopt` takes it over.
 """
 
-import errno
-import fcntl
-import hashlib
-import os
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
-
-from pydantic import ValidationError
 
 from app.access.keys import Caller
 from app.access.quotas import Holdings, check_bytes, check_sets
-from app.errors import AdapterLoadError, BodyTooLargeError, StartupError, StoreFullError
-from app.residency.names import folder_of, name_of, namespace_of, plain_name
+from app.errors import AdapterLoadError, StartupError, StoreFullError
+from app.residency.blobs import BLOB_SUFFIX, Blobs, Staged
+from app.residency.folder import FolderBlobs
+from app.residency.names import AdapterRef, folder_of, name_of, namespace_of, plain_name
 from app.residency.state import Revision, SetState
 
-STATE_FILE = "state.json"
-BLOB_SUFFIX = ".safetensors"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Say "no room" in the service's words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StoreFullError(f"no room left for adapter files: {os.strerror(error.errno)}") from error
-        raise
-
-
-def _sync_dir(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class Staged:
-    """A file on its way into the store: bounded, hashed while it is written, gone unless it is added."""
-
-    def __init__(self, path: Path, handle: BinaryIO, limit: int) -> None:
-        self.path = path
-        self.size = 0
-        self._handle = handle
-        self._limit = limit
-        self._sha = hashlib.sha256()
-
-    @property
-    def digest(self) -> str:
-        """sha256 of what was written so far, lower-case hex."""
-        return self._sha.hexdigest()
-
-    def write(self, chunk: bytes) -> None:
-        """Append; `BodyTooLargeError` past the limit, `StoreFullError` when the disk is full."""
-        self.size += len(chunk)
-        if self.size > self._limit:
-            raise BodyTooLargeError(f"adapter files may have {self._limit} bytes; this one has more")
-        self._sha.update(chunk)
-        with _room():
-            self._handle.write(chunk)
-
-    def finish(self) -> None:
-        """Bring every byte to the disk."""
-        with _room():
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
-
-    def close(self) -> None:
-        """Leave no trace in `incoming`, unless `AdapterStore.add` moved the file on."""
-        try:
-            self._handle.close()
-        except OSError:  # a full disk refuses the last buffered bytes; they are not wanted
-            pass
-        finally:
-            self.path.unlink(missing_ok=True)
+log = logging.getLogger(__name__)
 
 
 class AdapterStore:
-    """States and files of uploaded sets under one directory, which several processes may share."""
+    """States and files of uploaded sets, which several processes may share. Blocking, thread-safe."""
 
-    def __init__(self, root: Path, *, max_bytes: int = 0) -> None:
-        self.root = root
-        self._max_bytes = max_bytes  # 0: as much as the disk holds
-        self._sets = root / "sets"
-        self._incoming = root / "incoming"
-        self._seen: dict[str, tuple[tuple[int, int, int], SetState]] = {}
+    def __init__(self, blobs: Blobs, *, max_bytes: int = 0) -> None:
+        self._blobs = blobs
+        self._max_bytes = max_bytes  # 0: as much as there is room for
+        self._states: dict[str, SetState] = {}
+        self._generation = b""
+        self._books = threading.Lock()  # of what is known here
+        self._adding = threading.Lock()  # two uploads must not share the last free bytes of the quota
 
     @classmethod
     def open(cls, root: Path, *, max_bytes: int = 0) -> "AdapterStore":
         """The store at `root`, made if missing and swept of what a crash left behind."""
-        store = cls(root, max_bytes=max_bytes)
+        store = cls(FolderBlobs.open(root), max_bytes=max_bytes)
         try:
-            store._sets.mkdir(parents=True, exist_ok=True)
-            store._incoming.mkdir(exist_ok=True)
-            store.sweep()
+            store._blobs.sweep(_keys_of)
+            store.adopt(store.changes().values())
         except OSError as error:
             raise StartupError(f"cannot use {root} as the adapter store: {error}") from error
         return store
 
     def names(self) -> list[str]:
-        """Every name with a state, sorted; deleted sets keep theirs (without revisions)."""
-        with os.scandir(self._sets) as entries:
-            found = [(entry.path, name) for entry in entries if (name := name_of(entry.name))]
-        return sorted(name for path, name in found if Path(path, STATE_FILE).exists())
+        """Every name with a known state, sorted; deleted sets keep theirs (without revisions)."""
+        with self._books:
+            return sorted(self._states)
 
     def read(self, name: str) -> SetState:
-        """The state of a name, empty if there is none. Re-read only when the file changed, by whichever process."""
-        path = self._folder(name) / STATE_FILE
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return SetState(name=name)
-        signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        seen = self._seen.get(name)
-        if seen is None or seen[0] != signature:
-            seen = self._seen[name] = (signature, self._read_file(name))
-        return seen[1]
+        """The known state of a name, empty if there is none."""
+        with self._books:
+            return self._states.get(name) or SetState(name=name)
+
+    def fetch(self, name: str) -> SetState:
+        """The state as it is in the store now, whoever changed it; `AdapterLoadError` if it is damaged."""
+        return _parse(name, self._blobs.read(folder_of(name)))
+
+    def changes(self) -> Mapping[str, SetState]:
+        """States that are later than the known ones: what other processes changed since this was last asked."""
+        generation = self._blobs.generation()
+        if generation == self._generation:
+            return {}
+        found = {}
+        for state in self._states_now():
+            if state.changes > self.read(state.name).changes:
+                found[state.name] = state
+        self._generation = generation
+        return found
+
+    def adopt(self, states: Iterable[SetState]) -> None:
+        """Know these states from now on, unless later ones are known already."""
+        with self._books:
+            for state in states:
+                known = self._states.get(state.name)
+                if known is None or state.changes > known.changes:
+                    self._states[state.name] = state
 
     def update(self, name: str, change: Callable[[SetState], SetState]) -> SetState:
         """Apply a pure change to the state of a name, alone and atomically; what it raises leaves all as it was."""
-        with self._lock(), _room():
-            before = self._read_file(name)
-            after = change(before)
-            if after != before:
-                self._write_state(after)
-            return after
+        while True:
+            before = self._blobs.read(folder_of(name))
+            state = _parse(name, before)
+            after = change(state)
+            if after == state:
+                self.adopt([state])
+                return state
+            if (swapped := self._swap(before, after)) is not None:
+                return swapped
 
-    def path(self, name: str, digest: str) -> Path:
-        """Where the file of a revision is; both parts come from a state, never from a client."""
-        return self._folder(name) / f"{digest}{BLOB_SUFFIX}"
+    def path(self, ref: AdapterRef) -> Path:
+        """The file of a revision."""
+        return self._blobs.locate(folder_of(ref.name), _key(ref.revision, ref.digest))
 
     def stage(self, limit: int) -> Staged:
         """Room for one incoming file of at most `limit` bytes; close it when done, added or not."""
-        path = self._incoming / f"{uuid.uuid4().hex}.part"
-        with _room(), self._lock():
-            handle = path.open("xb")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        return Staged(path, handle, limit)
+        return self._blobs.stage(limit)
 
     def holdings(self, namespace: str) -> Holdings:
-        """What the name space holds now."""
-        names = [name for name in self.names() if namespace_of(name) == namespace]
-        states = [state for name in names if (state := self.read(name)).revisions]
-        return Holdings(frozenset(s.name for s in states), tuple(r.bytes for s in states for r in s.revisions))
+        """What the name space holds, as far as is known here."""
+        return _holdings(namespace, [self.read(name) for name in self.names()])
 
     def add(
         self, name: str, staged: Staged, *, activate: bool, caller: Caller | None = None
     ) -> tuple[SetState, Revision, bool]:
-        """Make a staged, validated file the next revision of a name; the bytes of a known one give that one again.
+        """Make a finished, validated file the next revision of a name; the bytes of a known one give that one again.
 
         Returns the state, the revision, and whether it is new. `QuotaError`: not within what the caller may hold.
         """
-        with self._lock(), _room():
-            state = self._read_file(name)
-            known = state.with_digest(staged.digest)
-            if known is not None:
-                if activate and state.current != known.revision:
-                    state = state.replacing(current=known.revision)
-                    self._write_state(state)
-                return state, known, False
-            self._check_room(name, staged.size, caller)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            state, revision = state.adding(staged.digest, staged.size, now, activate=activate)
-            home = self._home(name)
-            staged.path.rename(self.path(name, staged.digest))
-            try:
-                _sync_dir(home)
-                self._write_state(state)
-            except OSError:
-                self.path(name, staged.digest).unlink(missing_ok=True)
-                raise
-            return state, revision, True
+        with self._adding:
+            while True:
+                before = self._blobs.read(folder_of(name))
+                state = _parse(name, before)
+                known = state.with_digest(staged.digest)
+                if known is not None:
+                    return self.update(name, partial(_activating, known) if activate else _same), known, False
+                self._check_room(name, staged.size, caller)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                after, revision = state.adding(staged.digest, staged.size, now, activate=activate)
+                blob = _key(revision.revision, revision.digest), staged
+                if (swapped := self._swap(before, after, blob)) is not None:
+                    return swapped, revision, True
 
-    def discard(self, name: str, digest: str) -> None:
-        """Remove a file that no state names any more."""
-        with self._lock():
-            if self._read_file(name).with_digest(digest) is None:
-                self.path(name, digest).unlink(missing_ok=True)
+    def discard(self, ref: AdapterRef) -> None:
+        """Remove the file of a revision that no state names any more."""
+        self._blobs.delete(folder_of(ref.name), _key(ref.revision, ref.digest))
 
-    def sweep(self) -> None:
-        """Remove what a crash left: uploads whose writer is gone, state drafts, files that no state names."""
-        with self._lock():
-            for part in self._incoming.iterdir():
-                _unlink_if_abandoned(part)
-            for home in self._sets.iterdir():
-                name = name_of(home.name)
-                if name is None or not home.is_dir():
-                    continue
-                known = {f"{r.digest}{BLOB_SUFFIX}" for r in self.read(name).revisions} | {STATE_FILE}
-                for stray in home.iterdir():
-                    if stray.name not in known:
-                        stray.unlink()
-
-    def _read_file(self, name: str) -> SetState:
-        """The state as it is on the disk now: what a change starts from."""
-        try:
-            return SetState.model_validate_json((self._folder(name) / STATE_FILE).read_bytes())
-        except FileNotFoundError:
-            return SetState(name=name)
-        except (OSError, ValidationError) as error:
-            raise AdapterLoadError(
-                f"the state of adapter set {plain_name(name)!r} cannot be read: {type(error).__name__}"
-            ) from error
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self.root / "lock").open("ab") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
-    def _folder(self, name: str) -> Path:
-        return self._sets / folder_of(name)
-
-    def _home(self, name: str) -> Path:
-        home = self._folder(name)
-        if not home.is_dir():
-            home.mkdir()
-            _sync_dir(self._sets)
-        return home
-
-    def _write_state(self, state: SetState) -> None:
-        home = self._home(state.name)
-        draft = home / f"{STATE_FILE}.{uuid.uuid4().hex}"
-        try:
-            with draft.open("xb") as handle:
-                handle.write(state.model_dump_json(indent=1).encode())
-                handle.flush()
-                os.fsync(handle.fileno())
-            draft.rename(home / STATE_FILE)
-            _sync_dir(home)
-        finally:
-            draft.unlink(missing_ok=True)
+    def _swap(self, before: bytes, after: SetState, blob: tuple[str, Staged] | None = None) -> SetState | None:
+        """The state as written, with its change counted; None if the one before is not there any more."""
+        counted = after.replacing(changes=after.changes + 1)
+        text = counted.model_dump_json(indent=1).encode()
+        if not self._blobs.swap(folder_of(after.name), before, text, blob):
+            return None
+        self.adopt([counted])
+        return counted
 
     def _check_room(self, name: str, more: int, caller: Caller | None) -> None:
         """The caller's quota first: how full the whole store is concerns them only if they may still add to it."""
+        states = list(self._states_now()) if caller is not None or self._max_bytes else []
         if caller is not None:
-            held = self.holdings(namespace_of(name))
+            held = _holdings(namespace_of(name), states)
             check_sets(caller, held, name)
             check_bytes(caller, held, more)
-        if not self._max_bytes:
-            return
-        used = sum(r.bytes for stored in self.names() for r in self.read(stored).revisions)
-        if used + more > self._max_bytes:
+        used = sum(r.bytes for state in states for r in state.revisions)
+        if self._max_bytes and used + more > self._max_bytes:
             raise StoreFullError(f"the store may hold {self._max_bytes} bytes and has no room for {more} more")
 
+    def _states_now(self) -> Iterator[SetState]:
+        """Every state as it is in the store; one that is damaged is logged and left out."""
+        for folder, text in self._blobs.documents().items():
+            name = name_of(folder)
+            if name is None:
+                continue
+            try:
+                yield _parse(name, text)
+            except AdapterLoadError as error:
+                log.error("adapter set with an unreadable state", extra={"adapter": name, "reason": str(error)})
 
-def _unlink_if_abandoned(part: Path) -> None:
-    with part.open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        part.unlink(missing_ok=True)
+
+def _holdings(namespace: str, states: Iterable[SetState]) -> Holdings:
+    held = [state for state in states if state.revisions and namespace_of(state.name) == namespace]
+    return Holdings(frozenset(s.name for s in held), tuple(r.bytes for s in held for r in s.revisions))
+
+
+def _same(state: SetState) -> SetState:
+    return state
+
+
+def _activating(revision: Revision, state: SetState) -> SetState:
+    """The state with that revision current, as long as it has it."""
+    return state.replacing(current=revision.revision) if state.find(revision.revision) else state
+
+
+def _key(revision: int, digest: str) -> str:
+    """Numbers are never given twice, so a file that is removed late cannot be one that came meanwhile."""
+    return f"{revision}-{digest}{BLOB_SUFFIX}"
+
+
+def _keys_of(folder: str, text: bytes) -> set[str] | None:
+    """Keys of the blobs that a document names; None where it is damaged or none of ours, so that nobody knows."""
+    name = name_of(folder)
+    try:
+        return {_key(r.revision, r.digest) for r in _parse(name, text).revisions} if name else None
+    except AdapterLoadError:
+        return None
+
+
+def _parse(name: str, text: bytes) -> SetState:
+    if not text:
+        return SetState(name=name)
+    try:
+        state = SetState.model_validate_json(text)
+        if state.name != name:
+            raise ValueError(f"it is that of {state.name!r}")
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise AdapterLoadError(
+            f"the state of adapter set {plain_name(name)!r} cannot be read: {type(error).__name__}"
+        ) from error
+    return state

@@ -10,9 +10,10 @@ from app.access.keys import Caller
 from app.access.quotas import Holdings, check_arriving, check_sets
 from app.errors import AdapterRefusedError, BadBodyError, BadParameterError, EmptyBodyError, QueueFullError
 from app.intake.multipart import Event, PartBegin, PartData, PartEnd
+from app.residency.blobs import Staged
 from app.residency.catalog import Catalog
 from app.residency.names import AdapterRef, check_name
-from app.residency.store import AdapterStore, Staged
+from app.residency.store import AdapterStore
 from mtlora.adapter_file import AdapterManifest, check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import AdapterFileError, MTLoRAError

@@ -341,10 +341,10 @@ def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: 
         digests = {r["revision"]: r["digest"] for r in live.client.get("/adapters/hurt").json()["revisions"]}
         live.service.parts.catalog._manifests.clear()
         home = tmp_path / "store" / "sets" / "hurt"
-        (home / f"{digests[1]}.safetensors").write_bytes(b"damaged")
+        (home / f"1-{digests[1]}.safetensors").write_bytes(b"damaged")
         assert [r["tasks"] for r in live.client.get("/adapters/hurt").json()["revisions"]] == [[], ["semseg"]]
         live.service.parts.catalog._manifests.clear()
-        (home / f"{digests[2]}.safetensors").write_bytes(b"damaged")
+        (home / f"2-{digests[2]}.safetensors").write_bytes(b"damaged")
         assert {s["name"] for s in live.client.get("/adapters").json()["adapters"]} == {"default", "people"}
         assert live.client.get("/adapters/hurt").status_code == 503
 

@@ -95,7 +95,7 @@ def _check_promises(url: str, promises: Promises, store: Path) -> None:
             assert fetched == promises.contents[content]
     assert list((store / "incoming").iterdir()) == []
     on_disk = sorted(p.stem for p in store.rglob("*.safetensors"))
-    named = sorted(r["digest"] for s in sets.values() if not s["bundled"] for r in s["revisions"])
+    named = sorted(f"{r['revision']}-{r['digest']}" for s in sets.values() if not s["bundled"] for r in s["revisions"])
     assert on_disk == named
     assert not list(store.rglob("state.json.*"))
     answer = httpx.post(f"{url}/predict?adapter={sorted(promises.kept)[0]}", content=PHOTO, headers=JPEG, timeout=60)

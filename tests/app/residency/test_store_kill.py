@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from app.residency.names import AdapterRef
 from app.residency.state import SetState
 from app.residency.store import AdapterStore
 
@@ -18,6 +19,7 @@ LONGEST_LIFE_S = 0.3
 CHANGER = """
 import itertools, sys
 from pathlib import Path
+from app.residency.names import AdapterRef
 from app.residency.store import AdapterStore
 
 store, generation = AdapterStore.open(Path(sys.argv[1])), sys.argv[2]
@@ -45,11 +47,11 @@ for step in itertools.count():
         say("current", name, "1")
     if step % 3 == 2:
         say("try", name)
-        gone = store.read(name).revisions
+        gone = [AdapterRef(name, r.revision, r.digest) for r in store.read(name).revisions]
         store.update(name, lambda state: state.without(None))
         say("deleted", name)
-        for revision in gone:
-            store.discard(name, revision.digest)
+        for ref in gone:
+            store.discard(ref)
 """
 
 
@@ -72,7 +74,8 @@ def expected(lines: list[str]) -> tuple[dict[str, dict[int, str]], dict[str, int
     return added, current, deleted, unanswered
 
 
-def check(store: AdapterStore, lines: list[str]) -> None:
+def check(root: Path, lines: list[str]) -> None:
+    store = AdapterStore.open(root)
     added, current, deleted, unanswered = expected(lines)
     for name, revisions in added.items():
         state: SetState = store.read(name)
@@ -86,12 +89,13 @@ def check(store: AdapterStore, lines: list[str]) -> None:
             found = state.find(number)
             assert found is not None
             assert found.digest == hashlib.sha256(text.encode() * 100).hexdigest()
-    on_disk = sorted(p.stem for p in store.root.rglob("*.safetensors"))
-    named = sorted(r.digest for name in store.names() for r in store.read(name).revisions)
-    assert on_disk == named
-    for path in store.root.rglob("*.safetensors"):
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
-    assert not list((store.root / "incoming").iterdir())
+    states = [store.read(name) for name in store.names()]
+    named = {store.path(AdapterRef(s.name, r.revision, r.digest)): r.digest for s in states for r in s.revisions}
+    assert set(root.rglob("*.safetensors")) == set(named)
+    for path, digest in named.items():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    assert not list((root / "incoming").iterdir())
+    assert not list(root.rglob("state.json.*"))
 
 
 def test_kill_at_any_instant(tmp_path: Path) -> None:
@@ -105,5 +109,5 @@ def test_kill_at_any_instant(tmp_path: Path) -> None:
             process.kill()
             rest = process.stdout.read().split("\n")
         lines += [line for line in rest[:-1] if line]  # the last line may be cut
-        check(AdapterStore.open(tmp_path / "store"), lines)
+        check(tmp_path / "store", lines)
     assert sum(line.startswith("added") for line in lines) > 2 * KILLS
