@@ -156,14 +156,14 @@ class Soak:
                 world.violated(f"memory grew: {one.trend()}")
 
     async def _wait_for_rest(self, life: Life) -> set[str]:
-        """Digests that the server names, once it is at rest: nothing waits, nothing runs, deletions are through."""
+        """Files that the server names, once it is at rest: nothing waits, nothing runs, deletions are through."""
         world = self.world
         end = time.monotonic() + SETTLE_S
         while True:
             values = await scrape(world, life)
             reply, _, _ = await world.ask("GET", "/adapters")
             sets = json.loads(reply.body)["adapters"]
-            named = {r["digest"] for s in sets if not s["bundled"] for r in s["revisions"]}
+            named = {f"{r['revision']}-{r['digest']}" for s in sets if not s["bundled"] for r in s["revisions"]}
             busy = {
                 "queue": values["mtlora_queue_images"] != 0,
                 "requests": values["mtlora_inflight_requests"] != 1,  # this scrape itself

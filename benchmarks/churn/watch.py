@@ -102,11 +102,13 @@ async def scrape(world: World, life: Life) -> dict[str, float]:
 
 
 def leftovers(store: Path, named: set[str]) -> list[str]:
-    """Files of a store that should not be there; named: digests of the revisions that the server lists."""
-    strays = [p for p in store.rglob("*") if p.is_file() and p.name not in {"lock", "state.json"}]
+    """Files of a store that should not be there; named: REVISION-DIGEST of the revisions that the server lists."""
+    strays = [
+        p for p in store.rglob("*") if p.is_file() and p.name not in {"lock", "generation", "reserve", "state.json"}
+    ]
     strays = [p for p in strays if not (p.suffix == ".safetensors" and p.stem in named)]
     missing = named - {p.stem for p in store.rglob("*.safetensors")}
-    return [f"left over: {p.relative_to(store)}" for p in strays] + [f"missing: {digest}" for digest in missing]
+    return [f"left over: {p.relative_to(store)}" for p in strays] + [f"missing: {file}" for file in missing]
 
 
 def complaints(log: Path) -> list[str]:
