@@ -23,6 +23,7 @@ ServiceError
 ├── BusyError                       try again later; carries `retry_after_s`
 │   ├── QuotaError                  what the key may use is used up
 │   ├── QueueFullError              as many images as allowed are waiting
+│   ├── WaitTooLongError            the turn would come too late
 │   ├── DeviceMemoryError           no memory for the forward pass of this image, even alone
 │   └── NotReadyError               starting or draining
 ├── DeadlineError                   the client's deadline passed
@@ -135,6 +136,10 @@ class BusyError(ServiceError):
 
 class QueueFullError(BusyError):
     """As many images as allowed are waiting."""
+
+
+class WaitTooLongError(BusyError):
+    """The turn would come after the deadline, or later than the server lets anyone wait."""
 
 
 class QuotaError(BusyError):

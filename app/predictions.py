@@ -1,8 +1,9 @@
 """From a parsed request to its answer: resolve, negotiate, read, run, assemble. Knows HTTP requests, not routes."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from app.errors import AdapterLoadError, BadParameterError, ClientGoneError, Dea
 from app.imaging.render import Document, RenderPlan, to_json, to_zip
 from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
 from app.intake.images import Intake, read_images
-from app.pipeline import ImageAnswer, Order, Outcome
+from app.order import ImageAnswer, Order, Outcome
 from app.residency.names import AdapterRef, plain_name
 from app.schemas.predict import PredictQuery
 from app.service import Parts, Service
@@ -52,7 +53,7 @@ class Predictions:
         """The response, within the deadline, unless the client leaves first."""
         asked = wanted.deadline_ms or self._settings.deadline_ms
         allowed_s = min(asked, self._settings.max_deadline_ms) / 1000
-        start = asyncio.get_running_loop().time()
+        start = time.monotonic()  # the clock of the event loop too
         try:
             async with asyncio.timeout_at(start + allowed_s):
                 return await self._answer(request, wanted, context, start, start + allowed_s)
@@ -62,13 +63,15 @@ class Predictions:
     async def _answer(
         self, request: Request, wanted: Wanted, context: RequestContext, start: float, deadline: float
     ) -> Response:
-        self._parts.pipeline.check_room()
         ref = self._parts.catalog.resolve(wanted.adapter, wanted.caller.namespace)
         with self._parts.residency.using(ref):  # before anything is awaited: a deletion now waits for this request
             spec = await self._spec(ref)
             context.facts |= {"adapter": ref.name, "revision": ref.revision}
             tasks = _tasks(wanted.query.tasks, spec, ref)
-            choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)  # before the body comes
+            # What can be refused is refused before the body comes.
+            form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)
+            order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label, deadline)
+            self._parts.pipeline.check_room(order)
             intake = await read_images(
                 request,
                 limit=self._settings.max_body_bytes,
@@ -76,27 +79,21 @@ class Predictions:
                 timeout_s=self._settings.body_timeout_s,
             )
             form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=len(intake.images))
-            order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label, deadline)
+            order = replace(order, plan=_plan(form, wanted.query))
             context.format = form.value
             context.facts |= {"images": len(intake.images), "tasks": ",".join(tasks)}
-            outcomes = await _unless_gone(request, self._parts.pipeline.run(intake.images, order))
-        return await self._respond(request, outcomes, intake, order, context, start)
+            return await _unless_gone(request, self._run(request, intake, order, context, start))
 
-    async def _respond(
-        self,
-        request: Request,
-        outcomes: Sequence[Outcome],
-        intake: Intake,
-        order: Order,
-        context: RequestContext,
-        start: float,
+    async def _run(
+        self, request: Request, intake: Intake, order: Order, context: RequestContext, start: float
     ) -> Response:
+        outcomes = await self._parts.pipeline.run(intake.images, order)
         answers = _answers_or_raise(outcomes)
         context.stages_ms = _slowest(answers)
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
-        total_ms = round((asyncio.get_running_loop().time() - start) * 1000, 2)
-        assemble = partial(_assemble, outcomes, intake, order, total_ms, str(request.scope[REQUEST_ID]))
-        body = await self._parts.pipeline.encode(assemble)
+        total_ms = round((time.monotonic() - start) * 1000, 2)
+        work = partial(_assemble, outcomes, intake, order, total_ms, str(request.scope[REQUEST_ID]))
+        body = await self._parts.pipeline.assemble(work, order)
         headers = {"X-Adapter-Revision": str(order.ref), "X-Adapter-Cold": str(int(cold)), "Vary": "Accept"}
         status = MULTI_STATUS if len(answers) < len(outcomes) else 200
         return Response(body, status, headers, MEDIA_TYPE[order.plan.form])

@@ -14,7 +14,9 @@ import torch
 
 from app.access.gatekeeper import Gatekeeper, KeyRing
 from app.access.keys import parse_keys
+from app.batching.admission import Admission, AdmissionLimits
 from app.batching.batch import BatchLimits
+from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, StartupError
@@ -195,9 +197,9 @@ class Service:
         adapters = AdapterService(catalog, store, residency, host, uploader, pools.files, self.metrics.forget_adapter)
         limits = BatchLimits(s.max_batch_images, s.max_batch_bytes, s.batch_wait_ms / 1000)
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
-        pipeline = Pipeline(
-            residency, worker, pools.codec, self.metrics, max_images=s.max_queue_images, max_pixels=s.max_image_pixels
-        )
+        threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
+        admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
+        pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
         return Parts(catalog, adapters, residency, pipeline, worker)
 
     async def _warm(self, parts: Parts) -> None:

@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(60.0, gt=0, description="time for a prediction's body to arrive")
     upload_timeout_s: float = Field(600.0, gt=0, description="time for an adapter file to arrive")
 
-    max_queue_images: int = Field(64, ge=1, description="images admitted and not yet through the model, above that 429")
+    max_queue_images: int = Field(64, ge=1, description="images admitted and not yet answered, above that 429")
+    max_queue_age_ms: int = Field(60_000, ge=1, description="longest expected wait for the engine, above that 429")
     max_batch_images: int = Field(1, ge=1, le=256, description="images in one micro-batch")
     max_batch_bytes: int = Field(4096 * MIB, ge=1, description="memory that one micro-batch may add, estimated")
     batch_wait_ms: float = Field(
@@ -72,6 +73,9 @@ class Settings(BaseSettings):
     )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
     codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
+    max_encode_bytes: int = Field(
+        2048 * MIB, ge=1, description="memory for encoding answers, estimated; what needs more is encoded alone"
+    )
     engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
 
     grace_s: float = Field(30.0, ge=0, description="after SIGTERM: longest wait for running requests")

@@ -38,9 +38,9 @@ class FairQueue(Generic[T]):
         """Everything that waits, in no particular order."""
         return iter(self._turns)
 
-    def push(self, flow: Flow, item: T, cost: int) -> None:
-        """Wait at the end of a flow; `cost` counts as 1 if it is less."""
-        self._turns.push(flow, item, max(1, cost))
+    def push(self, flow: Flow, item: T, cost: int, *, ahead: bool = False) -> None:
+        """Wait at the end of a flow, or behind those that are `ahead` of it; `cost` counts as 1 if it is less."""
+        self._turns.push(flow, _Entry(item, max(1, cost), ahead))
 
     def peek(self) -> T:
         """What `pop` would return; there must be something."""
@@ -59,12 +59,18 @@ class FairQueue(Generic[T]):
         self._turns.charge(flow, cost)
 
 
+class _Entry(NamedTuple, Generic[T]):
+    item: T
+    cost: int
+    ahead: bool
+
+
 class _Waiting(Protocol[T]):
     """One flow, or several that take turns. `path` says which below this one."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[T]: ...
-    def push(self, path: tuple[str, ...], item: T, cost: int) -> None: ...
+    def push(self, path: tuple[str, ...], entry: _Entry[T]) -> None: ...
     def peek(self) -> T: ...
     def pop(self) -> tuple[T, int]: ...
     def discard(self, path: tuple[str, ...], item: T) -> bool: ...
@@ -72,28 +78,30 @@ class _Waiting(Protocol[T]):
 
 
 class _Line(Generic[T]):
-    """One flow: first come, first served."""
+    """One flow: first come, first served, after those that are ahead."""
 
     def __init__(self) -> None:
-        self._costs: OrderedDict[T, int] = OrderedDict()
+        self._ahead: OrderedDict[T, int] = OrderedDict()
+        self._behind: OrderedDict[T, int] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._costs)
+        return len(self._ahead) + len(self._behind)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._costs)
+        yield from self._ahead
+        yield from self._behind
 
-    def push(self, _path: tuple[str, ...], item: T, cost: int) -> None:
-        self._costs[item] = cost
+    def push(self, _path: tuple[str, ...], entry: _Entry[T]) -> None:
+        (self._ahead if entry.ahead else self._behind)[entry.item] = entry.cost
 
     def peek(self) -> T:
-        return next(iter(self._costs))
+        return next(iter(self._ahead or self._behind))
 
     def pop(self) -> tuple[T, int]:
-        return self._costs.popitem(last=False)
+        return (self._ahead or self._behind).popitem(last=False)
 
     def discard(self, _path: tuple[str, ...], item: T) -> bool:
-        return self._costs.pop(item, None) is not None
+        return any(line.pop(item, None) is not None for line in (self._ahead, self._behind))
 
     def charge(self, _path: tuple[str, ...], _cost: int) -> None:
         """Within a flow there is nothing to share."""
@@ -119,11 +127,11 @@ class _Turns(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (item for branch in self._branches.values() for item in branch.waiting)
 
-    def push(self, path: tuple[str, ...], item: T, cost: int) -> None:
+    def push(self, path: tuple[str, ...], entry: _Entry[T]) -> None:
         if path[0] not in self._branches:
             below: _Waiting[T] = _Turns(self._burst) if len(path) > 1 else _Line()
             self._branches[path[0]] = _Branch(below, self._burst)
-        self._branches[path[0]].waiting.push(path[1:], item, cost)
+        self._branches[path[0]].waiting.push(path[1:], entry)
         self._size += 1
 
     def peek(self) -> T:

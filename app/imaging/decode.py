@@ -1,5 +1,7 @@
 """From bytes to the model's input. Every fault becomes one of the service's words for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,21 +15,32 @@ from mtlora.spec import AdapterSpec
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A photo as the model takes it, and what is still needed of the photo itself."""
+    """A photo as the model takes it, and the size of the photo itself."""
 
     pixels: torch.Tensor  # float32 [3, S, S], normalised
     width: int  # of the upright photo
     height: int
-    photo: Image.Image | None  # upright RGB, only where the answer shows it
 
 
-def decode(data: bytes, spec: AdapterSpec, *, max_pixels: int, keep_photo: bool) -> Decoded:
+def decode(data: bytes, spec: AdapterSpec, *, max_pixels: int) -> Decoded:
     """Decode one photo for an adapter set; its size is checked before any pixel is decoded."""
+    photo = decode_photo(data, max_pixels)
+    with _our_words():
+        return Decoded(preprocess(photo, spec), photo.width, photo.height)
+
+
+def decode_photo(data: bytes, max_pixels: int) -> Image.Image:
+    """The upright photo in RGB."""
     if not data:
         raise EmptyBodyError("the image is empty: 0 bytes")
+    with _our_words():
+        return open_photo(data, max_pixels)
+
+
+@contextmanager
+def _our_words() -> Iterator[None]:
     try:
-        photo = open_photo(data, max_pixels)
-        return Decoded(preprocess(photo, spec), photo.width, photo.height, photo if keep_photo else None)
+        yield
     except ImageFormatError as error:
         raise UnsupportedMediaError(str(error)) from error
     except ImageTooLargeError as error:

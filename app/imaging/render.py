@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from mtlora.tasks import TRAITS, Decode, Task
 
 _WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
 Document = dict[str, Any]
+
+_BYTES_PER_PIXEL = {Decode.ARGMAX: 4, Decode.SIGMOID: 13, Decode.UNIT_VECTOR: 60, Decode.IDENTITY: 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,17 @@ class Rendered:
     body: bytes = b""  # the whole answer, for forms that need nothing else
 
 
-def render(logits: Mapping[Task, torch.Tensor], decoded: Decoded, spec: AdapterSpec, plan: RenderPlan) -> Rendered:
+def render(
+    logits: Mapping[Task, torch.Tensor],
+    decoded: Decoded,
+    spec: AdapterSpec,
+    plan: RenderPlan,
+    photo: Image.Image | None = None,
+) -> Rendered:
     """Everything about one image that does not depend on when it was answered.
 
     logits: float32 [K, S/8, S/8] for each task asked for
+    photo:  upright RGB, for an overlay
     """
     rendered = Rendered({"image": {"width": decoded.width, "height": decoded.height}, "tasks": {}})
     arrays: dict[str, NDArray[Any]] = {}
@@ -59,13 +68,18 @@ def render(logits: Mapping[Task, torch.Tensor], decoded: Decoded, spec: AdapterS
             arrays[task.value] = values
             if plan.logits:
                 arrays[f"logits_{task.value}"] = scores.numpy()
-        elif plan.form is AnswerFormat.OVERLAY:
-            rendered.body = blend(_photo(decoded), values, spec.task(task))
+        elif photo is not None:
+            rendered.body = blend(photo, values, spec.task(task))
         else:
             _add_map(rendered, values, spec.task(task), plan)
     if arrays:
         rendered.body = _npz(arrays)
     return rendered
+
+
+def encode_bytes(tasks: Sequence[Task], pixels: int) -> int:
+    """Memory that `render` takes at its peak, estimated."""
+    return pixels * sum(_BYTES_PER_PIXEL[TRAITS[task].decode] for task in tasks)
 
 
 def _add_map(rendered: Rendered, values: Map, spec: TaskSpec, plan: RenderPlan) -> None:
@@ -131,9 +145,3 @@ def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def _photo(decoded: Decoded) -> Image.Image:
-    if decoded.photo is None:
-        raise ValueError(f"an overlay needs the photo, which was not kept ({decoded.width} x {decoded.height} px)")
-    return decoded.photo

@@ -152,6 +152,14 @@ def test_coming_back_at_once_gains_nothing() -> None:
     assert 18 <= taken.count(one) <= 22
 
 
+def test_what_is_ahead_goes_first_within_its_flow_and_changes_no_turns() -> None:
+    queue, _ = filled([(Flow("", "a"), 4), (Flow("", "a"), 4), (Flow("", "b"), 4)])
+    for number in (7, 8):
+        queue.push(Flow("", "a"), (Flow("", "a"), 4, number), 4, ahead=True)
+    assert queue.discard(Flow("", "a"), (Flow("", "a"), 4, 7))
+    assert [item[2] for item in drain(queue)] == [8, 2, 0, 1]
+
+
 def test_what_is_discarded_costs_nothing() -> None:
     queue, items = filled([(Flow("", "a"), 4)] * 3 + [(Flow("", "b"), 4)])
     assert queue.discard(items[0][0], items[0])

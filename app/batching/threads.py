@@ -1,0 +1,123 @@
+"""Codec work in threads, in fair order: photos are decoded and answers encoded by the turns of their flows.
+
+A plain pool serves first come, first served: one client's photos would hold up everybody's decoding. Within a flow what
+is nearer to its answer goes first. Memory is bounded too: work that would exceed it waits until other work is done.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from app.batching.policy import FairQueue, Flow
+from app.errors import DeadlineError
+
+BURST_US = 200_000
+"""How far a flow that was used little may be ahead of the others, in time of one thread."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Work for a thread."""
+
+    flow: Flow
+    work: Callable[[], Any]
+    cost_us: int  # estimated; the flow pays what it takes
+    deadline: float  # on the clock of time.monotonic; what has not begun by then is not begun
+    future: asyncio.Future[Any]
+    nbytes: int = 0  # memory at the peak, estimated
+
+
+class FairThreads:
+    """The threads of an executor, shared fairly. Lives on the event loop."""
+
+    def __init__(self, executor: Executor, threads: int, *, memory_bytes: int) -> None:
+        self._executor = executor
+        self._idle = threads
+        self._memory_bytes = memory_bytes
+        self._used_bytes = 0
+        self._queue: FairQueue[Job] = FairQueue(burst=BURST_US)
+        self._lacking_memory: deque[Job] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue) + len(self._lacking_memory)
+
+    async def run(
+        self, flow: Flow, work: Callable[[], T], *, cost_us: int, deadline: float, nbytes: int = 0, ahead: bool = False
+    ) -> T:
+        """The result of the work; `DeadlineError` if it could not begin in time. Cancelled: not begun."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = Job(flow, work, cost_us, deadline, future, nbytes)
+        self._queue.push(flow, job, cost_us, ahead=ahead)
+        self._begin_next()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._forget(job)
+            raise
+
+    def _begin_next(self) -> None:
+        while self._idle and (job := self._take()) is not None:
+            if time.monotonic() >= job.deadline:
+                job.future.set_exception(DeadlineError("the deadline passed while the image waited for a codec thread"))
+                continue
+            self._idle -= 1
+            self._used_bytes += job.nbytes
+            running = asyncio.get_running_loop().run_in_executor(self._executor, _timed, job.work)
+            running.add_done_callback(partial(self._finish, job))
+
+    def _take(self) -> Job | None:
+        """The next job that fits into the memory. Those that do not are kept in order: the first goes first."""
+        if self._lacking_memory and self._fits(self._lacking_memory[0]):
+            return self._lacking_memory.popleft()
+        while len(self._queue):
+            job = self._queue.pop()
+            if not job.nbytes or (not self._lacking_memory and self._fits(job)):
+                return job
+            self._lacking_memory.append(job)
+        return None
+
+    def _fits(self, job: Job) -> bool:
+        """What needs more than there is runs alone."""
+        return not self._used_bytes or self._used_bytes + job.nbytes <= self._memory_bytes
+
+    def _forget(self, job: Job) -> None:
+        if not self._queue.discard(job.flow, job) and job in self._lacking_memory:
+            self._lacking_memory.remove(job)
+            self._begin_next()
+
+    def _finish(self, job: Job, running: "asyncio.Future[tuple[Any, Exception | None, float]]") -> None:
+        self._idle += 1
+        self._used_bytes -= job.nbytes
+        if running.cancelled():  # the pool was closed before it began
+            job.future.cancel()
+        else:
+            result, error, seconds = running.result()
+            self._queue.charge(job.flow, round(seconds * 1e6) - job.cost_us)
+            _deliver(job.future, result, error)
+        self._begin_next()
+
+
+def _timed(work: Callable[[], T]) -> tuple[T | None, Exception | None, float]:
+    start = time.perf_counter()
+    try:
+        return work(), None, time.perf_counter() - start
+    except Exception as error:  # whoever waits gets it
+        return None, error, time.perf_counter() - start
+
+
+def _deliver(future: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
