@@ -1,12 +1,12 @@
 """MTLoRA on a frozen Swin: encoder with task streams, per-task projections, decoders (paper, sections 3.2 to 3.4)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
-from mtlora.backbone.encoder import build_swin, encode, restore_buffers
+from mtlora.backbone.encoder import build_swin, encode, fitted_table, restore_buffers
 from mtlora.backbone.tensors import Backbone
 from mtlora.decoders import build_decoder
 from mtlora.decoders.fusion import upsample
@@ -136,9 +136,7 @@ def _fitted(tensor: Tensor, parameter: nn.Parameter, name: str) -> Tensor:
         return tensor
     if not name.endswith("relative_position_bias_table"):
         raise BackboneError(f"{name} has shape {list(tensor.shape)}, expected {list(parameter.shape)}")
-    side = (int(parameter.shape[0] ** 0.5) + 1) // 2
-    resized: Tensor = resize_rel_pos_bias_table(tensor, (side, side), tuple(parameter.shape))
-    return resized
+    return fitted_table(tensor, (math.isqrt(parameter.shape[0]) + 1) // 2)
 
 
 def _initialise_pairs(swin: nn.Module, spec: AdapterSpec) -> None:

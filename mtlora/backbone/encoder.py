@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from timm.layers import resize_rel_pos_bias_table
 from timm.models.swin_transformer import (
     SwinTransformer,
     SwinTransformerBlock,
@@ -44,6 +45,15 @@ def build_swin(spec: BackboneSpec, image_size: int, *, drop_path: float = 0.0, f
     swin.norm = nn.Identity()
     swin.head = nn.Identity()
     return swin
+
+
+def fitted_table(table: Tensor, window: int) -> Tensor:
+    """A position bias table for windows of another side: float [(2w-1)^2, heads], resized as timm does it."""
+    rows = (2 * window - 1) ** 2
+    if table.shape[0] == rows:
+        return table
+    resized: Tensor = resize_rel_pos_bias_table(table, (window, window), (rows, table.shape[1]))
+    return resized
 
 
 def restore_buffers(swin: Any) -> None:

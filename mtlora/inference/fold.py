@@ -1,0 +1,139 @@
+"""From the tensors of a backbone and an adapter set to what the engine computes with.
+
+Everything that can be computed before the first image is: pairs merged into weights (if wanted), scalings into their B,
+position bias tables spread over token pairs, patch merging's reduction composed with each task's projection.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mtlora.backbone import Backbone
+from mtlora.backbone.encoder import fitted_table
+from mtlora.inference.layers import Block, Encoder, Linear, Merging, Norm, Pair, Stage, TaskLinear, TaskPairs
+from mtlora.inference.windows import relative_positions, stage_shapes, stage_windows
+from mtlora.spec import AdapterSpec, SharedMode
+
+
+def fold_encoder(backbone: Backbone, spec: AdapterSpec, tensors: Mapping[str, Tensor], *, merge: bool) -> Encoder:
+    """The encoder of one set.
+
+    tensors: the set's, float32 on the backbone's device, named as in its file
+    merge:   add shared pairs to the frozen weights wherever no task stream needs the frozen product by itself; else
+             leave frozen weights alone, shared by all sets
+    """
+    return _Fold(backbone, spec, tensors, merge).encoder()
+
+
+class _Fold:
+    def __init__(self, backbone: Backbone, spec: AdapterSpec, tensors: Mapping[str, Tensor], merge: bool) -> None:
+        self._backbone = backbone
+        self._spec = spec
+        self._own = tensors
+        self._merge = merge
+
+    def encoder(self) -> Encoder:
+        patches = self._linear("patch_embed.proj", 0)
+        flat = Linear(patches.weight.flatten(-3), patches.bias)
+        stages = tuple(self._stage(index) for index in range(len(self._spec.backbone.depths)))
+        return Encoder(flat, self._norm("patch_embed.norm"), stages)
+
+    def _stage(self, stage: int) -> Stage:
+        depth = self._spec.backbone.depths[stage]
+        blocks = tuple(self._block(stage, number) for number in range(depth))
+        projections = [self._own[f"projections.{t.task}.{stage}.weight"].flatten(1) for t in self._spec.tasks]
+        projection = torch.stack(projections)
+        name = f"layers.{stage + 1}.downsample"
+        if f"{name}.reduction.weight" not in self._backbone.tensors:
+            return Stage(blocks, None, projection[None])
+        merging = Merging(self._norm(f"{name}.norm"), self._linear(f"{name}.reduction", stage))
+        if blocks[-1].gives_streams:
+            projection = projection @ self._merged(f"{name}.reduction", stage)
+        return Stage(blocks, merging, projection[None])
+
+    def _block(self, stage: int, number: int) -> Block:
+        spec, name = self._spec, f"layers.{stage}.blocks.{number}"
+        last = number == spec.backbone.depths[stage] - 1
+        # in mode `addition` task pairs shape a block's shared output; otherwise they are read in the last block only
+        tasked = spec.ranks[stage] > 0 and (
+            last if spec.mode in {SharedMode.MATRIX, SharedMode.MATRIX_V2} else
+            spec.mode is SharedMode.ADDITION and (last or spec.intermediate_specialization)
+        )  # fmt: skip
+        streams = tasked and (spec.adapt_proj or spec.adapt_fc2)
+        linear = self._task_linear if streams else self._linear
+        proj = (linear if spec.adapt_proj else self._linear)(f"{name}.attn.proj", stage)
+        fc1 = (linear if spec.adapt_fc1 else self._linear)(f"{name}.mlp.fc1", stage)
+        fc2 = (linear if spec.adapt_fc2 else self._linear)(f"{name}.mlp.fc2", stage)
+        return Block(
+            norm1=self._norm(f"{name}.norm1"),
+            qkv=self._linear(f"{name}.attn.qkv", stage),
+            position=self._position(f"{name}.attn.relative_position_bias_table", stage, shifted=number % 2 == 1),
+            proj=proj,
+            norm2=self._norm(f"{name}.norm2"),
+            fc1=fc1,
+            fc2=fc2,
+        )
+
+    def _linear(self, name: str, stage: int) -> Linear:
+        """A linear without task pairs."""
+        bias = self._parameter(f"{name}.bias") if f"{name}.bias" in self._backbone.tensors else None
+        pair = self._shared_pair(name, stage)
+        if pair is not None and self._merge:
+            return Linear(self._merged(name, stage)[None], bias)
+        return Linear(self._parameter(f"{name}.weight"), bias, pair)
+
+    def _task_linear(self, name: str, stage: int) -> TaskLinear:
+        mode = self._spec.mode
+        bias = self._parameter(f"{name}.bias")
+        linear = Linear(self._parameter(f"{name}.weight"), bias, self._shared_pair(name, stage))
+        if mode is SharedMode.MATRIX_V2:  # shared output and the tasks' base are the same product
+            linear = self._linear(name, stage)
+        norm = self._norm(f"{name}.norm") if mode is SharedMode.ADDITION else None
+        return TaskLinear(linear, self._task_pairs(name, stage), mode is SharedMode.MATRIX_V2, norm)
+
+    def _task_pairs(self, name: str, stage: int) -> TaskPairs:
+        rows, columns = self._backbone.tensors[f"{name}.weight"].shape
+        rank = max(1, *(t.ranks[stage] for t in self._spec.tasks))
+        like = self._backbone.tensors[f"{name}.weight"]
+        a = like.new_zeros(1, len(self._spec.tasks), rank, columns)
+        b = like.new_zeros(1, len(self._spec.tasks), rows, rank)
+        for index, task in enumerate(self._spec.tasks):
+            if own := task.ranks[stage]:
+                pair = self._pair(f"{name}.tasks.{task.task}", task.scaling[stage])
+                a[0, index, :own], b[0, index, :, :own] = pair.a[0], pair.b[0]
+        return TaskPairs(a, b)
+
+    def _shared_pair(self, name: str, stage: int) -> Pair | None:
+        if f"backbone.{name}.shared.lora_a" not in self._own:
+            return None
+        return self._pair(f"{name}.shared", self._spec.scaling[stage])
+
+    def _pair(self, name: str, scaling: float) -> Pair:
+        learned = self._own.get(f"backbone.{name}.scaling", scaling)
+        return Pair(self._own[f"backbone.{name}.lora_a"][None], (self._own[f"backbone.{name}.lora_b"] * learned)[None])
+
+    def _merged(self, name: str, stage: int) -> Tensor:
+        """Weight with its shared pair, if there is one: float [out, in]."""
+        weight = self._parameter(f"{name}.weight")
+        weight = weight[0] if weight.ndim == 3 else weight
+        pair = self._shared_pair(name, stage)
+        return weight if pair is None else torch.addmm(weight, pair.b[0], pair.a[0])
+
+    def _norm(self, name: str) -> Norm:
+        return Norm(self._parameter(f"{name}.weight"), self._parameter(f"{name}.bias"))
+
+    def _parameter(self, name: str) -> Tensor:
+        """The set's tensor with a first dimension of one, or else the backbone's own."""
+        own = self._own.get(f"backbone.{name}")
+        return self._backbone.tensors[name] if own is None else own[None]
+
+    def _position(self, name: str, stage: int, *, shifted: bool) -> Tensor:
+        """Position bias of every two tokens of a window plus the masks of all kinds: float [1, kinds, heads, N, N]."""
+        shape = stage_shapes(self._spec)[stage]
+        own = self._own.get(f"backbone.{name}")
+        table = fitted_table(self._backbone.tensors[name], shape.window) if own is None else own
+        spread = table[relative_positions(shape.window).to(table.device)].permute(2, 0, 1)
+        layout = stage_windows(*shape, self._backbone.device)
+        masks = (layout.shifted if shifted and layout.shifted else layout.plain).masks
+        return (spread + masks.to(table.device)[:, None])[None]

@@ -1,0 +1,165 @@
+"""Projections to logits: the decoders with everything foldable folded, most of the work done at the coarse scales.
+
+A 1x1 convolution commutes with bilinear upsampling, so the decoders whose first layer is one (hrnet; segformer, whose two
+linear layers are one) apply it to each scale at that scale's own size and upsample sums instead of inputs. BatchNorm is part
+of the convolution before it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlora.decoders.aspp import DILATIONS
+from mtlora.decoders.fusion import to_finest
+from mtlora.spec import DecoderKind
+
+BATCH_NORM_EPS = 1e-5
+ROWS_AT_ONCE = 8  # rows of the finest map whose hidden activations stay in cache
+
+
+@dataclass(frozen=True, slots=True)
+class MixHead:
+    """classify · ReLU(sum over scales of upsampled mix_k · map_k, plus bias).
+
+    mix: float [D, c_0], [D, c_1], [D, c_2 + c_3] (the two coarsest maps have one size); bias: float [D]
+    """
+
+    mix: tuple[Tensor, Tensor, Tensor]
+    bias: Tensor
+    classify: Tensor
+    classify_bias: Tensor
+
+    def __call__(self, maps: Sequence[Tensor]) -> Tensor:
+        """Four maps float NHWC [B, h_k, w_k, c_k], finest first -> logits float [B, K, h_0, w_0]."""
+        fine, middle, *coarse = maps
+        batch, height, width, _ = fine.shape
+        sources = [_Upsampled.of(middle, self.mix[1], height, width)]
+        sources.append(_Upsampled.of(torch.cat(coarse, dim=-1), self.mix[2], height, width))
+        logits = fine.new_empty(batch, height, width, len(self.classify))
+        step = ROWS_AT_ONCE if fine.device.type == "cpu" else height
+        for image in range(batch):
+            for first in range(0, height, step):
+                rows = slice(first, min(first + step, height))
+                hidden = F.linear(fine[image, rows], self.mix[0], self.bias)
+                for source in sources:
+                    source.add_to(hidden.view(len(hidden), -1), image, rows)
+                logits[image, rows] = F.linear(hidden.relu_(), self.classify, self.classify_bias)
+        return logits.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upsampled:
+    """A coarse map, upsampled along its rows already; along columns a few rows at a time."""
+
+    lines: Tensor  # float [B, h, width * D]
+    weights: Tensor  # float [height, h]
+    reach: tuple[tuple[int, int], ...]  # for each of `height` rows the lines it needs: first, end
+
+    @classmethod
+    def of(cls, coarse: Tensor, mix: Tensor, height: int, width: int) -> "_Upsampled":
+        """coarse: float [B, h, w, c], mixed by `mix` at its own size."""
+        weights, reach = interpolation(coarse.shape[1], height, coarse.device)
+        along, _ = interpolation(coarse.shape[2], width, coarse.device)
+        return cls(torch.matmul(along, F.linear(coarse, mix)).flatten(2), weights, reach)
+
+    def add_to(self, hidden: Tensor, image: int, rows: slice) -> None:
+        """Add these rows of the upsampled map to float [rows, width * D]."""
+        first, end = self.reach[rows.start][0], self.reach[rows.stop - 1][1]
+        hidden.addmm_(self.weights[rows, first:end], self.lines[image, first:end])
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """Convolution with the BatchNorm after it. weight: float [out, in, k, k], bias: float [out]."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor, dilation: int = 1) -> Tensor:
+        """ReLU of the convolution, same size. float [B, in, h, w] -> [B, out, h, w]."""
+        padding = dilation * (self.weight.shape[-1] // 2)
+        return F.relu_(F.conv2d(x, self.weight, self.bias, padding=padding, dilation=dilation))
+
+
+@dataclass(frozen=True, slots=True)
+class ASPPHead:
+    """Atrous pyramid pooling; the pooled branch is one vector an image, so it enters the projection as a bias."""
+
+    point: Conv
+    dilated: tuple[Conv, Conv, Conv]
+    pooled: Conv
+    project: Conv
+    refine: Conv
+    classify: Tensor
+    classify_bias: Tensor
+
+    def __call__(self, maps: Sequence[Tensor]) -> Tensor:
+        """Four maps float NHWC [B, h_k, w_k, c_k], finest first -> logits float [B, K, h_0, w_0]."""
+        x = torch.cat(to_finest([m.permute(0, 3, 1, 2) for m in maps]), dim=1)
+        branches = [conv(x, rate) for conv, rate in zip(self.dilated, DILATIONS, strict=True)]
+        local = torch.cat([self.point(x), *branches], dim=1)
+        pooled = self.pooled(x.mean(dim=(2, 3), keepdim=True))
+        weight, width = self.project.weight, local.shape[1]
+        bias = F.conv2d(pooled, weight[:, width:], self.project.bias)
+        mixed = F.relu_(F.conv2d(local, weight[:, :width]) + bias)
+        return F.conv2d(self.refine(mixed), self.classify, self.classify_bias)
+
+
+Head = MixHead | ASPPHead
+
+
+def fold_head(kind: DecoderKind, tensors: Mapping[str, Tensor]) -> Head:
+    """One task's decoder. tensors: float32, named as in the decoder's module."""
+    fold = {DecoderKind.HRNET: _hrnet, DecoderKind.SEGFORMER: _segformer, DecoderKind.ASPP: _aspp}[kind]
+    return fold(tensors)
+
+
+def _hrnet(tensors: Mapping[str, Tensor]) -> MixHead:
+    scale, shift = _batch_norm(tensors, "norm")
+    mix = tensors["mix.weight"].flatten(1) * scale[:, None]
+    widths = tensors["widths"].tolist()
+    fine, middle, coarse = mix.split([widths[0], widths[1], widths[2] + widths[3]], dim=1)
+    bias = torch.addcmul(shift, tensors["mix.bias"], scale)
+    return MixHead((fine, middle, coarse), bias, *_classify(tensors))
+
+
+def _segformer(tensors: Mapping[str, Tensor]) -> MixHead:
+    scale, shift = _batch_norm(tensors, "norm")
+    fuse = tensors["fuse.weight"].flatten(1) * scale[:, None]
+    parts = fuse.chunk(4, dim=1)[::-1]  # the published concatenation begins with the coarsest
+    mix = [part @ tensors[f"linear.{k}.weight"] for k, part in enumerate(parts)]
+    bias = shift + sum(part @ tensors[f"linear.{k}.bias"] for k, part in enumerate(parts))
+    return MixHead((mix[0], mix[1], torch.cat(mix[2:], dim=1)), bias, *_classify(tensors))
+
+
+def _aspp(tensors: Mapping[str, Tensor]) -> ASPPHead:
+    def conv(name: str) -> Conv:
+        scale, shift = _batch_norm(tensors, f"{name}.norm")
+        return Conv(tensors[f"{name}.conv.weight"] * scale[:, None, None, None], shift)
+
+    dilated = (conv("branches.1"), conv("branches.2"), conv("branches.3"))
+    parts = (conv("branches.0"), dilated, conv("branches.4"), conv("project"), conv("refine"))
+    return ASPPHead(*parts, tensors["classify.weight"], tensors["classify.bias"])
+
+
+def _batch_norm(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """BatchNorm in eval mode as a factor and a summand, float [C] each."""
+    factor = tensors[f"{name}.weight"] * torch.rsqrt(tensors[f"{name}.running_var"] + BATCH_NORM_EPS)
+    return factor, torch.addcmul(tensors[f"{name}.bias"], tensors[f"{name}.running_mean"], factor, value=-1)
+
+
+def _classify(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return tensors["classify.weight"].flatten(1), tensors["classify.bias"]
+
+
+@lru_cache(maxsize=64)
+def interpolation(source: int, target: int, device: torch.device) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
+    """Bilinear upsampling along one axis as a matrix float [target, source], and each row's nonzero columns: first, end."""
+    identity = torch.eye(source)[None]
+    weights = F.interpolate(identity, size=target, mode="linear", align_corners=False)[0].T
+    used = [row.nonzero().flatten().tolist() for row in weights]
+    return weights.contiguous().to(device), tuple((columns[0], columns[-1] + 1) for columns in used)
