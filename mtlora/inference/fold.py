@@ -9,26 +9,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtlora.backbone import Backbone
 from mtlora.backbone.encoder import fitted_table
 from mtlora.inference.layers import Block, Encoder, Linear, Merging, Norm, Pair, Stage, TaskLinear, TaskPairs
 from mtlora.inference.windows import relative_positions, stage_shapes, stage_windows
 from mtlora.spec import AdapterSpec, SharedMode
 
 
-def fold_encoder(backbone: Backbone, spec: AdapterSpec, tensors: Mapping[str, Tensor], *, merge: bool) -> Encoder:
+def fold_encoder(
+    frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor], *, merge: bool
+) -> Encoder:
     """The encoder of one set.
 
-    tensors: the set's, float32 on the backbone's device, named as in its file
+    frozen:  the backbone's tensors, timm's names
+    tensors: the set's, float32 on the same device, named as in its file
     merge:   add shared pairs to the frozen weights wherever no task stream needs the frozen product by itself; else
              leave frozen weights alone, shared by all sets
     """
-    return _Fold(backbone, spec, tensors, merge).encoder()
+    return _Fold(frozen, spec, tensors, merge).encoder()
 
 
 class _Fold:
-    def __init__(self, backbone: Backbone, spec: AdapterSpec, tensors: Mapping[str, Tensor], merge: bool) -> None:
-        self._backbone = backbone
+    def __init__(
+        self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor], merge: bool
+    ) -> None:
+        self._frozen = frozen
         self._spec = spec
         self._own = tensors
         self._merge = merge
@@ -45,7 +49,7 @@ class _Fold:
         projections = [self._own[f"projections.{t.task}.{stage}.weight"].flatten(1) for t in self._spec.tasks]
         projection = torch.stack(projections)
         name = f"layers.{stage + 1}.downsample"
-        if f"{name}.reduction.weight" not in self._backbone.tensors:
+        if f"{name}.reduction.weight" not in self._frozen:
             return Stage(blocks, None, projection[None])
         merging = Merging(self._norm(f"{name}.norm"), self._linear(f"{name}.reduction", stage))
         if blocks[-1].gives_streams:
@@ -77,7 +81,7 @@ class _Fold:
 
     def _linear(self, name: str, stage: int) -> Linear:
         """A linear without task pairs."""
-        bias = self._parameter(f"{name}.bias") if f"{name}.bias" in self._backbone.tensors else None
+        bias = self._parameter(f"{name}.bias") if f"{name}.bias" in self._frozen else None
         pair = self._shared_pair(name, stage)
         if pair is not None and self._merge:
             return Linear(self._merged(name, stage)[None], bias)
@@ -93,9 +97,9 @@ class _Fold:
         return TaskLinear(linear, self._task_pairs(name, stage), mode is SharedMode.MATRIX_V2, norm)
 
     def _task_pairs(self, name: str, stage: int) -> TaskPairs:
-        rows, columns = self._backbone.tensors[f"{name}.weight"].shape
+        rows, columns = self._frozen[f"{name}.weight"].shape
         rank = max(1, *(t.ranks[stage] for t in self._spec.tasks))
-        like = self._backbone.tensors[f"{name}.weight"]
+        like = self._frozen[f"{name}.weight"]
         a = like.new_zeros(1, len(self._spec.tasks), rank, columns)
         b = like.new_zeros(1, len(self._spec.tasks), rows, rank)
         for index, task in enumerate(self._spec.tasks):
@@ -126,14 +130,14 @@ class _Fold:
     def _parameter(self, name: str) -> Tensor:
         """The set's tensor with a first dimension of one, or else the backbone's own."""
         own = self._own.get(f"backbone.{name}")
-        return self._backbone.tensors[name] if own is None else own[None]
+        return self._frozen[name] if own is None else own[None]
 
     def _position(self, name: str, stage: int, *, shifted: bool) -> Tensor:
         """Position bias of every two tokens of a window plus the masks of all kinds: float [1, kinds, heads, N, N]."""
         shape = stage_shapes(self._spec)[stage]
         own = self._own.get(f"backbone.{name}")
-        table = fitted_table(self._backbone.tensors[name], shape.window) if own is None else own
+        table = fitted_table(self._frozen[name], shape.window) if own is None else own
         spread = table[relative_positions(shape.window).to(table.device)].permute(2, 0, 1)
-        layout = stage_windows(*shape, self._backbone.device)
+        layout = stage_windows(*shape, table.device)
         masks = (layout.shifted if shifted and layout.shifted else layout.plain).masks
         return (spread + masks.to(table.device)[:, None])[None]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtlora.decoders.aspp import DILATIONS
 from mtlora.decoders.fusion import to_finest
-from mtlora.spec import DecoderKind
+from mtlora.spec import DecoderKind, PerStage
 
 BATCH_NORM_EPS = 1e-5
 ROWS_AT_ONCE = 8  # rows of the finest map whose hidden activations stay in cache
@@ -112,19 +112,23 @@ class ASPPHead:
 Head = MixHead | ASPPHead
 
 
-def fold_head(kind: DecoderKind, tensors: Mapping[str, Tensor]) -> Head:
-    """One task's decoder. tensors: float32, named as in the decoder's module."""
-    fold = {DecoderKind.HRNET: _hrnet, DecoderKind.SEGFORMER: _segformer, DecoderKind.ASPP: _aspp}[kind]
-    return fold(tensors)
+def fold_head(kind: DecoderKind, channels: PerStage, tensors: Mapping[str, Tensor]) -> Head:
+    """One task's decoder.
+
+    channels: of the four maps it gets, finest first
+    tensors:  float32, named as in the decoder's module
+    """
+    if kind is DecoderKind.HRNET:
+        return _hrnet(tensors, channels)
+    return _segformer(tensors) if kind is DecoderKind.SEGFORMER else _aspp(tensors)
 
 
-def _hrnet(tensors: Mapping[str, Tensor]) -> MixHead:
+def _hrnet(tensors: Mapping[str, Tensor], channels: PerStage) -> MixHead:
     scale, shift = _batch_norm(tensors, "norm")
     mix = tensors["mix.weight"].flatten(1) * scale[:, None]
-    widths = tensors["widths"].tolist()
-    fine, middle, coarse = mix.split([widths[0], widths[1], widths[2] + widths[3]], dim=1)
+    fine, middle, coarse = mix.split([channels[0], channels[1], channels[2] + channels[3]], dim=1)
     bias = torch.addcmul(shift, tensors["mix.bias"], scale)
-    return MixHead((fine, middle, coarse), bias, *_classify(tensors))
+    return MixHead((fine.contiguous(), middle.contiguous(), coarse.contiguous()), bias, *_classify(tensors))
 
 
 def _segformer(tensors: Mapping[str, Tensor]) -> MixHead:

@@ -7,7 +7,7 @@ shared by all. Task-specific tensors of a set are stacked too, ranks padded with
 Letters: n items of a batch or 1 for all alike, M tokens, C channels, T tasks, r and R ranks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -22,15 +22,15 @@ P = TypeVar("P")
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Layer norm. weight, bias: float [n, C]."""
+    """Layer norm. weight, bias: float [C] (the backbone's) or [n, C]."""
 
     weight: Tensor
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """float [n, ..., C], same shape out."""
-        if len(self.weight) == 1:
-            return F.layer_norm(x, x.shape[-1:], self.weight[0], self.bias[0], NORM_EPS)
+        if self.weight.ndim == 1 or len(self.weight) == 1:
+            return F.layer_norm(x, x.shape[-1:], self.weight.flatten(), self.bias.flatten(), NORM_EPS)
         shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
         return torch.addcmul(
             self.bias.view(shape), F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), self.weight.view(shape)
@@ -47,8 +47,8 @@ class Pair:
     def add_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y + b a x. y: float [n, M, out], x: float [n, M, in]."""
         if len(self.a) == 1:
-            low = F.linear(x, self.a[0]).flatten(0, 1)
-            return torch.addmm(y.flatten(0, 1), low, self.b[0].T).view(y.shape)
+            low = F.linear(x, self.a[0]).flatten(0, -2)
+            return torch.addmm(y.flatten(0, -2), low, self.b[0].T).view(y.shape)
         return torch.baddbmm(y, torch.bmm(x, self.a.transpose(1, 2)), self.b.transpose(1, 2))
 
 
@@ -65,9 +65,9 @@ class Linear:
         if self.weight.ndim == 2:
             return F.linear(x, self.weight, self.bias)
         if len(self.weight) == 1:
-            return F.linear(x, self.weight[0], None if self.bias is None else self.bias[0])
+            return F.linear(x, self.weight[0], None if self.bias is None else self.bias.flatten())
         weight = self.weight.transpose(1, 2)
-        return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias[:, None], x, weight)
+        return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(-2), x, weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         """float [n, M, in] -> [n, M, out]."""
@@ -174,9 +174,10 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
-def own_bytes(value: Any, shared: frozenset[int]) -> int:
-    """Bytes of the tensors in nested values, but for those whose `id` is in `shared`; each counted once."""
-    return sum(t.nbytes for t in {id(t): t for t in tensors_of(value)}.values() if id(t) not in shared)
+def own_bytes(value: Any, shared: Iterable[Tensor]) -> int:
+    """Bytes of the tensors in nested values, each counted once, those that are `shared` not at all."""
+    known = {id(tensor) for tensor in shared}
+    return sum(t.nbytes for t in {id(t): t for t in tensors_of(value)}.values() if id(t) not in known)
 
 
 def stacked(values: Sequence[P]) -> P:

@@ -1,0 +1,162 @@
+"""The encoder's forward pass over folded layers: blocks in window order, all task streams in one tensor.
+
+On a CPU a block takes a few windows at a time through all its layers, so that what they hand on stays in cache; on a GPU
+all at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlora.inference.block import Features, run_block
+from mtlora.inference.layers import Block, Encoder, Merging, Stage, TaskLinear, stacked
+from mtlora.inference.windows import StageShape, Windows, merge_gather, raster_gather, stage_windows
+from mtlora.spec import PATCH_SIZE
+
+ROWS_AT_ONCE = 784  # tokens of one tile on a CPU: the hidden activations of Swin-T's first stage are then 1.2 MB
+
+
+class Plan(NamedTuple):
+    """What the forward pass needs to know besides tensors."""
+
+    stages: tuple[StageShape, ...]
+    heads: tuple[int, ...]
+    tasks: Tensor | None  # int64, positions of the tasks wanted among the set's; None: all
+    all_streams: bool  # mode `addition`: every block needs all tasks
+
+
+def encode(encoders: Sequence[Encoder], images: Tensor, plan: Plan) -> list[Tensor]:
+    """Projected maps of the tasks wanted, finest first.
+
+    encoders: one for each image, of equal shapes; images of one set repeat the same object
+    images:   float [n, 3, S, S]
+    returns:  four float [n, T, h, w, c], sides S/8, S/16, S/32, S/32
+    """
+    first = plan.stages[0]
+    x = stacked([e.patches for e in encoders])(_patches(images, first.side, first.window))
+    x = stacked([e.patch_norm for e in encoders])(x)
+    maps = []
+    for index, shape in enumerate(plan.stages):
+        stages = [_selected(e.stages[index], plan) for e in encoders]
+        features, shift = _run_blocks([stage.blocks for stage in stages], x, shape, plan.heads[index])
+        if features.streams is not None and plan.all_streams and plan.tasks is not None:
+            features = Features(features.shared, features.streams.index_select(1, plan.tasks))
+        projection = stacked([stage.projection for stage in stages])
+        merging = stacked([stage.merging for stage in stages])
+        if merging is None:
+            maps.append(_last_map(projection, features, shape, shift))
+            break
+        following = plan.stages[index + 1]
+        x = _merge(merging, features.shared, shape, shift, following.window)
+        if features.streams is None:
+            maps.append(_last_map(projection, Features(x, None), following, 0))
+        else:
+            maps.append(_merged_map(merging, projection, features.streams, shape, shift))
+    return maps
+
+
+def _selected(stage: Stage, plan: Plan) -> Stage:
+    """The stage with the tensors of the tasks wanted only."""
+    if plan.tasks is None:
+        return stage
+    projection = stage.projection.index_select(1, plan.tasks)
+    if plan.all_streams:
+        return replace(stage, projection=projection)
+    last = stage.blocks[-1]
+    chosen = {
+        name: replace(linear, tasks=linear.tasks.select(plan.tasks))
+        for name in ("proj", "fc1", "fc2")
+        if isinstance(linear := getattr(last, name), TaskLinear)
+    }
+    return replace(stage, blocks=(*stage.blocks[:-1], replace(last, **chosen)), projection=projection)
+
+
+def _patches(images: Tensor, side: int, window: int) -> Tensor:
+    """Non-overlapping 4 x 4 patches in window order: float [n, 3, S, S] -> [n, side², 48]."""
+    count, p = side // window, PATCH_SIZE
+    cut = images.view(len(images), -1, count, window, p, count, window, p)
+    return cut.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), side * side, -1)
+
+
+def _run_blocks(
+    blocks: Sequence[Sequence[Block]], x: Tensor, shape: StageShape, heads: int
+) -> tuple[Features, int]:
+    """All blocks of a stage, for each image its own; x comes in plain window order. Also: the shift of the last order."""
+    layout = stage_windows(*shape, x.device)
+    shifted = False
+    features = Features(x, None)
+    for number, own in enumerate(zip(*blocks, strict=True)):
+        x = features.shared
+        if layout.shifted is not None and shifted != (number % 2 == 1):
+            shifted = not shifted
+            x = x.index_select(1, layout.shift if shifted else layout.unshift)  # type: ignore[arg-type]
+        windows = layout.shifted if shifted and layout.shifted is not None else layout.plain
+        features = _run_tiles(own, x, windows, heads)
+    return features, shape.shift if shifted else 0
+
+
+def _run_tiles(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int) -> Features:
+    """One block, a tile at a time; the shared path overwrites x, float [n, L, C]."""
+    tokens = windows.masks.shape[-1]
+    streams: Tensor | None = None
+    for items, run in _tiles(len(x), len(windows.kinds), tokens, x.device):
+        block = stacked(blocks[items])
+        rows = slice(run.start * tokens, run.stop * tokens)
+        tile = run_block(block, x[items, rows], _position(block.position, windows.kinds[run]), heads)
+        x[items, rows] = tile.shared
+        if tile.streams is not None:
+            if streams is None:
+                count, width = tile.streams.shape[1], tile.streams.shape[3]
+                streams = x.new_empty(len(x), count, x.shape[1], width)
+            streams[items, :, rows] = tile.streams
+    return Features(x, streams)
+
+
+def _tiles(items: int, windows: int, tokens: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+    """Which items and which of their windows run together."""
+    at_once = max(1, ROWS_AT_ONCE // tokens) if device.type == "cpu" else items * windows
+    items_at_once = max(1, at_once // windows)
+    for item in range(0, items, items_at_once):
+        for first in range(0, windows, at_once):
+            yield slice(item, min(item + items_at_once, items)), slice(first, min(first + at_once, windows))
+
+
+def _position(position: Tensor, kinds: Tensor) -> Tensor:
+    """Bias and mask of a tile's windows: float [n, kinds, heads, N, N] -> [windows, heads, N, N], or one for all."""
+    lowest, highest = int(kinds[0]), int(kinds[-1])
+    if lowest == highest and len(position) == 1:
+        return position[0, lowest : lowest + 1]
+    return position.index_select(1, kinds).flatten(0, 1)
+
+
+def _merge(merging: Merging, x: Tensor, shape: StageShape, shift: int, window: int) -> Tensor:
+    """Patch merging of the shared path, out in the next stage's order: float [n, L, C] -> [n, L / 4, 2C]."""
+    gather = merge_gather(shape.side, shape.window, shift, window, x.device)
+    neighbours = x.index_select(1, gather).view(len(x), len(gather) // 4, -1)
+    return merging.reduction(merging.norm(neighbours))
+
+
+def _merged_map(merging: Merging, projection: Tensor, streams: Tensor, shape: StageShape, shift: int) -> Tensor:
+    """Patch merging and projection of every stream: float [n, T, L, C] -> [n, T, h, w, c]."""
+    gather = merge_gather(shape.side, shape.window, shift, 0, streams.device)
+    half, (items, tasks) = shape.side // 2, streams.shape[:2]
+    out = streams.new_empty(items, tasks, half * half, projection.shape[2])
+    step = max(1, ROWS_AT_ONCE // 4) if streams.device.type == "cpu" else half * half
+    for first in range(0, half * half, step):
+        rows = slice(first, first + step)
+        part = streams.index_select(2, gather[4 * first : 4 * (first + step)])
+        neighbours = part.view(items, tasks, -1, 4 * streams.shape[3])
+        torch.matmul(merging.norm(neighbours), projection.transpose(2, 3), out=out[:, :, rows])
+    return out.unflatten(2, (half, half))
+
+
+def _last_map(projection: Tensor, features: Features, shape: StageShape, shift: int) -> Tensor:
+    """Projection of every stream, or of the shared path for every task: [n, T, h, w, c]."""
+    source = features.shared[:, None] if features.streams is None else features.streams
+    projected = torch.matmul(source, projection.transpose(2, 3))
+    gather = raster_gather(shape.side, shape.window, shift, projected.device)
+    return projected.index_select(2, gather).unflatten(2, (shape.side, shape.side))

@@ -1,0 +1,70 @@
+"""The operations of `ops` that carry task streams, for several items at once.
+
+Each item may bring parameters of its own (first dimension n) or all share one set's (first dimension 1). On a CPU items take
+turns through `ops`; on a GPU they are one batched product. Letters: see `layers`.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlora.inference import ops
+from mtlora.inference.layers import NORM_EPS
+
+
+def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> Tensor:
+    """base + residual + b_t u_t.
+
+    base, residual: float [n, M, C]
+    u:              float [n, T, M, r]
+    b:              float [1 or n, T, C, r]
+    returns:        float [n, T, M, C]
+    """
+    if base.device.type == "cpu":
+        return _in_turn(
+            len(base), lambda i: ops.lowrank_add(base[i], None if residual is None else residual[i], u[i], _of(b, i))
+        )
+    together = base if residual is None else base + residual
+    return together[:, None] + u @ b.transpose(2, 3)
+
+
+def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor) -> Tensor:
+    """a_t · LayerNorm(x_t).
+
+    x:            float [n, T, M, C]
+    weight, bias: float [C], [1, C] or [n, C]
+    a:            float [1 or n, T, r, C]
+    returns:      float [n, T, M, r]
+    """
+    weight, bias = torch.atleast_2d(weight), torch.atleast_2d(bias)
+    if x.device.type == "cpu":
+        return _in_turn(
+            len(x), lambda i: ops.layer_norm_tasks(x[i], _of(weight, i), _of(bias, i), NORM_EPS, _of(a, i))
+        )
+    normed = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+    return torch.addcmul(bias[:, None, None], normed, weight[:, None, None]) @ a.transpose(2, 3)
+
+
+def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
+    """a2_t · GELU(frozen + b1_t u_t).
+
+    frozen:  float [n, M, H]
+    u:       float [n, T, M, r]
+    b1:      float [1 or n, T, H, r]
+    a2:      float [1 or n, T, r2, H]
+    returns: float [n, T, M, r2]
+    """
+    if frozen.device.type == "cpu":
+        return _in_turn(len(frozen), lambda i: ops.task_mlp(frozen[i], u[i], _of(b1, i), _of(a2, i)))
+    return F.gelu(frozen[:, None] + u @ b1.transpose(2, 3)) @ a2.transpose(2, 3)
+
+
+def _of(parameter: Tensor, item: int) -> Tensor:
+    return parameter[item if len(parameter) > 1 else 0]
+
+
+def _in_turn(count: int, run: Callable[[int], Tensor]) -> Tensor:
+    first = run(0)
+    return first[None] if count == 1 else torch.stack([first, *(run(i) for i in range(1, count))])
