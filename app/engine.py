@@ -30,6 +30,11 @@ class Engine:
     def __init__(self, form: Form[Any]) -> None:
         self._form = form
 
+    @property
+    def form(self) -> str:
+        """Name of the form of residency that runs."""
+        return self._form.name
+
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         """Every item with its outcome, group by group; those that are no longer wanted when their turn comes are
         left out. A failing item leaves the others' answers as they are.

@@ -35,7 +35,7 @@ from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
-from mtlora.inference import PlainForm
+from mtlora.inference import make_form
 from mtlora.store import BACKBONE_FILE, bundled_folder, find_backbone
 from mtlora.version import __version__
 
@@ -174,13 +174,13 @@ class Service:
         await self._warm(parts)
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
-            facts = {"backbone": backbone.spec.name, "device": str(backbone.device)}
+            facts = {"backbone": backbone.spec.name, "device": str(backbone.device), "form": parts.worker.engine.form}
             log.info("ready", extra={**facts, "adapters": len(catalog.names())})
 
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
-        form = PlainForm(backbone)
         budgets = choose_budgets(s.device_bytes, s.host_bytes, backbone.device)
+        form = make_form(backbone, s.form, budget_bytes=budgets.device_bytes)
         log.info("memory of adapter sets", extra=asdict(budgets))
         self.metrics.budgets(budgets)
         host = HostCache(budgets.host_bytes, partial(self.metrics.evicted, Tier.HOST))

@@ -14,6 +14,7 @@ from app.access.gatekeeper import KeyRing
 from app.access.keys import FORM, parse_keys
 from app.errors import KeyFileError
 from app.residency.names import NAME, NAME_RULE
+from mtlora.options import FormKind
 
 MIB = 1024 * 1024
 
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
     )
+    form: FormKind = Field(FormKind.AUTO, description="how sets are kept on the device: auto, merged, lowrank or plain")
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
     codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
     max_encode_bytes: int = Field(

@@ -1,16 +1,57 @@
 """A backbone and an adapter set, put together for inference."""
 
-from mtlora.adapter_file import AdapterSet, check_backbone
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlora.adapter_file import AdapterSet
 from mtlora.backbone import Backbone
-from mtlora.model import MTLoRAModel, build_model
+from mtlora.errors import MTLoRAError
+from mtlora.inference import Form, Query, Resident, make_form
+from mtlora.options import FormKind
+from mtlora.outputs import at_model_size
+from mtlora.spec import AdapterSpec
+from mtlora.tasks import Task
 
 
-def build_adapted(backbone: Backbone, adapter: AdapterSet) -> MTLoRAModel:
-    """The model of one adapter set, ready to predict: frozen, in eval mode, float32.
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """One adapter set, ready to predict with the engine that the service runs. Make it with `build_adapted`."""
 
-    `AdapterMismatchError` if the set was trained on another backbone. Frozen weights are shared with the backbone.
+    form: Form[Any]
+    resident: Resident
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """Shape of the set."""
+        return self.resident.spec
+
+    def coarse_logits(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits of `tasks` (None: all of the set), only those being computed, before the last upsampling.
+
+        x:       float32 [B, 3, S, S], normalised with the spec's mean and std
+        returns: float32 [B, K, S/8, S/8] for each task, on the CPU
+        """
+        wanted = self.spec.select(tuple(tasks) if tasks else None)
+        if x.ndim != 4 or not len(x):
+            raise MTLoRAError(f"input must be [B, 3, S, S] with B at least 1, got {list(x.shape)}")
+        each = self.form.forward([Query(self.resident, pixels, wanted) for pixels in x])
+        return {task: torch.stack([logits[task] for logits in each]) for task in wanted}
+
+    def __call__(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits at the input's size: float32 [B, K, S, S] for each task; see `coarse_logits`."""
+        coarse = self.coarse_logits(x, tasks)
+        size = self.spec.image_size
+        return {task: torch.stack([at_model_size(c, size) for c in logits]) for task, logits in coarse.items()}
+
+
+def build_adapted(backbone: Backbone, adapter: AdapterSet, form: FormKind = FormKind.AUTO) -> Adapted:
+    """A set on its backbone, ready to predict, on the backbone's device.
+
+    `AdapterMismatchError` if the set was trained on another backbone.
     """
-    check_backbone(adapter.manifest, backbone)
-    model = build_model(backbone, adapter.manifest.spec)
-    model.load_adapter_tensors(adapter.tensors)
-    return model.eval().requires_grad_(False)
+    made = make_form(backbone, form)
+    return Adapted(made, made.prepare(adapter))

@@ -4,15 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mtlora.data.classes import label_table
 from mtlora.data.read import read_label
 from mtlora.data.records import LabelArray, PhotoDataset
 from mtlora.metrics.meters import Scores, build_meter
-from mtlora.model import MTLoRAModel
-from mtlora.outputs import Map, at_photo_size, decode
-from mtlora.preprocess import open_photo, preprocess
+from mtlora.outputs import Map
+from mtlora.prediction import Predictor, coarse_logits, map_of
+from mtlora.preprocess import open_photo
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task
 
@@ -55,7 +53,7 @@ class _Tally:
 
 
 def evaluate(
-    model: MTLoRAModel,
+    model: Predictor,
     dataset: PhotoDataset,
     tasks: Sequence[Task] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -67,19 +65,14 @@ def evaluate(
     wanted = [t for t in model.spec.select(tuple(tasks) if tasks else None) if tasks or dataset.count(t)]
     tallies = {task: _Tally(model.spec.task(task)) for task in wanted}
     tables = {task: label_table(model.spec.task(task), dataset.classes.get(task, ())) for task in wanted}
-    was_training = model.training
-    model.eval()
     for done, record in enumerate(dataset.records, start=1):
         present = [task for task in wanted if task in record.labels]
         if present:
-            with torch.inference_mode():
-                photo = preprocess(open_photo(record.photo), model.spec)[None]
-                logits = model(photo.to(next(model.parameters()).device), present)
-            for task in present:
-                label = read_label(record.labels[task], task)
-                label = tables[task][label] if model.spec.task(task).classes else label
-                found = at_photo_size(task, decode(task, logits[task][0]), *label.shape[-2:])
-                tallies[task].update(found, label, record.origin.get(task, ""))
+            labels = {task: read_label(record.labels[task], task) for task in present}
+            coarse = coarse_logits(model, open_photo(record.photo), present)
+            for task, label in labels.items():
+                known = tables[task][label] if model.spec.task(task).classes else label
+                found = map_of(task, coarse[task], model.spec, *known.shape[-2:])
+                tallies[task].update(found, known, record.origin.get(task, ""))
         progress(done, len(dataset))
-    model.train(was_training)
     return {task: tally.report() for task, tally in tallies.items()}

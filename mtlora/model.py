@@ -64,6 +64,7 @@ class MTLoRAModel(nn.Module):
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise MTLoRAError(f"input must be [B, 3, {size}, {size}], got {list(x.shape)}")
         wanted = self.spec.select(tuple(tasks) if tasks else None)
+        x = x.to(self.backbone.patch_embed.proj.weight.device)
         stages = encode(self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names)
         logits: dict[Task, Tensor] = {}
         for task in wanted:

@@ -3,14 +3,13 @@
 K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from mtlora.inference.ops import upsample_argmax
 from mtlora.tasks import TRAITS, Decode, Task
 
 Map = NDArray[np.uint8] | NDArray[np.float32]
@@ -42,6 +41,18 @@ def is_usable(logits: Tensor) -> bool:
     """Whether maps can be made of these logits, float of any shape: finite, and not so large that sums overflow."""
     low, high = torch.aminmax(logits)  # both carry any NaN, and no comparison with NaN is true
     return bool((low > -_LARGEST_LOGIT) & (high < _LARGEST_LOGIT))
+
+
+def decode_coarse(task: Task, coarse: Tensor, size: int) -> Tensor:
+    """A decoder's logits of one image to its map at the model's input size; see `decode`.
+
+    Class maps come straight from the decoder's resolution: K maps of scores at the input's size are never made.
+
+    coarse: float [K, h, w]
+    """
+    if TRAITS[task].decode is Decode.ARGMAX:
+        return upsample_argmax(coarse, size, size)
+    return decode(task, at_model_size(coarse, size))
 
 
 def at_model_size(coarse: Tensor, size: int) -> Tensor:
@@ -79,11 +90,6 @@ def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:
             return _unit_vectors(_bilinear(decoded, height, width)).cpu().numpy()
         case Decode.SIGMOID | Decode.IDENTITY:
             return _bilinear(decoded[None], height, width)[0].cpu().numpy()
-
-
-def to_maps(logits: Mapping[Task, Tensor], height: int, width: int) -> dict[Task, Map]:
-    """Maps of one image at the photo's size from its logits, each [K, h, w]."""
-    return {task: at_photo_size(task, decode(task, scores), height, width) for task, scores in logits.items()}
 
 
 def _unit_vectors(planes: Tensor) -> Tensor:

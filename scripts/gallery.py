@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mtlora import build_adapted, load_adapter, load_backbone
-from mtlora.model import MTLoRAModel
+from mtlora.adapted import Adapted
 from mtlora.png import encode_map
 from mtlora.preprocess import open_photo
 from mtlora.spec import TaskSpec
@@ -39,7 +39,7 @@ def main() -> None:
         row(open_photo(path), model).save(target, quality=88)
 
 
-def row(photo: Image.Image, model: MTLoRAModel) -> Image.Image:
+def row(photo: Image.Image, model: Adapted) -> Image.Image:
     """The photo and all its maps side by side."""
     from mtlora.prediction import predict
 

@@ -17,8 +17,9 @@ from app.imaging.decode import Decoded
 from app.imaging.overlay import blend
 from app.imaging.rle import class_rle, find_runs
 from app.intake.formats import AnswerFormat
-from mtlora.outputs import Map, at_model_size, at_photo_size, decode
+from mtlora.outputs import Map, at_model_size
 from mtlora.png import encode_map
+from mtlora.prediction import map_of
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
 
@@ -62,12 +63,11 @@ def render(
     rendered = Rendered({"image": {"width": decoded.width, "height": decoded.height}, "tasks": {}})
     arrays: dict[str, NDArray[Any]] = {}
     for task, coarse in logits.items():
-        scores = at_model_size(coarse, spec.image_size)
-        values = at_photo_size(task, decode(task, scores), decoded.height, decoded.width)
+        values = map_of(task, coarse, spec, decoded.height, decoded.width)
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = values
             if plan.logits:
-                arrays[f"logits_{task.value}"] = scores.numpy()
+                arrays[f"logits_{task.value}"] = at_model_size(coarse, spec.image_size).numpy()
         elif photo is not None:
             rendered.body = blend(photo, values, spec.task(task))
         else:

@@ -11,8 +11,8 @@ from mtlora.cli.backbone import StorageType
 from mtlora.errors import ImageError, MTLoRAError
 
 if TYPE_CHECKING:
+    from mtlora.adapted import Adapted
     from mtlora.backbone import Backbone
-    from mtlora.model import MTLoRAModel
     from mtlora.tasks import Task
 
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
@@ -131,7 +131,7 @@ def predict(
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "MTLoRAModel", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
     """Write the maps of one photo; the paths written."""
     from mtlora.png import encode_map
     from mtlora.prediction import predict as predict_maps
@@ -144,7 +144,7 @@ def _predict_one(model: "MTLoRAModel", photo: Path, tasks: "tuple[Task, ...]", b
     return paths
 
 
-def _model(backbone: Path, adapter: Path) -> "MTLoRAModel":
+def _model(backbone: Path, adapter: Path) -> "Adapted":
     from mtlora.adapted import build_adapted
     from mtlora.adapter_file import load_adapter
     from mtlora.backbone import load_backbone

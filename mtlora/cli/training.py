@@ -179,7 +179,7 @@ def evaluate(
     from mtlora.tasks import parse_tasks
 
     loaded = load_adapter(find_adapter(adapter))
-    model = build_adapted(load_backbone(find_backbone(backbone)), loaded).to(_device(device))
+    model = build_adapted(load_backbone(find_backbone(backbone)).to(_device(device)), loaded)
     wanted = parse_tasks(tasks)
     dataset = open_dataset(data, split, wanted)
     reports = run(model, dataset, wanted or None)

@@ -1,7 +1,7 @@
 """The encoder's forward pass over folded layers: blocks in window order, all task streams in one tensor.
 
-On a CPU a block takes a few windows at a time through all its layers, so that what they hand on stays in cache; on a GPU
-all at once.
+On a CPU a block takes a few windows at a time through all its layers, so that what they hand on stays in cache; on a
+GPU all at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtlora.inference.block import Features, run_block
-from mtlora.inference.layers import Block, Encoder, Merging, Stage, TaskLinear, stacked
+from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, TaskLinear, stacked
 from mtlora.inference.windows import StageShape, Windows, merge_gather, raster_gather, stage_windows
 from mtlora.spec import PATCH_SIZE
 
@@ -67,12 +66,13 @@ def _selected(stage: Stage, plan: Plan) -> Stage:
     if plan.all_streams:
         return replace(stage, projection=projection)
     last = stage.blocks[-1]
-    chosen = {
-        name: replace(linear, tasks=linear.tasks.select(plan.tasks))
-        for name in ("proj", "fc1", "fc2")
-        if isinstance(linear := getattr(last, name), TaskLinear)
-    }
-    return replace(stage, blocks=(*stage.blocks[:-1], replace(last, **chosen)), projection=projection)
+    proj, fc1, fc2 = (_of_tasks(linear, plan.tasks) for linear in (last.proj, last.fc1, last.fc2))
+    blocks = (*stage.blocks[:-1], replace(last, proj=proj, fc1=fc1, fc2=fc2))
+    return replace(stage, blocks=blocks, projection=projection)
+
+
+def _of_tasks(linear: Linear | TaskLinear, index: Tensor) -> Linear | TaskLinear:
+    return replace(linear, tasks=linear.tasks.select(index)) if isinstance(linear, TaskLinear) else linear
 
 
 def _patches(images: Tensor, side: int, window: int) -> Tensor:
@@ -82,10 +82,8 @@ def _patches(images: Tensor, side: int, window: int) -> Tensor:
     return cut.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), side * side, -1)
 
 
-def _run_blocks(
-    blocks: Sequence[Sequence[Block]], x: Tensor, shape: StageShape, heads: int
-) -> tuple[Features, int]:
-    """All blocks of a stage, for each image its own; x comes in plain window order. Also: the shift of the last order."""
+def _run_blocks(blocks: Sequence[Sequence[Block]], x: Tensor, shape: StageShape, heads: int) -> tuple[Features, int]:
+    """All blocks of a stage, for each image its own, and the shift of the order they end in; x comes in plain order."""
     layout = stage_windows(*shape, x.device)
     shifted = False
     features = Features(x, None)
@@ -151,7 +149,7 @@ def _merged_map(merging: Merging, projection: Tensor, streams: Tensor, shape: St
         part = streams.index_select(2, gather[4 * first : 4 * (first + step)])
         neighbours = part.view(items, tasks, -1, 4 * streams.shape[3])
         torch.matmul(merging.norm(neighbours), projection.transpose(2, 3), out=out[:, :, rows])
-    return out.unflatten(2, (half, half))
+    return out.view(items, tasks, half, half, -1)
 
 
 def _last_map(projection: Tensor, features: Features, shape: StageShape, shift: int) -> Tensor:
@@ -159,4 +157,4 @@ def _last_map(projection: Tensor, features: Features, shape: StageShape, shift: 
     source = features.shared[:, None] if features.streams is None else features.streams
     projected = torch.matmul(source, projection.transpose(2, 3))
     gather = raster_gather(shape.side, shape.window, shift, projected.device)
-    return projected.index_select(2, gather).unflatten(2, (shape.side, shape.side))
+    return projected.index_select(2, gather).view(*projected.shape[:2], shape.side, shape.side, -1)

@@ -1,7 +1,7 @@
-"""Forms whose sets are folded layers: pairs merged into the weights, or kept apart beside frozen weights that sets share.
+"""Forms whose sets are folded layers: pairs merged into weights, or kept apart beside frozen weights that sets share.
 
-Merged is the fastest form on a CPU, at the price of a copy of the adapted weights for every set. Apart costs a set only what it
-trained, and images of different sets can share a pass: the form for a GPU, or for many sets.
+Merged is the fastest form on a CPU, at the price of a copy of the adapted weights for every set. Apart costs a set only
+what it trained, and images of different sets can share a pass: the form for a GPU, or for many sets.
 """
 
 import threading

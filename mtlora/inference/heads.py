@@ -1,8 +1,8 @@
 """Projections to logits: the decoders with everything foldable folded, most of the work done at the coarse scales.
 
-A 1x1 convolution commutes with bilinear upsampling, so the decoders whose first layer is one (hrnet; segformer, whose two
-linear layers are one) apply it to each scale at that scale's own size and upsample sums instead of inputs. BatchNorm is part
-of the convolution before it.
+A 1x1 convolution commutes with bilinear upsampling, so the decoders whose first layer is one (hrnet; segformer, whose
+two linear layers are one) apply it to each scale at that scale's own size and upsample what comes out of it.
+BatchNorm is part of the convolution before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ def fold_head(kind: DecoderKind, channels: PerStage, tensors: Mapping[str, Tenso
 def _hrnet(tensors: Mapping[str, Tensor], channels: PerStage) -> MixHead:
     scale, shift = _batch_norm(tensors, "norm")
     mix = tensors["mix.weight"].flatten(1) * scale[:, None]
-    fine, middle, coarse = mix.split([channels[0], channels[1], channels[2] + channels[3]], dim=1)
+    fine, middle, coarse = torch.split(mix, [channels[0], channels[1], channels[2] + channels[3]], dim=1)
     bias = torch.addcmul(shift, tensors["mix.bias"], scale)
     return MixHead((fine.contiguous(), middle.contiguous(), coarse.contiguous()), bias, *_classify(tensors))
 
@@ -162,7 +162,7 @@ def _classify(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 def interpolation(source: int, target: int, device: torch.device) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
-    """Bilinear upsampling along one axis as a matrix float [target, source], and each row's nonzero columns: first, end."""
+    """Bilinear upsampling along one axis: float [target, source], and each row's nonzero columns (first, end)."""
     identity = torch.eye(source)[None]
     weights = F.interpolate(identity, size=target, mode="linear", align_corners=False)[0].T
     used = [row.nonzero().flatten().tolist() for row in weights]

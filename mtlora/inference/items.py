@@ -1,7 +1,7 @@
 """The operations of `ops` that carry task streams, for several items at once.
 
-Each item may bring parameters of its own (first dimension n) or all share one set's (first dimension 1). On a CPU items take
-turns through `ops`; on a GPU they are one batched product. Letters: see `layers`.
+Each item may bring parameters of its own (first dimension n) or all share one set's (first dimension 1). On a CPU items
+take turns through `ops`; on a GPU they are one batched product. Letters: see `layers`.
 """
 
 from collections.abc import Callable
@@ -38,11 +38,9 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor) -> Tens
     a:            float [1 or n, T, r, C]
     returns:      float [n, T, M, r]
     """
-    weight, bias = torch.atleast_2d(weight), torch.atleast_2d(bias)
+    weight, bias = weight.view(-1, x.shape[-1]), bias.view(-1, x.shape[-1])
     if x.device.type == "cpu":
-        return _in_turn(
-            len(x), lambda i: ops.layer_norm_tasks(x[i], _of(weight, i), _of(bias, i), NORM_EPS, _of(a, i))
-        )
+        return _in_turn(len(x), lambda i: ops.layer_norm_tasks(x[i], _of(weight, i), _of(bias, i), NORM_EPS, _of(a, i)))
     normed = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
     return torch.addcmul(bias[:, None, None], normed, weight[:, None, None]) @ a.transpose(2, 3)
 

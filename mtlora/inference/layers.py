@@ -86,7 +86,7 @@ class TaskPairs:
         """a of every task on tokens they share: float [n, M, in] -> [n, T, M, R]."""
         a = self.a.flatten(1, 2)
         low = F.linear(x, a[0]) if len(a) == 1 else torch.bmm(x, a.transpose(1, 2))
-        return low.unflatten(2, self.a.shape[1:3]).transpose(1, 2).contiguous()
+        return low.view(*x.shape[:2], *self.a.shape[1:3]).transpose(1, 2).contiguous()
 
     def select(self, index: Tensor) -> "TaskPairs":
         """Of some tasks only. index: int64 [tasks]."""
@@ -191,5 +191,5 @@ def stacked(values: Sequence[P]) -> P:
         parts = {f.name: stacked([getattr(value, f.name) for value in values]) for f in fields(first)}
         return replace(first, **parts)  # type: ignore[type-var,return-value]
     if isinstance(first, tuple):
-        return tuple(stacked(parts) for parts in zip(*values, strict=True))  # type: ignore[call-overload,return-value]
+        return tuple(stacked(parts) for parts in zip(*values, strict=True))  # type: ignore[return-value]
     return values[0]

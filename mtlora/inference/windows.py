@@ -1,4 +1,4 @@
-"""Where tokens lie: orders in which a stage's tokens stand window after window, and the ways from one order to the next.
+"""Where tokens lie: orders in which a stage's tokens stand window after window, and the ways from one to the next.
 
 Blocks keep their tokens in window order, so that a window is a run of rows and attention needs no copying. Between two
 blocks one gather replaces shifting, cutting, joining and shifting back. Pure index arithmetic, the same for every set.
@@ -81,9 +81,10 @@ def window_order(side: int, window: int, shift: int) -> Windows:
     if kinds is None:
         kinds = torch.zeros(len(order), dtype=torch.int64)
     kinds, by_kind = kinds.sort(stable=True)
-    firsts = torch.searchsorted(kinds, kinds.unique())
-    masks = torch.where(apart[by_kind][firsts], MASKED, 0.0)
-    return Windows(order[by_kind].flatten(), torch.unique(kinds, return_inverse=True)[1], masks)
+    first = torch.ones_like(kinds, dtype=torch.bool)  # the first window of each kind
+    first[1:] = kinds[1:] != kinds[:-1]
+    masks = torch.where(apart[by_kind][first], MASKED, 0.0)
+    return Windows(order[by_kind].flatten(), first.cumsum(0) - 1, masks)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional
 
 from mtlora.errors import ImageError
-from mtlora.outputs import at_photo_size, class_map, decode, to_maps
+from mtlora.outputs import Map, at_model_size, at_photo_size, class_map, decode, decode_coarse
 from mtlora.png import encode_map
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task, voc_color
@@ -31,12 +31,31 @@ def test_class_map_is_argmax(classes: int, seed: int, ties: bool) -> None:
     assert class_map(logits).tolist() == logits.argmax(dim=0).tolist()
 
 
+@pytest.mark.parametrize("side", [56, 28, 7])
+def test_class_maps_straight_from_the_decoders_resolution(side: int) -> None:
+    """As upsampling all scores first; rounding may decide ties otherwise, on one pixel in ten thousand at most."""
+    smooth = functional.interpolate(scores(21)[None], (side, side), mode="bicubic")[0]
+    long_way = class_map(at_model_size(smooth, 8 * side))
+    assert (decode_coarse(Task.SEMSEG, smooth, 8 * side) == long_way).float().mean() >= 0.9999
+
+
+def test_other_maps_are_decoded_at_model_size() -> None:
+    normals = scores(3)
+    torch.testing.assert_close(
+        decode_coarse(Task.NORMALS, normals, 64), decode(Task.NORMALS, at_model_size(normals, 64)), rtol=0, atol=0
+    )
+
+
 def test_class_maps_grow_by_nearest_neighbour() -> None:
     """Only classes of the small map appear, each pixel takes the nearest centre."""
     small = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)
     big = at_photo_size(Task.SEMSEG, small, 4, 6)
     assert big.tolist() == [[1, 1, 1, 2, 2, 2]] * 2 + [[3, 3, 3, 4, 4, 4]] * 2
     assert at_photo_size(Task.SEMSEG, torch.from_numpy(big), 2, 2).tolist() == small.tolist()
+
+
+def to_maps(logits: dict[Task, torch.Tensor], height: int, width: int) -> dict[Task, Map]:
+    return {task: at_photo_size(task, decode(task, scores), height, width) for task, scores in logits.items()}
 
 
 def test_shapes_types_and_ranges() -> None:

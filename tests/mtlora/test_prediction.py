@@ -10,6 +10,8 @@ from PIL import Image
 from mtlora.adapted import build_adapted
 from mtlora.adapter_file import load_adapter, save_adapter
 from mtlora.errors import AdapterMismatchError, TaskError
+from mtlora.model import build_model
+from mtlora.options import FormKind
 from mtlora.prediction import predict
 from tests.mtlora.small import SPEC, random_backbone, random_tensors
 
@@ -23,7 +25,6 @@ def adapter_path(tmp_path: Path) -> Path:
 
 def test_predict(adapter_path: Path, tmp_path: Path) -> None:
     model = build_adapted(random_backbone(SPEC), load_adapter(adapter_path))
-    assert not model.training
     photo = Image.new("RGB", (40, 30), (90, 10, 200))
     maps = predict(model, photo)
     assert {task: m.shape for task, m in maps.items()} == {
@@ -39,10 +40,16 @@ def test_predict(adapter_path: Path, tmp_path: Path) -> None:
         predict(model, photo, ["depth"])
 
 
-def test_the_model_has_the_sets_tensors(adapter_path: Path) -> None:
-    adapter = load_adapter(adapter_path)
-    own = build_adapted(random_backbone(SPEC), adapter).adapter_tensors()
-    assert all(torch.equal(own[name], value.float()) for name, value in adapter.tensors.items())
+@pytest.mark.parametrize("form", FormKind)
+def test_every_form_predicts_the_same(adapter_path: Path, form: FormKind) -> None:
+    adapter, backbone = load_adapter(adapter_path), random_backbone(SPEC)
+    model = build_model(backbone, SPEC).eval()
+    model.load_adapter_tensors(adapter.tensors)
+    x = torch.randn(2, 3, SPEC.image_size, SPEC.image_size)
+    with torch.inference_mode():
+        expected = model(x)
+    for task, logits in build_adapted(backbone, adapter, form)(x).items():
+        assert (logits - expected[task]).abs().max() <= 1e-4 * expected[task].abs().max()
 
 
 def test_another_backbone_is_refused(adapter_path: Path) -> None:

@@ -14,12 +14,14 @@ from mtlora.adapter_file import AdapterSet
 from mtlora.adapter_file.manifest import AdapterManifest
 from mtlora.backbone import Backbone
 from mtlora.convert import convert_checkpoint
+from mtlora.errors import AdapterMismatchError, MTLoRAError
 from mtlora.inference import Form, PlainForm, Query
 from mtlora.inference.folded import FoldedForm
 from mtlora.inference.layers import tensors_of
-from mtlora.spec import AdapterSpec, DecoderKind, SharedMode, TaskSpec
+from mtlora.outputs import at_model_size
+from mtlora.spec import AdapterSpec, SharedMode
 from mtlora.tasks import TRAITS, Task
-from tests.factories import adapter_spec, make_backbone, make_model
+from tests.factories import adapter_spec, backbone_spec, make_backbone, make_model
 from tests.mtlora.strategies import adapter_specs
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
@@ -80,14 +82,15 @@ def merge(request: pytest.FixtureRequest) -> bool:
     ],
     ids=lambda changes: ",".join(changes) or "all",
 )
-def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any], merge: bool) -> None:
+def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> None:
     backbone, spec = make_backbone(), adapter_spec(mode=mode, **changes)
     sets = [make_set(backbone, spec)] * 2
-    for tasks in (spec.task_names, (Task.SALIENCY, Task.SEMSEG)):
-        assert_same(
-            run(FoldedForm(backbone, merge=merge), sets, images(spec, 2), tasks),
-            run(PlainForm(backbone), sets, images(spec, 2), tasks),
-        )
+    expected = run(PlainForm(backbone), sets, images(spec, 2), spec.task_names)
+    for merge in (True, False):
+        form = FoldedForm(backbone, merge=merge)
+        for tasks in (spec.task_names, (Task.SALIENCY, Task.SEMSEG)):
+            ours = run(form, sets, images(spec, 2), tasks)
+            assert_same(ours, [{task: logits[task] for task in tasks} for logits in expected])
 
 
 @given(spec=adapter_specs(), data=st.data(), merge=st.booleans())
@@ -101,3 +104,91 @@ def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, 
         run(form, [adapter], images(spec, 1), tasks), run(PlainForm(backbone), [adapter], images(spec, 1), tasks)
     )
     assert form.device_bytes(spec) == form.prepare(adapter).cost_bytes
+
+
+@pytest.mark.parametrize("name", ["tiny_w4_r8", "plus_w7_r4"])
+def test_recordings_of_the_published_code(name: str, merge: bool) -> None:
+    converted = convert_checkpoint(GOLDEN / f"{name}.pth")
+    spec, form = converted.spec, FoldedForm(converted.backbone, merge=merge)
+    manifest = AdapterManifest(
+        spec=spec, backbone_name="golden", backbone_fingerprint=converted.backbone.fingerprint(spec)
+    )
+    resident = form.prepare(AdapterSet(manifest, converted.tensors, "0" * 64, 0))
+    with np.load(GOLDEN / f"{name}.npz") as recorded:
+        arrays = dict(recorded)
+    (coarse,) = form.forward([Query(resident, torch.from_numpy(arrays["input"][0]), spec.task_names)])
+    for task, logits in coarse.items():
+        key = TRAITS[task].reference_key
+        ours = at_model_size(logits, spec.image_size)[:, 1::4, 2::4].numpy()
+        assert np.abs(ours - arrays[f"logits_{key}"][0]).max() <= TOLERANCE * arrays[f"max_logits_{key}"], task
+
+
+@pytest.mark.parametrize("mode", SharedMode)
+def test_different_sets_in_one_batch(mode: SharedMode, merge: bool) -> None:
+    """Three sets of one shape, each with norms, patch embedding, merging, biases and decoders of its own."""
+    backbone = make_backbone()
+    other = adapter_spec(mode=mode, tasks=(Task.DEPTH, Task.EDGE, Task.NORMALS, Task.SEMSEG))
+    sets = [make_set(backbone, adapter_spec(mode=mode), seed=seed) for seed in range(3)]
+    batch, x = [sets[0], sets[1], sets[0], sets[2]], images(other, 4)
+    tasks = (Task.NORMALS, Task.SEMSEG)
+    expected = run(PlainForm(backbone), batch, x, tasks)
+    assert_same(run(FoldedForm(backbone, merge=merge), batch, x, tasks), expected)
+    with_other = run(
+        FoldedForm(backbone, merge=merge), [*batch, make_set(backbone, other, seed=5)], images(other, 5), tasks
+    )
+    assert_same(with_other[:4], run(PlainForm(backbone), batch, images(other, 5)[:4], tasks))
+
+
+def test_only_low_rank_sets_share_a_pass() -> None:
+    backbone = make_backbone()
+    first, second = (make_set(backbone, adapter_spec(), seed=seed) for seed in (1, 2))
+    small = make_set(backbone, adapter_spec(ranks=(2, 2, 2, 2)))
+    for merge in (True, False):
+        form = FoldedForm(backbone, merge=merge)
+        groups = [
+            form.group(Query(form.prepare(s), torch.zeros(3, 64, 64), tasks))
+            for s, tasks in [(first, (Task.SEMSEG,)), (second, (Task.SEMSEG,)), (small, (Task.SEMSEG,))]
+        ]
+        assert (groups[0] == groups[1]) is not merge
+        assert groups[2] not in groups[:2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_cost_is_the_memory_that_is_held(dtype: torch.dtype, merge: bool) -> None:
+    """Nothing but what is counted stays: not the file's buffer, not a tensor that was merged."""
+    backbone = make_backbone()
+    spec = adapter_spec(adapt_reduction=True)
+    form = FoldedForm(backbone, merge=merge)
+    resident = form.prepare(make_set(backbone, spec, dtype=dtype))
+    held = {t.untyped_storage().data_ptr(): t for t in tensors_of((resident.encoder, *resident.heads.values()))}
+    frozen = {t.untyped_storage().data_ptr() for t in backbone.tensors.values()}
+    alone = sum(t.untyped_storage().nbytes() for pointer, t in held.items() if pointer not in frozen)
+    assert resident.cost_bytes == form.device_bytes(spec) == alone
+
+
+def test_low_rank_sets_are_smaller() -> None:
+    spec = adapter_spec(backbone_spec(embed_dim=32))
+    backbone = make_backbone(spec.backbone)
+    merged, apart = (FoldedForm(backbone, merge=merge).device_bytes(spec) for merge in (True, False))
+    assert apart < merged / 2
+
+
+def test_refuses_what_does_not_fit(merge: bool) -> None:
+    backbone = make_backbone()
+    form = FoldedForm(backbone, merge=merge)
+    resident = form.prepare(make_set(backbone, adapter_spec()))
+    with pytest.raises(MTLoRAError, match=r"input must be \[3, 64, 64\], got \[3, 32, 32\]"):
+        form.forward([Query(resident, torch.zeros(3, 32, 32), (Task.SEMSEG,))])
+    with pytest.raises(AdapterMismatchError, match="frozen weights"):
+        form.prepare(make_set(make_backbone(seed=7), adapter_spec()))
+
+
+def test_tiles_are_invisible(monkeypatch: pytest.MonkeyPatch, merge: bool) -> None:
+    """Tiles of one window, of a stage and a half, of several images: the same answer."""
+    backbone, spec = make_backbone(), adapter_spec(image_size=128)
+    sets = [make_set(backbone, spec, seed=seed) for seed in (0, 0, 1)]
+    sets[1] = sets[0]
+    expected = run(PlainForm(backbone), sets, images(spec, 3), spec.task_names)
+    for rows in (1, 48, 100, 1500, 10**6):
+        monkeypatch.setattr("mtlora.inference.encode.ROWS_AT_ONCE", rows)
+        assert_same(run(FoldedForm(backbone, merge=merge), sets, images(spec, 3), spec.task_names), expected)

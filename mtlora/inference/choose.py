@@ -1,0 +1,26 @@
+"""Which form of residency to run in."""
+
+import math
+from typing import Any
+
+from mtlora.backbone import Backbone
+from mtlora.inference.folded import FoldedForm
+from mtlora.inference.form import Form
+from mtlora.inference.plain import PlainForm
+from mtlora.options import FormKind
+
+MERGED_SETS_AT_LEAST = 4  # with room for fewer, sets would be folded anew all the time
+
+
+def make_form(backbone: Backbone, kind: FormKind = FormKind.AUTO, *, budget_bytes: float = math.inf) -> Form[Any]:
+    """The form of a kind, on the backbone's device.
+
+    `auto`: low-rank on a GPU; on a CPU merged, if `budget_bytes` holds a few merged sets, each about as large as the
+    backbone, else low-rank.
+    """
+    if kind is FormKind.PLAIN:
+        return PlainForm(backbone)
+    if kind is FormKind.AUTO:
+        roomy = budget_bytes >= MERGED_SETS_AT_LEAST * backbone.nbytes
+        kind = FormKind.MERGED if roomy and backbone.device.type == "cpu" else FormKind.LOWRANK
+    return FoldedForm(backbone, merge=kind is FormKind.MERGED)

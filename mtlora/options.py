@@ -1,0 +1,12 @@
+"""What can be chosen about how sets are run. Pure: no torch here, so that settings and the command line stay light."""
+
+from enum import StrEnum
+
+
+class FormKind(StrEnum):
+    """How sets are kept on the device (`mtlora.inference`)."""
+
+    AUTO = "auto"
+    MERGED = "merged"  # pairs added to weights of the set's own: fastest on a CPU, large
+    LOWRANK = "lowrank"  # pairs beside frozen weights that sets share: small, and sets mix in a batch
+    PLAIN = "plain"  # the training model: slow, the reference
