@@ -94,7 +94,7 @@ def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> Non
 
 
 @given(spec=adapter_specs(), data=st.data(), merge=st.booleans())
-@settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate], deadline=None)
+@settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate], deadline=None)
 def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, merge: bool) -> None:
     backbone = make_backbone(spec.backbone, image_size=spec.image_size)
     adapter = make_set(backbone, spec)
