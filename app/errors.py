@@ -129,9 +129,9 @@ class StoreFullError(AdapterError):
 class BusyError(ServiceError):
     """Not now; `retry_after_s` says when to try again."""
 
-    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+    def __init__(self, detail: str, retry_after_s: float = 1.0, problems: Sequence[str] = ()) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(detail)
+        super().__init__(detail, problems)
 
 
 class QueueFullError(BusyError):

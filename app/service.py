@@ -19,13 +19,16 @@ from app.batching.batch import BatchLimits
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.engine import Engine
-from app.errors import NotReadyError, StartupError
+from app.errors import NotReadyError, ServiceError, StartupError
 from app.pipeline import Pipeline
 from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
+from app.residency.following import Follower
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.residency.manager import Residency
+from app.residency.names import namespace_of
+from app.residency.pins import Pins
 from app.residency.service import AdapterService
 from app.residency.store import AdapterStore
 from app.residency.tiers import Tier
@@ -33,6 +36,7 @@ from app.residency.uploads import Uploader, UploadLimits
 from app.settings import Settings
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
+from mtlora.adapter_file import check_backbone
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import make_form
@@ -99,6 +103,8 @@ class Parts:
     catalog: Catalog
     adapters: AdapterService
     residency: Residency[AdaptedSet]
+    pins: Pins
+    follower: Follower
     pipeline: Pipeline
     worker: Worker
 
@@ -119,6 +125,7 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
         self._parts: Parts | None = None
         self._pools = Pools.make(settings)
+        self._following: asyncio.Task[None] | None = None
 
     @property
     def parts(self) -> Parts:
@@ -138,6 +145,19 @@ class Service:
             raise NotReadyError(f"the server is {self.phase.value}", retry_after_s=2)
         return self.parts
 
+    def require_warm(self) -> None:
+        """`NotReadyError` that lists what is waited for, unless new work is admitted."""
+        if self.phase is Phase.STARTING:
+            waits = [f"{name or 'a set of a name space'}: {reason}" for name, reason in self.missing_pins()]
+            waits = waits if self._parts else ["backbone and adapter sets: loading"]
+            raise NotReadyError("the server is starting", 2, waits or ["engine: warming up"])
+        self.require_ready()
+
+    def missing_pins(self) -> list[tuple[str, str]]:
+        """Pinned sets that are not on the device, and why. Names in name spaces are nobody's business: empty."""
+        missing = self._parts.pins.missing() if self._parts else {}
+        return [("", "missing") if namespace_of(ref.name) else (str(ref), why) for ref, why in missing.items()]
+
     def drain(self) -> None:
         """Admit nothing more; what runs goes on."""
         if self.phase is not Phase.FAILED:
@@ -147,7 +167,7 @@ class Service:
         """Build the parts and warm them up; a failure is remembered and ends the server."""
         try:
             await self._start()
-        except (MTLoRAError, StartupError, OSError) as error:
+        except (MTLoRAError, ServiceError, OSError) as error:
             self._fail(error)
             log.error("cannot start", extra={"reason": str(error)})
         except Exception as error:  # a bug must end the process too, not leave a server that never gets ready
@@ -156,6 +176,8 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what the engine has, give everything back."""
+        if self._following is not None:
+            self._following.cancel()
         if self._parts is not None:
             await asyncio.to_thread(self._parts.worker.stop)
             await self._parts.pipeline.close()
@@ -168,10 +190,11 @@ class Service:
         await loop.run_in_executor(self._pools.files, self._pools.warm, settings)
         backbone = await loop.run_in_executor(self._pools.files, _open_backbone, settings)
         self.metrics.build_info.labels(__version__, str(torch.__version__), backbone.spec.name).set(1)
-        store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings)
+        store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings, backbone)
         parts = self._parts = self._assemble(backbone, store, catalog)
         parts.worker.start()
         await self._warm(parts)
+        self._following = asyncio.create_task(parts.follower.run(), name="follow the store")
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
             facts = {"backbone": backbone.spec.name, "device": str(backbone.device), "form": parts.worker.engine.form}
@@ -194,21 +217,25 @@ class Service:
         )
         bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
         uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds)
-        adapters = AdapterService(catalog, store, residency, host, uploader, pools.files, self.metrics.forget_adapter)
+        pins = Pins(catalog, residency, form.device_bytes, pools.files)
+        forget = self.metrics.forget_adapter
+        adapters = AdapterService(catalog, store, residency, host, pins, uploader, pools.files, forget)
+        follower = Follower(store, catalog, adapters, pins, pools.files)
         limits = BatchLimits(s.max_batch_images, s.max_batch_bytes, s.batch_wait_ms / 1000)
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
         pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
-        return Parts(catalog, adapters, residency, pipeline, worker)
+        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker)
 
     async def _warm(self, parts: Parts) -> None:
+        await parts.pins.refresh()
         lease = await parts.residency.acquire(parts.catalog.resolve(None, ""))
         try:
             await parts.worker.call(lambda: parts.worker.engine.warm(lease.adapted))
         finally:
             lease.release()
-        await parts.adapters.warm_pins()
+        await parts.pins.bring_in()
 
     def _fail(self, error: BaseException) -> None:
         self.phase = Phase.FAILED
@@ -244,12 +271,12 @@ def _backbone_file(settings: Settings) -> Path:
     return find_backbone(settings.backbone or (beside if beside and beside.is_file() else None))
 
 
-def _open_sets(settings: Settings) -> tuple[AdapterStore, Catalog]:
+def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Catalog]:
     store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes)
     folder = settings.adapters or bundled_folder()
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")
-    catalog = Catalog(store, find_bundled(folder), settings.default_adapter)
+    catalog = Catalog(store, find_bundled(folder, partial(check_backbone, backbone=backbone)), settings.default_adapter)
     catalog.check()
     return store, catalog
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.access.keys import Scope
@@ -21,10 +21,18 @@ class LiveOut(BaseModel):
     status: Literal["alive"] = "alive"
 
 
+class MissingOut(BaseModel):
+    """A pinned set that is not on the device."""
+
+    adapter: str = Field(description="name and revision; of name spaces other than the global one: empty")
+    reason: str
+
+
 class ReadyOut(BaseModel):
     """The server takes requests."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready", "degraded"] = Field(description="degraded: ready, but pinned sets are missing")
+    missing: list[MissingOut] = Field(description="pinned sets that are not on the device")
 
 
 @router.get("/livez")
@@ -35,9 +43,10 @@ async def livez() -> LiveOut:
 
 @router.get("/readyz", responses=problem_responses(503))
 async def readyz(service: ServiceDep) -> ReadyOut:
-    """Whether requests are taken: backbone warm, pinned sets in memory, not draining."""
-    service.require_ready()
-    return ReadyOut()
+    """Whether requests are taken: engine warm, every pinned set tried, not draining. 503 lists what is waited for."""
+    service.require_warm()
+    missing = [MissingOut(adapter=name, reason=reason) for name, reason in service.missing_pins()]
+    return ReadyOut(status="degraded" if missing else "ready", missing=missing)
 
 
 @router.get(

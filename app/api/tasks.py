@@ -27,7 +27,9 @@ async def list_tasks(caller: Annotated[Caller, require(Scope.ADAPTERS_READ)], pa
                 decode=traits.decode.value,
                 encoding=ENCODINGS[task],
                 adapters=[
-                    plain_name(found.entry.state.name) for found in sets if task in found.current.spec.task_names
+                    plain_name(found.entry.state.name)
+                    for found in sets
+                    if found.current is not None and task in found.current.spec.task_names
                 ],
             )
             for task, traits in TRAITS.items()

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,8 @@ from app.residency.names import (
 )
 from app.residency.state import Revision, SetState
 from app.residency.store import AdapterStore
-from mtlora.adapter_file import AdapterManifest, read_manifest
-from mtlora.errors import AdapterFileError
+from mtlora.adapter_file import AdapterManifest, has_manifest, read_manifest
+from mtlora.errors import AdapterFileError, MTLoRAError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class BundledSet:
 
     path: Path
     revision: Revision
+    fault: str = ""  # why it cannot be served; empty: it can, as far as its header tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,21 @@ class Entry:
         return AdapterRef(self.state.name, found.revision, found.digest)
 
 
-def find_bundled(folder: Path) -> dict[str, BundledSet]:
-    """The adapter files of a folder by name (the file's stem). Other files are left alone."""
+def find_bundled(folder: Path, check: Callable[[AdapterManifest], None]) -> dict[str, BundledSet]:
+    """The adapter files of a folder by name (the file's stem). Other files are left alone.
+
+    check: raises an error of `mtlora` for a set that does not belong here; such sets are found, with their fault
+    """
     found: dict[str, BundledSet] = {}
     for path in sorted(folder.glob("*.safetensors")):
+        fault = ""
         try:
-            read_manifest(path)
-        except AdapterFileError as error:
-            log.info("not an adapter set, left out", extra={"file": path.name, "reason": str(error)[:200]})
-            continue
+            if not has_manifest(path):
+                continue
+            check(read_manifest(path))
+        except MTLoRAError as error:
+            fault = str(error)
+            log.error("bundled adapter set cannot be served", extra={"file": path.name, "reason": fault})
         if not NAME.fullmatch(path.stem):
             log.warning("adapter file with a name that no set may have, left out", extra={"file": path.name})
             continue
@@ -74,7 +81,9 @@ def find_bundled(folder: Path) -> dict[str, BundledSet]:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         created = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds")
-        found[path.stem] = BundledSet(path, Revision(revision=1, digest=digest, bytes=stat.st_size, created=created))
+        found[path.stem] = BundledSet(
+            path, Revision(revision=1, digest=digest, bytes=stat.st_size, created=created), fault
+        )
     return found
 
 
@@ -93,12 +102,14 @@ class Catalog:
         self._manifests: dict[str, AdapterManifest] = {}
 
     def check(self) -> None:
-        """`StartupError` unless the default set is there."""
+        """`StartupError` unless the default set is there, and whole as far as its header tells."""
         try:
             self.resolve(None, "")
         except AdapterNotFoundError as error:
             names = ", ".join(self.names("")) or "none"
             raise StartupError(f"there is no default adapter set {self.default!r}; sets found: {names}") from error
+        if fault := self.fault(self.default):
+            raise StartupError(f"the default adapter set {self.default!r} cannot be served: {fault}")
 
     def names(self, namespace: str | None = None) -> list[str]:
         """Full names that have a revision, sorted by plain name: of all sets, or of those that a name space sees."""
@@ -131,6 +142,18 @@ class Catalog:
             )
         return full
 
+    def is_bundled(self, name: str) -> bool:
+        """Whether the set of this full name came with the server."""
+        return name in self._bundled
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether the set of this full name must stay on the device, if there is one."""
+        return name == self.default or self._store.read(name).pinned
+
+    def fault(self, name: str) -> str:
+        """Why a bundled set cannot be served; empty for all others."""
+        return self._bundled[name].fault if name in self._bundled else ""
+
     def entry(self, name: str) -> Entry:
         """One set; `AdapterNotFoundError` if there is none of that full name."""
         known = self._store.read(name)
@@ -150,10 +173,13 @@ class Catalog:
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
         """What a request of that name space named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
         name, revision = parse_reference(reference) if reference else (self.default, None)
-        full = self.locate(name, namespace)
-        entry = self.entry(full)
+        return self.ref(self.locate(name, namespace), revision)
+
+    def ref(self, name: str, revision: int | None) -> AdapterRef:
+        """A revision (None: the current one) of the set of this full name."""
+        entry = self.entry(name)
         if revision is not None and entry.state.find(revision) is None and not entry.bundled:
-            entry = self.entry_of(self._store.fetch(full))
+            entry = self.entry_of(self._store.fetch(name))
         return entry.ref(revision)
 
     def path(self, ref: AdapterRef) -> Path:
@@ -173,10 +199,6 @@ class Catalog:
                 self._manifests.pop(next(iter(self._manifests)))
             self._manifests[ref.digest] = known
         return known
-
-    def pinned(self) -> list[AdapterRef]:
-        """Current revisions of the sets that must stay in memory."""
-        return [entry.ref() for entry in self.entries() if entry.pinned]
 
     def activate(self, name: str, revision: int) -> Entry:
         """Make a revision the current one."""

@@ -126,6 +126,14 @@ class Residency(Generic[L]):
         """Whether this revision is in memory now."""
         return ref in self._budget
 
+    def is_loading(self, ref: AdapterRef) -> bool:
+        """Whether this revision is on its way."""
+        return ref in self._loading
+
+    def failure(self, ref: AdapterRef) -> AdapterLoadError | None:
+        """Why the last load of this revision failed; None if it did not."""
+        return self._failed[ref][1] if ref in self._failed else None
+
     def leases(self) -> int:
         """How many leases are out."""
         return sum(self._budget.leases(ref) for ref in self._budget.held())

@@ -1,27 +1,27 @@
 """What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from app.access.keys import Caller
-from app.errors import AdapterConflictError, AdapterLoadError
+from app.errors import AdapterConflictError, AdapterLoadError, ServiceError
 from app.intake.multipart import Event
 from app.residency.catalog import Catalog, Entry
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Residency
 from app.residency.names import AdapterRef
+from app.residency.pins import Pins
 from app.residency.store import AdapterStore
 from app.residency.tiers import Tier
 from app.residency.uploads import Uploaded, Uploader
 from mtlora.adapter_file import AdapterManifest
 
-log = logging.getLogger(__name__)
+NOTICE_S = 2.0  # deleted files stay so long, because other processes notice a deletion a little later
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,12 +31,13 @@ class Described:
     """A set, and what its files say about themselves."""
 
     entry: Entry
-    manifests: Mapping[int, AdapterManifest]  # by revision; the current one's is always there
+    manifests: Mapping[int, AdapterManifest]  # by revision; those that cannot be read are not there
+    fault: str  # why the current revision cannot be served, as far as is known; empty: it can
 
     @property
-    def current(self) -> AdapterManifest:
-        """Of the current revision."""
-        return self.manifests[self.entry.ref().revision]
+    def current(self) -> AdapterManifest | None:
+        """Of the current revision; None if its file cannot be read."""
+        return self.manifests.get(self.entry.ref().revision)
 
 
 class AdapterService:
@@ -51,6 +52,7 @@ class AdapterService:
         store: AdapterStore,
         residency: Residency[AdaptedSet],
         host: HostCache,
+        pins: Pins,
         uploader: Uploader,
         executor: Executor,
         on_deleted: Callable[[str], None],
@@ -58,25 +60,24 @@ class AdapterService:
         self.catalog = catalog
         self.residency = residency
         self.host = host
+        self._pins = pins
         self._store = store
         self._uploader = uploader
         self._executor = executor
         self._on_deleted = on_deleted
         self._cleaning: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def upload(self, events: AsyncIterator[Event], caller: Caller, announced: int) -> Uploaded:
         """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown)."""
         uploaded = await self._uploader.receive(events, caller, announced)
-        await self._refresh_pins()
+        if uploaded.waits:
+            await self._switch_or_undo(uploaded)
         return uploaded
 
     async def list(self, caller: Caller) -> list[Described]:
-        """Every set with what its revisions say about themselves. One whose current file is damaged is left out."""
-
-        def look() -> list[Described]:
-            return [found for entry in self.catalog.entries(caller.namespace) if (found := self._listed(entry))]
-
-        return await self._run(look)
+        """Every set with what its revisions say about themselves."""
+        return await self._run(lambda: [self._described(entry) for entry in self.catalog.entries(caller.namespace)])
 
     async def get(self, name: str, caller: Caller) -> Described:
         """One set with what its revisions say about themselves."""
@@ -92,14 +93,12 @@ class AdapterService:
     async def activate(self, name: str, revision: int, caller: Caller) -> int:
         """Switch the current revision, and say which it was.
 
-        A pinned set's new revision is in memory before the switch, so nobody waits.
+        A pinned set's new revision is on the device before the switch, so nobody waits; if it cannot be loaded, the
+        old one stays.
         """
         name = self.catalog.locate_own(name, caller.namespace)
         entry = await self._run(self.catalog.entry, name)
-        if entry.pinned:
-            await self.residency.preload(entry.ref(revision))
-        await self._run(self.catalog.activate, name, revision)
-        await self._refresh_pins()
+        await self._switch(await self._run(self.catalog.ref, name, revision))
         return entry.ref().revision
 
     async def pin(self, name: str, caller: Caller, *, pinned: bool) -> None:
@@ -107,10 +106,9 @@ class AdapterService:
         name = self.catalog.locate_own(name, caller.namespace)
         entry = await self._run(self.catalog.entry, name)
         if pinned:
-            await self.residency.preload(entry.ref())
-            self._check_room_beside_pins(entry.ref())
+            await self._pins.prepare(entry.ref())
         await self._run(lambda: self.catalog.pin(name, pinned=pinned))
-        await self._refresh_pins()
+        await self._pins.refresh()
 
     async def load(self, name: str, caller: Caller) -> None:
         """Bring a set's current revision into memory, as a first prediction does."""
@@ -122,74 +120,74 @@ class AdapterService:
         if entry.pinned:
             raise AdapterConflictError(f"{name!r} is pinned and stays in memory; unpin it first")
         for revision in entry.state.revisions:
-            self._drop(entry.ref(revision.revision), "unload")
+            self.drop(entry.ref(revision.revision), "unload")
 
     async def delete(self, name: str, revision: int | None, caller: Caller) -> tuple[AdapterRef, ...]:
         """Forget a set or a revision at once, and say what went; bytes go when the last request is done with them."""
         name = self.catalog.locate_own(name, caller.namespace)
         gone = await self._run(self.catalog.delete, name, revision)
-        await self._refresh_pins()
+        await self._pins.refresh()
         if revision is None:
-            self._on_deleted(name)
+            self.forget(name)
+        self._begin_to_clean(gone)
+        return tuple(gone)
+
+    async def close(self) -> None:
+        """Wait for deletions under way."""
+        self._closing.set()
+        await asyncio.gather(*self._cleaning, return_exceptions=True)
+
+    def forget(self, name: str) -> None:
+        """A set was deleted, by whichever process: nothing is counted under its name any more."""
+        self._on_deleted(name)
+
+    def drop(self, ref: AdapterRef, reason: str) -> None:
+        """Remove a revision from memory, as soon as nobody uses it."""
+        self.residency.drop(ref, reason)
+        self.host.drop(ref, reason)
+
+    def _described(self, entry: Entry) -> Described:
+        fault, manifests = self.catalog.fault(entry.state.name), {}
+        for revision in entry.state.revisions:
+            ref = entry.ref(revision.revision)
+            try:
+                manifests[revision.revision] = self.catalog.manifest(ref)
+            except AdapterLoadError as error:
+                fault = fault or (str(error) if ref == entry.ref() else "")
+        failure = self.residency.failure(entry.ref())
+        return Described(entry, manifests, fault or (str(failure) if failure else ""))
+
+    async def _switch(self, ref: AdapterRef) -> None:
+        if self.catalog.is_pinned(ref.name):
+            await self._pins.prepare(ref)
+        await self._run(self.catalog.activate, ref.name, ref.revision)
+        await self._pins.refresh()
+
+    async def _switch_or_undo(self, uploaded: Uploaded) -> None:
+        """Make an uploaded revision of a pinned set the current one; if that fails, it is as if it had not come."""
+        try:
+            await self._switch(uploaded.ref)
+        except ServiceError:
+            if uploaded.created:
+                gone = await self._run(self.catalog.delete, uploaded.ref.name, uploaded.ref.revision)
+                self._begin_to_clean(gone)
+            raise
+
+    def _begin_to_clean(self, gone: Iterable[AdapterRef]) -> None:
         for ref in gone:
             task = asyncio.create_task(self._clean(ref), name=f"clean {ref}")
             self._cleaning.add(task)
             task.add_done_callback(self._cleaning.discard)
-        return tuple(gone)
-
-    async def warm_pins(self) -> None:
-        """Bring every pinned set into memory; one that fails is logged and does not keep the server from starting."""
-        await self._refresh_pins()
-        for ref in await self._run(self.catalog.pinned):
-            if ref.name == self.catalog.default:
-                continue  # loaded before anything else, and a failure there is fatal
-            try:
-                await self.residency.preload(ref)
-            except Exception:  # an operator's pin must not take the service down
-                log.exception(
-                    "pinned adapter set cannot be loaded", extra={"adapter": ref.name, "revision": ref.revision}
-                )
-
-    async def close(self) -> None:
-        """Wait for deletions under way."""
-        await asyncio.gather(*self._cleaning, return_exceptions=True)
-
-    def _listed(self, entry: Entry) -> Described | None:
-        try:
-            return self._described(entry)
-        except AdapterLoadError as error:
-            log.error("adapter set left out of the list", extra={"adapter": entry.state.name, "reason": str(error)})
-            return None
-
-    def _described(self, entry: Entry) -> Described:
-        manifests = {entry.ref().revision: self.catalog.manifest(entry.ref())}
-        for revision in entry.state.revisions:
-            with suppress(AdapterLoadError):  # a damaged revision that nobody uses hides nothing but its own tasks
-                manifests[revision.revision] = self.catalog.manifest(entry.ref(revision.revision))
-        return Described(entry, manifests)
-
-    def _check_room_beside_pins(self, ref: AdapterRef) -> None:
-        """Pins must leave room for one more set, or nothing else could ever be loaded."""
-        pinned = {*self.catalog.pinned(), ref}
-        sizes = [self.residency.cost(r) for r in pinned]
-        if sum(sizes) + max(sizes) > self.residency.budget_bytes:
-            # No figures: what others have pinned is no business of a name space.
-            raise AdapterConflictError(f"pinning {ref} would leave no room for another set beside the pinned ones")
-
-    async def _refresh_pins(self) -> None:
-        self.residency.pin(await self._run(self.catalog.pinned))
 
     async def _clean(self, ref: AdapterRef) -> None:
-        self._drop(ref, "delete")
+        self.drop(ref, "delete")
         await self.residency.idle(ref)
-        self._drop(ref, "delete")  # a load that was under way has put it back
+        self.drop(ref, "delete")  # a load that was under way has put it back
+        with suppress(TimeoutError):  # a request of another process may have resolved it just before
+            await asyncio.wait_for(self._closing.wait(), NOTICE_S)
         await self._run(self._store.discard, ref)
-        if not (await self._run(self._store.read, ref.name)).revisions:
-            self._on_deleted(ref.name)  # requests that ended meanwhile have counted under the name again
-
-    def _drop(self, ref: AdapterRef, reason: str) -> None:
-        self.residency.drop(ref, reason)
-        self.host.drop(ref, reason)
+        if not self._store.read(ref.name).revisions:
+            self.forget(ref.name)  # requests that ended meanwhile have counted under the name again
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))

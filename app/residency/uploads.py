@@ -42,6 +42,7 @@ class Uploaded:
 
     ref: AdapterRef
     created: bool  # False: the same bytes were there already
+    waits: bool  # to become the current one, until it is on the device: its set is pinned
 
 
 class Uploader:
@@ -146,8 +147,9 @@ class Uploader:
             raise BadParameterError("the file does not name itself, so the upload needs a field name")
         full = self._catalog.locate_own(check_name(name), caller.namespace)
         self._catalog.check_replaceable(full)
-        _, revision, created = self._store.add(full, staged, activate=activate, caller=caller)
-        return Uploaded(AdapterRef(full, revision.revision, revision.digest), created)
+        waits = activate and self._catalog.is_pinned(full)
+        _, revision, created = self._store.add(full, staged, activate=activate and not waits, caller=caller)
+        return Uploaded(AdapterRef(full, revision.revision, revision.digest), created, waits)
 
     def _validated(self, staged: Staged) -> AdapterManifest:
         try:

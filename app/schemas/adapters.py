@@ -1,7 +1,7 @@
 """Adapter sets as documents."""
 
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +48,8 @@ class AdapterSetOut(BaseModel):
                     "ranks": [16, 16, 16, 16],
                     "image_size": 448,
                     "tier": "device",
+                    "status": "ready",
+                    "reason": "",
                     "pinned": False,
                     "default": False,
                     "bundled": False,
@@ -70,9 +72,13 @@ class AdapterSetOut(BaseModel):
     digest: str
     bytes: int
     tasks: dict[str, AdapterTaskOut]
-    ranks: tuple[int, int, int, int] = Field(description="rank of the shared pairs in stages 0 to 3")
-    image_size: int = Field(description="input side in pixels")
+    ranks: tuple[int, int, int, int] | None = Field(
+        description="rank of the shared pairs in stages 0 to 3; null if the file cannot be read"
+    )
+    image_size: int | None = Field(description="input side in pixels; null if the file cannot be read")
     tier: Tier
+    status: Literal["ready", "loading", "failed"] = Field(description="failed: it cannot be used, for this reason")
+    reason: str = Field(description="why it failed; empty if it did not")
     pinned: bool
     default: bool
     bundled: bool = Field(description="came with the server; read-only")
@@ -83,7 +89,7 @@ class AdapterSetOut(BaseModel):
     @classmethod
     def of(cls, found: Described, adapters: AdapterService) -> Self:
         """The document of one set as it is now."""
-        entry, spec = found.entry, found.current.spec
+        entry, spec = found.entry, found.current.spec if found.current else None
         current, usage = entry.ref(), adapters.residency.usage.get(entry.state.name)
         revisions = [
             RevisionOut(
@@ -106,7 +112,7 @@ class AdapterSetOut(BaseModel):
                 axes=t.axes,
                 classes=[{"id": i, "name": c.name, "color": c.color} for i, c in enumerate(t.classes)],
             )
-            for t in spec.tasks
+            for t in (spec.tasks if spec else ())
         }
         last_used = usage.last_used if usage else None
         return cls(
@@ -115,9 +121,11 @@ class AdapterSetOut(BaseModel):
             digest=now.digest,
             bytes=now.bytes,
             tasks=tasks,
-            ranks=spec.ranks,
-            image_size=spec.image_size,
+            ranks=spec.ranks if spec else None,
+            image_size=spec.image_size if spec else None,
             tier=now.tier,
+            status="failed" if found.fault else "loading" if adapters.residency.is_loading(current) else "ready",
+            reason=found.fault,
             pinned=entry.pinned,
             default=entry.default,
             bundled=entry.bundled,

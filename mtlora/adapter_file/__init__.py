@@ -2,7 +2,7 @@
 
 from mtlora.adapter_file.check import check_backbone
 from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes, model_shapes, parameter_counts
-from mtlora.adapter_file.load import AdapterSet, load_adapter, read_manifest
+from mtlora.adapter_file.load import AdapterSet, has_manifest, load_adapter, read_manifest
 from mtlora.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
 from mtlora.adapter_file.save import save_adapter
 
@@ -13,6 +13,7 @@ __all__ = [
     "adapter_shapes",
     "check_backbone",
     "frozen_shapes",
+    "has_manifest",
     "load_adapter",
     "model_shapes",
     "parameter_counts",

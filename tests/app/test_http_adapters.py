@@ -345,8 +345,18 @@ def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: 
         assert [r["tasks"] for r in live.client.get("/adapters/hurt").json()["revisions"]] == [[], ["semseg"]]
         live.service.parts.catalog._manifests.clear()
         (home / f"2-{digests[2]}.safetensors").write_bytes(b"damaged")
-        assert {s["name"] for s in live.client.get("/adapters").json()["adapters"]} == {"default", "people"}
-        assert live.client.get("/adapters/hurt").status_code == 503
+        listed = {s["name"]: s for s in live.client.get("/adapters").json()["adapters"]}
+        assert {name: s["status"] for name, s in listed.items()} == {
+            "default": "ready",
+            "people": "ready",
+            "hurt": "failed",
+        }
+        hurt = live.client.get("/adapters/hurt").json()
+        assert hurt == listed["hurt"]
+        assert (hurt["tasks"], hurt["ranks"], hurt["image_size"]) == ({}, None, None)
+        assert "adapter set hurt@2 cannot be read" in hurt["reason"]
+        assert "hurt" not in live.client.get("/tasks").text
+        assert predict(live.client, "hurt").status_code == 503
 
 
 @pytest.mark.parametrize("form", ["json", "npz", "zip"])

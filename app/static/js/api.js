@@ -6,8 +6,8 @@
  * @typedef {{outputs: number, ranks: number[], decoder: string, axes: string, classes: ClassInfo[]}} SetTask
  * @typedef {{revision: number, digest: string, bytes: number, created: string, current: boolean, tier: string}} Revision
  * @typedef {{name: string, current: number, digest: string, bytes: number, tasks: Record<string, SetTask>,
- *   ranks: number[], image_size: number, tier: "disk"|"host"|"device", pinned: boolean, default: boolean,
- *   bundled: boolean, uses: number, last_used: string|null, revisions: Revision[]}} AdapterSet
+ *   ranks: number[]|null, image_size: number|null, tier: "disk"|"host"|"device",
+ *   status: "ready"|"loading"|"failed", reason: string, pinned: boolean, default: boolean, bundled: boolean, uses: number, last_used: string|null, revisions: Revision[]}} AdapterSet
  * @typedef {{encoding: string, png: string, classes?: ClassInfo[], mean?: number, minimum?: number, maximum?: number,
  *   axes?: string}} TaskAnswer  png: base64
  * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number},

@@ -67,6 +67,7 @@ export class SetsView {
           TIER_WORDS[set.tier],
         ),
       ),
+      set.status === "failed" ? el("p", { class: "problem" }, `Cannot be used: ${set.reason}`) : null,
       el(
         "ul",
         { class: "chips", "aria-label": "Tasks" },
@@ -86,8 +87,8 @@ export class SetsView {
           Size: size(set.bytes),
           Uses: String(set.uses),
           "Last used": ago(set.last_used),
-          "Shared ranks": set.ranks.join(" "),
-          Input: `${set.image_size} px`,
+          "Shared ranks": set.ranks?.join(" ") ?? "unknown",
+          Input: set.image_size ? `${set.image_size} px` : "unknown",
           Digest: set.digest.slice(0, 10),
         }).map(([term, fact]) => el("div", {}, el("dt", {}, term), el("dd", {}, fact))),
       ),
