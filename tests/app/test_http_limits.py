@@ -221,13 +221,13 @@ def test_a_set_whose_file_is_damaged_is_503_and_remembered(weights: Weights, tmp
 
 
 def test_memory_budget_evicts_the_least_recently_used(weights: Weights, tmp_path: Path) -> None:
-    with server(weights, tmp_path) as live:
+    with server(weights, tmp_path, form="merged") as live:
         for name in ("cats", "dogs", "birds"):
             live.client.post("/adapters", files={"file": weights.upload(name)})
         predict(live, "adapter=cats")
         residency = live.service.parts.residency
         default, cats = (residency.cost(ref) for ref in residency.resident())
-    with server(weights, tmp_path, device_bytes=default + 2 * cats) as live:
+    with server(weights, tmp_path, device_bytes=default + 2 * cats, form="merged") as live:
         colds = [
             predict(live, f"adapter={n}").headers["x-adapter-cold"]
             for n in ("cats", "dogs", "cats", "birds", "cats", "dogs")

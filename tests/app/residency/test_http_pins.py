@@ -73,8 +73,8 @@ def main(service: Service) -> None:
 
 
 def costs(weights: Weights, tmp_path: Path) -> tuple[int, int]:
-    """Bytes on the device of the default set and of cats (dogs and birds are as large)."""
-    with live_app(settings_for(weights, tmp_path / "costs")) as live:
+    """Bytes on the device of the default set and of cats (dogs and birds are as large), merged."""
+    with live_app(settings_for(weights, tmp_path / "costs", form="merged")) as live:
         upload(live.client, weights.upload("cats"))
         live.client.post("/adapters/cats/load")
         residency = live.service.parts.residency
@@ -84,7 +84,7 @@ def costs(weights: Weights, tmp_path: Path) -> tuple[int, int]:
 
 def test_pins_leave_room_for_one_more_set(weights: Weights, tmp_path: Path) -> None:
     default, cats = costs(weights, tmp_path)
-    settings = settings_for(weights, tmp_path / "store", device_bytes=2 * default + cats)
+    settings = settings_for(weights, tmp_path / "store", device_bytes=2 * default + cats, form="merged")
     with live_app(settings) as live:
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name))
@@ -106,7 +106,7 @@ def test_pins_that_a_smaller_budget_cannot_keep_are_said_not_hidden(weights: Wei
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name))
             assert live.client.put(f"/adapters/{name}/pin").status_code == 200
-    with live_app(settings_for(weights, tmp_path / "store", device_bytes=2 * default + cats)) as live:
+    with live_app(settings_for(weights, tmp_path / "store", device_bytes=2 * default + cats, form="merged")) as live:
         ready = live.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         (missing,) = ready.json()["missing"]

@@ -18,12 +18,12 @@ def predict(client: httpx.Client, adapter: str) -> httpx.Response:
 
 
 def test_a_set_that_leaves_the_device_stays_in_host_memory(weights: Weights, tmp_path: Path) -> None:
-    with live_app(settings_for(weights, tmp_path / "a")) as live:
+    with live_app(settings_for(weights, tmp_path / "a", form="merged")) as live:
         upload(live.client, weights.upload("cats"))
         predict(live.client, "cats")
         residency = live.service.parts.residency
         device_bytes = sum(residency.cost(ref) for ref in residency.resident())
-    with live_app(settings_for(weights, tmp_path / "b", device_bytes=device_bytes)) as live:
+    with live_app(settings_for(weights, tmp_path / "b", device_bytes=device_bytes, form="merged")) as live:
 
         def tiers() -> dict[str, str]:
             return {s["name"]: s["tier"] for s in live.client.get("/adapters").json()["adapters"]}

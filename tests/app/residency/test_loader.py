@@ -58,8 +58,8 @@ def test_a_loaded_set_answers_as_the_library_does(weights: Weights) -> None:
         (answer,) = bench.form.forward([Query(adapted.resident, x, adapted.spec.task_names)])
         with torch.inference_mode():
             for task, logits in expected(x[None]).items():
-                torch.testing.assert_close(at_model_size(answer[task], 64), logits[0], rtol=0, atol=0)
-        assert adapted.cost_bytes == sum(4 * t.numel() for t in expected.adapter_tensors().values())
+                torch.testing.assert_close(at_model_size(answer[task], 64), logits[0], rtol=1e-3, atol=1e-4)
+        assert adapted.cost_bytes == sum(4 * t.numel() for t in load_adapter(bench.path(name)).tensors.values())
     assert bench.loads == {(Tier.HOST, True): 2, (Tier.DEVICE, True): 3}
 
 
