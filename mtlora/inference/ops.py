@@ -1,29 +1,47 @@
 """Operations of the inference engine that torch is slow at on a CPU.
 
-Each takes any device and float type. On contiguous float32 tensors of the CPU it runs native code where that is built
+Each takes any device and float type. On float32 tensors of the CPU it runs native code where that is built
 (see `mtlora.native`), otherwise plain torch (`plain_ops`). None keeps gradients.
 """
 
+import torch
 from torch import Tensor
 
 from mtlora.errors import MTLoRAError
 from mtlora.inference import plain_ops
+from mtlora.native import Kernels, kernels
+
+MAX_TOKENS, MAX_HEAD_DIM = 256, 64  # limits of the kernels' buffers, as in native/src
+MAX_RANK, MAX_DOTS = 128, 15
+MAX_WIDTH = 2048
 
 
-def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float) -> Tensor:
+def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor | None = None) -> Tensor:
     """Attention inside windows: softmax(scale · q kᵀ + bias) v for every window and head.
 
     qkv:     float [W, N, 3C], tokens of W windows; queries, keys and values one after the other, heads inside each
-    bias:    float [nW, heads, N, N], position bias plus shift mask; window w uses bias[w % nW]; nW divides W
+    bias:    float [n, heads, N, N], position bias plus shift mask
+    which:   int32 [nW] on the CPU, nW a divisor of W: window w uses bias[which[w % nW]]; None: bias[w % n]
     returns: float [W, N, C]
     """
     _want(qkv.ndim == 3 and heads > 0 and qkv.shape[2] % (3 * heads) == 0, "qkv", "[W, N, 3C], C a multiple of heads",
           qkv)  # fmt: skip
     tokens = qkv.shape[1]
-    _want(bias.ndim == 4 and bias.shape[1:] == (heads, tokens, tokens), "bias", f"[nW, {heads}, {tokens}, {tokens}]",
+    _want(bias.ndim == 4 and bias.shape[1:] == (heads, tokens, tokens), "bias", f"[n, {heads}, {tokens}, {tokens}]",
           bias)  # fmt: skip
-    _want(bias.shape[0] > 0 and qkv.shape[0] % bias.shape[0] == 0, "bias", f"[a divisor of {qkv.shape[0]}, …]", bias)
-    return plain_ops.window_attention(qkv, bias, heads, scale)
+    which = torch.arange(len(bias), dtype=torch.int32) if which is None else which
+    _want_which(which, len(bias), qkv.shape[0])
+    head_dim = qkv.shape[2] // (3 * heads)
+    native = _native(qkv, bias)
+    if native is None or tokens > MAX_TOKENS or head_dim > MAX_HEAD_DIM:
+        return plain_ops.window_attention(qkv, bias, heads, scale, which)
+    qkv, bias, which = qkv.contiguous(), bias.contiguous(), which.contiguous()
+    out = qkv.new_empty(qkv.shape[0], tokens, qkv.shape[2] // 3)
+    native.window_attention(
+        qkv.data_ptr(), bias.data_ptr(), which.data_ptr(), out.data_ptr(),
+        qkv.shape[0], tokens, heads, head_dim, len(which), scale, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def gelu_(x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,7 +51,15 @@ def gelu_(x: Tensor, bias: Tensor | None = None) -> Tensor:
     bias: float [C], or None
     """
     _want(bias is None or (x.ndim > 0 and bias.shape == x.shape[-1:]), "bias", f"{list(x.shape[-1:])}", bias)
-    return plain_ops.gelu_(x, bias)
+    native = _native(x) if bias is None else _native(x, bias)
+    if native is None or not x.is_contiguous():
+        return plain_ops.gelu_(x, bias)
+    bias = None if bias is None else bias.contiguous()
+    width = x.shape[-1] if x.ndim else 1
+    native.gelu(
+        x.data_ptr(), None if bias is None else bias.data_ptr(), x.numel() // width, width, torch.get_num_threads()
+    )
+    return x
 
 
 def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
@@ -42,7 +68,7 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     u2[t, m] = a2[t] · GELU(frozen[m] + b1[t] · u[t, m])
     frozen:  float [M, H], what the frozen fc1 gives for the shared tokens, its bias included
     u:       float [T, M, r], the tasks' tokens after A of fc1
-    b1:      float [T, H, r], B of fc1, scaling included
+    b1:      float [T, H, r], B of fc1, scaling included; fastest where b1.mT is contiguous
     a2:      float [T, r2, H], A of fc2
     returns: float [T, M, r2]
     """
@@ -52,7 +78,21 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     tasks, _, rank = u.shape
     _want(b1.shape == (tasks, hidden, rank), "b1", f"[{tasks}, {hidden}, {rank}]", b1)
     _want(a2.ndim == 3 and a2.shape[::2] == (tasks, hidden), "a2", f"[{tasks}, r2, {hidden}]", a2)
-    return plain_ops.task_mlp(frozen, u, b1, a2)
+    native = _native(frozen, u, b1, a2)
+    if native is None or a2.shape[1] > MAX_RANK:
+        return plain_ops.task_mlp(frozen, u, b1, a2)
+    frozen, u, b1, out = (
+        frozen.contiguous(),
+        u.contiguous(),
+        b1.mT.contiguous(),
+        u.new_empty(tasks, tokens, a2.shape[1]),
+    )
+    a2, by_columns = _down(a2)
+    native.task_mlp(
+        frozen.data_ptr(), u.data_ptr(), b1.data_ptr(), a2.data_ptr(), out.data_ptr(),
+        tasks, tokens, hidden, rank, out.shape[2], by_columns, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> Tensor:
@@ -61,7 +101,7 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
     base:     float [M, C], shared by all tasks
     residual: float [M, C], shared too, or None
     u:        float [T, M, r]
-    b:        float [T, C, r], scaling included
+    b:        float [T, C, r], scaling included; fastest where b.mT is contiguous
     returns:  float [T, M, C]
     """
     _want(base.ndim == 2, "base", "[M, C]", base)
@@ -69,7 +109,16 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
     _want(residual is None or residual.shape == base.shape, "residual", f"{list(base.shape)}", residual)
     _want(u.ndim == 3 and u.shape[1] == tokens, "u", f"[T, {tokens}, r]", u)
     _want(b.shape == (u.shape[0], width, u.shape[2]), "b", f"[{u.shape[0]}, {width}, {u.shape[2]}]", b)
-    return plain_ops.lowrank_add(base, residual, u, b)
+    native = _native(base, u, b) if residual is None else _native(base, residual, u, b)
+    if native is None:
+        return plain_ops.lowrank_add(base, residual, u, b)
+    residual = None if residual is None else residual.contiguous()
+    base, u, b, out = base.contiguous(), u.contiguous(), b.mT.contiguous(), u.new_empty(u.shape[0], tokens, width)
+    native.lowrank_add(
+        base.data_ptr(), None if residual is None else residual.data_ptr(), u.data_ptr(), b.data_ptr(), out.data_ptr(),
+        u.shape[0], tokens, width, u.shape[2], torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Tensor) -> Tensor:
@@ -81,11 +130,21 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Ten
     returns:      float [T, M, r]
     """
     _want(x.ndim == 3, "x", "[T, M, C]", x)
-    tasks, _, width = x.shape
+    tasks, tokens, width = x.shape
     for name, value in (("weight", weight), ("bias", bias)):
         _want(value.shape == (width,), name, f"[{width}]", value)
     _want(a.ndim == 3 and a.shape[::2] == (tasks, width), "a", f"[{tasks}, r, {width}]", a)
-    return plain_ops.layer_norm_tasks(x, weight, bias, eps, a)
+    native = _native(x, weight, bias, a)
+    if native is None or a.shape[1] > MAX_RANK or width > MAX_WIDTH:
+        return plain_ops.layer_norm_tasks(x, weight, bias, eps, a)
+    out = x.new_empty(tasks, tokens, a.shape[1])
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
+    a, by_columns = _down(a)
+    native.layer_norm_tasks(
+        x.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps, a.data_ptr(), out.data_ptr(),
+        tasks, tokens, width, out.shape[2], by_columns, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
@@ -121,9 +180,34 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     return plain_ops.saliency_to_gray(probability, height, width)
 
 
+def _native(*tensors: Tensor) -> Kernels | None:
+    """The kernels, where these tensors are what they take and nothing asks for gradients."""
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.numel() == 0:
+            return None
+        if tensor.requires_grad and torch.is_grad_enabled():
+            return None
+    return kernels()
+
+
+def _down(a: Tensor) -> tuple[Tensor, bool]:
+    """A of every task in the layout that its rank wants: few rows [T, r, C] in rows, many as columns [T, C, r]."""
+    return (a.contiguous(), False) if a.shape[1] <= MAX_DOTS else (a.mT.contiguous(), True)
+
+
 def _want(valid: bool, name: str, expected: str, got: Tensor | None) -> None:
     if not valid:
         raise MTLoRAError(f"{name} must be {expected}, got {None if got is None else list(got.shape)}")
+
+
+def _want_which(which: Tensor, biases: int, windows: int) -> None:
+    if which.dtype != torch.int32 or which.ndim != 1 or len(which) == 0 or windows % len(which):
+        raise MTLoRAError(
+            f"which must be int32 [nW], nW a divisor of {windows}, got {which.dtype} {list(which.shape)}"
+        )
+    lowest, highest = which.aminmax()
+    if lowest < 0 or highest >= biases:
+        raise MTLoRAError(f"which must be from 0 to {biases - 1}, got {int(lowest)} to {int(highest)}")
 
 
 def _want_size(height: int, width: int) -> None:

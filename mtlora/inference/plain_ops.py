@@ -11,8 +11,9 @@ _TOKENS_AT_ONCE = 512  # hidden activations of so many tokens stay in a core's s
 _SMALLEST_NORM = 1e-12
 
 
-def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float) -> Tensor:
+def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor) -> Tensor:
     """See `ops.window_attention`."""
+    bias = bias[which.to(bias.device)]
     windows, tokens, width = qkv.shape
     q, k, v = qkv.view(windows, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)
     scores = (q * scale) @ k.transpose(-2, -1)

@@ -1,4 +1,6 @@
-"""Operations against the formulas written out in float64, over odd shapes."""
+"""Operations against the formulas written out in float64, over odd shapes, with every instruction set there is."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,9 +11,25 @@ from torch.nn import functional
 
 from mtlora.errors import MTLoRAError
 from mtlora.inference import ops
+from mtlora.native import library
 from mtlora.outputs import at_photo_size, class_map
 from mtlora.png import normals_to_rgb
 from mtlora.tasks import Task
+
+
+@pytest.fixture(
+    scope="module",
+    autouse=True,
+    params=["0", *library.INSTRUCTION_SETS],
+    ids=lambda name: "torch" if name == "0" else name,
+)
+def _instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(library.VARIABLE, request.param)
+        if request.param != "0" and library.kernels() is None:
+            pytest.skip(library.status().reason)
+        yield
+
 
 small = st.integers(1, 9)
 rank = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 16, 33, 64])
@@ -52,6 +70,8 @@ def test_window_attention(
     scores = torch.stack([q[w] @ k[w].transpose(1, 2) * scale + bias[w % masks].double() for w in range(windows)])
     expected = (scores.softmax(-1) @ v).transpose(1, 2).reshape(windows, tokens, -1)
     close(ops.window_attention(qkv, bias, heads, scale), expected, 4e-6)
+    which = torch.randperm(masks).int()
+    close(ops.window_attention(qkv, bias[which.argsort()], heads, scale, which), expected, 4e-6)
 
 
 @given(seed=seeds, tokens=small, channels=width, biased=st.booleans(), spread=st.sampled_from([0.01, 1.0, 5.0, 40.0]))
@@ -171,12 +191,24 @@ def test_any_layout_and_float_type() -> None:
     torch.testing.assert_close(view, functional.gelu(column))
 
 
+def attend_with(which: Tensor) -> Tensor:
+    return ops.window_attention(noise(4, 9, 48), noise(2, 2, 9, 9), 2, 1.0, which)
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
+    with pytest.raises(MTLoRAError, match="which must be from 0 to 1, got"):
+        attend_with(torch.tensor([1, index]).int())
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: ops.window_attention(noise(4, 9, 50), noise(1, 2, 9, 9), 2, 1.0), r"qkv must be .*got \[4, 9, 50\]"),
-        (lambda: ops.window_attention(noise(4, 9, 48), noise(1, 2, 9, 8), 2, 1.0), r"bias must be \[nW, 2, 9, 9\]"),
-        (lambda: ops.window_attention(noise(4, 9, 48), noise(3, 2, 9, 9), 2, 1.0), "divisor of 4"),
+        (lambda: ops.window_attention(noise(4, 9, 48), noise(1, 2, 9, 8), 2, 1.0), r"bias must be \[n, 2, 9, 9\]"),
+        (lambda: ops.window_attention(noise(4, 9, 48), noise(3, 2, 9, 9), 2, 1.0), "which must be .*divisor of 4"),
+        (lambda: attend_with(torch.tensor([0, 2])), "which must be int32 .*int64"),
+        (lambda: attend_with(torch.tensor([0, 1, 0]).int()), "which must be .*divisor of 4"),
         (lambda: ops.gelu_(noise(2, 8), noise(7)), r"bias must be \[8\], got \[7\]"),
         (lambda: ops.task_mlp(noise(5, 8), noise(2, 4, 3), noise(2, 8, 3), noise(2, 3, 8)), r"u must be \[T, 5, r\]"),
         (lambda: ops.task_mlp(noise(5, 8), noise(2, 5, 3), noise(2, 8, 4), noise(2, 3, 8)), r"b1 must be \[2, 8, 3\]"),

@@ -1,0 +1,140 @@
+"""Finding, loading and describing the compiled kernels."""
+
+import ctypes
+import functools
+import logging
+import os
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mtlora.errors import MTLoRAError
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "MTLORA_NATIVE"
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+"""Every later one needs more of the CPU; `baseline` is what any CPU of its architecture has (SSE2, NEON)."""
+
+_FOLDER = Path(__file__).parent
+_POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
+_SIGNATURES: dict[str, tuple[type, ...]] = {
+    "window_attention": (*[_POINTER] * 4, *[_LONG] * 5, _FLOAT, _INT),
+    "gelu": (*[_POINTER] * 2, *[_LONG] * 2, _INT),
+    "lowrank_add": (*[_POINTER] * 5, *[_LONG] * 4, _INT),
+    "task_mlp": (*[_POINTER] * 5, *[_LONG] * 5, _INT, _INT),
+    "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether native code runs, and why.
+
+    instruction_set: one of `INSTRUCTION_SETS`, or empty where plain torch runs
+    threads:         whose OpenMP threads are shared: path of the library, or empty where kernels use one thread
+    reason:          why it is so, in words
+    """
+
+    instruction_set: str
+    threads: str
+    reason: str
+
+
+class Kernels:
+    """The kernels of one instruction set: one method-like function each, named as in src/ without `mtlora_`."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self.threads, address = _shared_pool()
+        use_pool = self._library.mtlora_use_pool
+        use_pool.argtypes, use_pool.restype = (_POINTER,), None
+        use_pool(address)
+        for name, arguments in _SIGNATURES.items():
+            function = self._library[f"mtlora_{name}"]
+            function.argtypes, function.restype = arguments, None
+            setattr(self, name, function)
+
+
+def kernels() -> Kernels | None:
+    """The kernels to use, or None where plain torch is to run; loaded once."""
+    return _load(os.environ.get(VARIABLE, ""))[0]
+
+
+def status() -> Status:
+    """What `kernels` gives, in words."""
+    return _load(os.environ.get(VARIABLE, ""))[1]
+
+
+def library_path(instruction_set: str) -> Path:
+    """Where installation puts the kernels of an instruction set."""
+    return _FOLDER / f"kernels_{instruction_set}{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def best_instruction_set() -> str:
+    """The last of `INSTRUCTION_SETS` that this CPU has, as torch sees it."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "baseline")
+
+
+@functools.cache
+def _load(wanted: str) -> tuple[Kernels | None, Status]:
+    if wanted == "0":
+        return None, Status("", "", f"turned off by {VARIABLE}=0")
+    if wanted not in ("", "1", *INSTRUCTION_SETS):
+        raise MTLoRAError(f"{VARIABLE} must be 0, 1, or one of {', '.join(INSTRUCTION_SETS)}, got {wanted!r}")
+    best = best_instruction_set()
+    usable = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(best) + 1]
+    if wanted in INSTRUCTION_SETS:
+        if wanted not in usable:
+            return None, Status("", "", f"{VARIABLE}={wanted}, but this CPU has only {best}")
+        usable = (wanted,)
+    return _first_that_loads(usable)
+
+
+def _first_that_loads(usable: tuple[str, ...]) -> tuple[Kernels | None, Status]:
+    faults = []
+    for name in reversed(usable):
+        path = library_path(name)
+        try:
+            if not path.exists():
+                raise OSError(f"{path.name} was not built: there was no C++ compiler at installation, or it failed")
+            loaded = Kernels(path)
+        except (OSError, AttributeError) as error:
+            log.debug("native kernels %s: %s", name, error)
+            faults.append(str(error))
+            continue
+        threads = str(loaded.threads or "")
+        shared = "torch's OpenMP threads" if threads else "one thread: no OpenMP library of torch was found"
+        return loaded, Status(name, threads, f"{name} kernels on {shared}")
+    return None, Status("", "", "; ".join(faults))
+
+
+def _shared_pool() -> tuple[Path | None, int | None]:
+    """The OpenMP library that torch has loaded, and the address of its GOMP_parallel; Nones where there is none.
+
+    GNU's library has the function, LLVM's and Intel's too (for code compiled by GCC).
+    """
+    for path in _loaded_libraries():
+        if not path.name.startswith(("libgomp", "libiomp", "libomp")):
+            continue
+        try:
+            function = ctypes.CDLL(str(path)).GOMP_parallel
+        except (OSError, AttributeError) as error:
+            log.debug("OpenMP library %s cannot be shared: %s", path, error)
+            continue
+        return path, ctypes.cast(function, _POINTER).value
+    return None, None
+
+
+def _loaded_libraries() -> list[Path]:
+    """Shared libraries of this process, those in torch's own folders first; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    paths = {Path(line.split(maxsplit=5)[5]) for line in lines if "/" in line}
+    torch_folder = Path(torch.__file__).parent.parent
+    return sorted(paths, key=lambda path: (not path.is_relative_to(torch_folder), str(path)))

@@ -1,0 +1,256 @@
+// Vectors of the widest registers this file is compiled for, and the few functions of them that the kernels need.
+// Written with the vector types of GCC and Clang, so that one source serves AVX-512, AVX2, SSE2 and NEON.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <type_traits>
+
+#if defined(__AVX512F__)
+#define MTLORA_LANES 16
+#elif defined(__AVX2__)
+#define MTLORA_LANES 8
+#else
+#define MTLORA_LANES 4
+#endif
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+// Before loops over the registers of a tile, which must not become loops over memory.
+#define UNROLL _Pragma("GCC unroll 16")
+// For what handles such registers: a call would put them into memory.
+#define INLINE inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int kLanes = MTLORA_LANES;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kTileColumns = 4;  // 32 registers: 6 x 4 sums, 4 operands
+#else
+constexpr int kTileColumns = 2;  // 16 registers: 6 x 2 sums, 2 operands
+#endif
+constexpr int kTileRows = 6;
+
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+constexpr int round_up(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+inline vf splat(float x) { return x - vf{}; }  // not +: that would have to mind the sign of zero
+inline vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+inline void store(float* p, vf x) { *reinterpret_cast<vf_unaligned*>(p) = x; }
+
+inline vi lane_numbers() {
+    vi lanes;
+    for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+    return lanes;
+}
+
+// The first n lanes of memory (0 <= n <= kLanes), the others zero; never touches what lies behind.
+inline vf load_part(const float* p, int n) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<vf>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p));
+#elif defined(__AVX2__)
+    return reinterpret_cast<vf>(_mm256_maskload_ps(p, reinterpret_cast<__m256i>(lane_numbers() < n)));
+#else
+    vf x{};
+    for (int i = 0; i < n; ++i) x[i] = p[i];
+    return x;
+#endif
+}
+
+inline void store_part(float* p, vf x, int n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), reinterpret_cast<__m512>(x));
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(lane_numbers() < n), reinterpret_cast<__m256>(x));
+#else
+    for (int i = 0; i < n; ++i) p[i] = x[i];
+#endif
+}
+
+inline vf load_up_to(const float* p, int n) { return n >= kLanes ? load(p) : load_part(p, n); }
+inline void store_up_to(float* p, vf x, int n) { n >= kLanes ? store(p, x) : store_part(p, x, n); }
+
+#if defined(__AVX512F__)
+inline vf larger(vf a, vf b) { return reinterpret_cast<vf>(_mm512_max_ps(a, b)); }
+inline vf smaller(vf a, vf b) { return reinterpret_cast<vf>(_mm512_min_ps(a, b)); }
+#else
+inline vf larger(vf a, vf b) { return a > b ? a : b; }
+inline vf smaller(vf a, vf b) { return a < b ? a : b; }
+#endif
+inline vf absolute(vf x) { return reinterpret_cast<vf>(reinterpret_cast<vi>(x) & 0x7fffffff); }
+
+inline float sum_of_lanes(vf x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps(reinterpret_cast<__m512>(x));
+#else
+    for (int half = kLanes / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) x[i] += x[i + half];
+    return x[0];
+#endif
+}
+
+inline float largest_lane(vf x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps(reinterpret_cast<__m512>(x));
+#else
+    for (int half = kLanes / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
+    return x[0];
+#endif
+}
+
+// exp(x) of x <= 0 to 3e-7 relative; what is below -87 counts as -87.
+inline vf exponential(vf x) {
+    x = larger(x, splat(-87.0f));
+    const float to_integer = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+    vf shifted = x * 1.44269504f + to_integer;
+    vf r = x - (shifted - to_integer) * 0.693147182f;
+    vf q = splat(0.0418903306f) + r * 0.00831250101f;  // minimax of (e^r - 1 - r) / r^2 on +-0.347: 1e-7
+    q = q * r + 0.166671157f;
+    q = q * r + 0.499992311f;
+    q = q * r + 1.0f;
+    q = q * r + 1.0f;
+    return reinterpret_cast<vf>(reinterpret_cast<vi>(q) + (reinterpret_cast<vi>(shifted) << 23));
+}
+
+// GELU with the error function: max(x, 0) - y Q(y), y = |x|, Q the normal distribution's upper tail. Q is a polynomial,
+// minimax of y Q on 0..5.25 with 4e-7 (behind that y Q is below 4e-7): no exponential, no division.
+inline vf gelu(vf x) {
+    vf y = smaller(absolute(x), splat(5.25f));
+    vf s = y * (2.0f / 5.25f) - 1.0f;
+    constexpr float c[] = {0.00433257129f, -0.0334016681f, 0.115061216f,   -0.225917011f,   0.257401705f,
+                           -0.121406592f,  -0.0997993648f, 0.199450091f,   -0.0883814022f,  -0.0720509514f,
+                           0.0859153718f,  -0.00201540114f, -0.0268157702f, 0.00535180978f, 0.00227554003f};
+    vf q = splat(c[14]);
+    UNROLL
+    for (int i = 13; i >= 0; --i) q = q * s + c[i];
+    return larger(x, vf{}) - y * q;
+}
+
+// Calls f with std::integral_constant<int, n>, n in 1..Largest.
+template <int Largest, class F>
+inline void with_constant(int n, F&& f) {
+    if constexpr (Largest > 1) {
+        if (n < Largest) return with_constant<Largest - 1>(n, f);
+    }
+    f(std::integral_constant<int, Largest>{});
+}
+
+// Calls f(r, c, valid columns of vector c) for the R x C registers of a tile; of the last vectors `last` are valid.
+template <int R, int C, class F>
+INLINE void each(int last, F&& f) {
+    UNROLL
+    for (int r = 0; r < R; ++r) {
+        UNROLL
+        for (int c = 0; c < C; ++c) f(r, c, c + 1 < C ? kLanes : last);
+    }
+}
+
+// sums[r][c] += product of R rows of a (row stride lda, k long) and C vectors of columns of b (row stride ldb, k rows).
+// Of the last vector only `last` columns are read.
+template <int R, int C>
+INLINE void tile(const float* a, long lda, const float* b, long ldb, long k, int last, vf (&sums)[R][C]) {
+    auto run = [&](auto whole) __attribute__((always_inline)) {
+        for (long i = 0; i < k; ++i) {
+            vf column[C];
+            UNROLL
+            for (int c = 0; c < C; ++c) {
+                const float* p = b + i * ldb + c * kLanes;
+                column[c] = whole || c + 1 < C ? load(p) : load_part(p, last);
+            }
+            UNROLL
+            for (int r = 0; r < R; ++r) {
+                vf x = splat(a[r * lda + i]);
+                UNROLL
+                for (int c = 0; c < C; ++c) sums[r][c] += x * column[c];
+            }
+        }
+    };
+    if (last >= kLanes) run(std::true_type{});
+    else run(std::false_type{});
+}
+
+// Calls f(first column, constant number of vectors, columns valid in the last vector) for all of `columns`.
+template <class F>
+inline void for_columns(int columns, F&& f) {
+    for (int at = 0; at < columns; at += kTileColumns * kLanes) {
+        int left = columns - at, vectors = round_up(left) / kLanes;
+        if (vectors > kTileColumns) {
+            f(at, std::integral_constant<int, kTileColumns>{}, kLanes);
+        } else {
+            int last = left - (vectors - 1) * kLanes;
+            with_constant<kTileColumns>(vectors, [&](auto constant) { f(at, constant, last); });
+        }
+    }
+}
+
+// Calls f(first row, constant number of rows) for all of `rows`, in blocks as even as possible: 49 as 4 x 6 and 5 x 5.
+template <class F>
+inline void for_rows(int rows, F&& f) {
+    const int blocks = (rows + kTileRows - 1) / kTileRows;
+    for (int b = 0; b < blocks; ++b) {
+        int row = b * rows / blocks, count = (b + 1) * rows / blocks - row;
+        with_constant<kTileRows>(count, [&](auto constant) { f(row, constant); });
+    }
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+template <int S>
+INLINE void transpose_steps(vf (&x)[kLanes]) {
+    vi low = lane_numbers(), high = low;
+    UNROLL
+    for (int i = 0; i < kLanes; ++i) {
+        low[i] = i & S ? kLanes + (i ^ S) : i;
+        high[i] = i & S ? kLanes + i : i ^ S;
+    }
+    UNROLL
+    for (int i = 0; i < kLanes; ++i) {
+        if (i & S) continue;
+        vf a = x[i], b = x[i | S];
+        x[i] = __builtin_shuffle(a, b, low);
+        x[i | S] = __builtin_shuffle(a, b, high);
+    }
+    if constexpr (2 * S < kLanes) transpose_steps<2 * S>(x);
+}
+#else
+template <int S>
+inline void transpose_steps(vf (&x)[kLanes]) {
+    vf y[kLanes];
+    for (int i = 0; i < kLanes; ++i)
+        for (int j = 0; j < kLanes; ++j) y[j][i] = x[i][j];
+    for (int i = 0; i < kLanes; ++i) x[i] = y[i];
+}
+#endif
+
+// One square of `transpose`, of which height x width is there.
+inline void transpose_square(const float* in, long ldi, int height, int width, float* out, long ldo) {
+    vf square[kLanes];
+    if (height == kLanes && width == kLanes) {
+        UNROLL
+        for (int i = 0; i < kLanes; ++i) square[i] = load(in + i * ldi);
+        transpose_steps<1>(square);
+        UNROLL
+        for (int i = 0; i < kLanes; ++i) store(out + i * ldo, square[i]);
+        return;
+    }
+    for (int c = 0; c < width; ++c) {
+        vf column = {in[c]};
+        for (int i = 1; i < height; ++i) column[i] = in[i * ldi + c];
+        store(out + c * ldo, column);
+    }
+}
+
+// out[c][r] = in[r][c]: rows x columns become columns rows of round_up(rows) floats (stride ldo), padded with zeros.
+inline void transpose(const float* in, long ldi, int rows, int columns, float* out, long ldo) {
+    for (int r = 0; r < rows; r += kLanes)
+        for (int c = 0; c < columns; c += kLanes)
+            transpose_square(in + r * ldi + c, ldi, rows - r < kLanes ? rows - r : kLanes,
+                             columns - c < kLanes ? columns - c : kLanes, out + c * ldo + r, ldo);
+}
+
+}  // namespace

@@ -1,0 +1,42 @@
+"""Builds the optional native kernels (see mtlora/native); everything else about the package is in pyproject.toml."""
+
+import platform
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# -g0: Python's own flags would make the libraries ten times as large. -w: GCC 12 warns of its own AVX-512 header.
+FLAGS = ["-O2", "-g0", "-w", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+INSTRUCTION_SETS = {"baseline": []}
+if platform.machine() in {"x86_64", "AMD64"}:
+    INSTRUCTION_SETS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
+
+
+class BuildKernels(build_ext):
+    """Object files of one source for several instruction sets, each in a folder of its own."""
+
+    def build_extension(self, ext: Extension) -> None:
+        together = self.build_temp
+        self.build_temp = f"{together}/{ext.name}"
+        try:
+            super().build_extension(ext)
+        finally:
+            self.build_temp = together
+
+
+def kernels(name: str, flags: list[str]) -> Extension:
+    """Optional: without a compiler, or with one that does not know the flags, it is left out and torch runs instead."""
+    return Extension(
+        f"mtlora.native.kernels_{name}",
+        ["mtlora/native/src/kernels.cpp"],
+        depends=[f"mtlora/native/src/{part}.hpp" for part in ("attention", "parallel", "tasks", "vec")],
+        extra_compile_args=FLAGS + flags,
+        language="c++",
+        optional=True,
+    )
+
+
+# Windows' own compiler does not know these vector types.
+found = [] if sys.platform == "win32" else [kernels(name, flags) for name, flags in INSTRUCTION_SETS.items()]
+setup(ext_modules=found, cmdclass={"build_ext": BuildKernels})
