@@ -202,9 +202,7 @@ def _want(valid: bool, name: str, expected: str, got: Tensor | None) -> None:
 
 def _want_which(which: Tensor, biases: int, windows: int) -> None:
     if which.dtype != torch.int32 or which.ndim != 1 or len(which) == 0 or windows % len(which):
-        raise MTLoRAError(
-            f"which must be int32 [nW], nW a divisor of {windows}, got {which.dtype} {list(which.shape)}"
-        )
+        raise MTLoRAError(f"which must be int32 [nW], nW a divisor of {windows}, got {which.dtype} {list(which.shape)}")
     lowest, highest = which.aminmax()
     if lowest < 0 or highest >= biases:
         raise MTLoRAError(f"which must be from 0 to {biases - 1}, got {int(lowest)} to {int(highest)}")
