@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import sysconfig
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,13 @@ class Status:
 
 
 class Kernels:
-    """The kernels of one instruction set: one method-like function each, named as in src/ without `mtlora_`."""
+    """The kernels of one instruction set: one function each, named as in src/ without `mtlora_`."""
+
+    window_attention: Callable[..., None]
+    gelu: Callable[..., None]
+    lowrank_add: Callable[..., None]
+    task_mlp: Callable[..., None]
+    layer_norm_tasks: Callable[..., None]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
