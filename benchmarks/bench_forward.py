@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench_forward [--backbone swin_tiny_patch4_window7_224] [--size 448] [--rank 64] [--rounds 7]
 
-The baseline is MTLoRA written out plainly (tests/oracle.py): a loop over tasks, unmerged pairs, everything upsampled,
-always all tasks. Weights are random: speed does not depend on their values.
+The baseline is MTLoRA written out plainly (benchmarks/baselines): a loop over tasks, unmerged pairs, everything
+upsampled, always all tasks. Weights are random, of the size that training gives them: with large ones attention is so
+sharp that denormal numbers slow everything down.
 """
 
 import argparse

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.baselines import plain_mtlora
+from benchmarks.baselines.plain_mtlora import PlainMTLoRA
 from mtlora.backbone import Backbone, build_swin
 from mtlora.model import MTLoRAModel, build_model
 from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
 from mtlora.tasks import Task
-from tests.oracle import Oracle
 
 PASCAL_TASKS = (Task.SEMSEG, Task.NORMALS, Task.SALIENCY, Task.HUMAN_PARTS)
 
@@ -50,33 +51,9 @@ def make_model(backbone: Backbone, spec: AdapterSpec, *, seed: int = 1) -> MTLoR
     return model.eval()
 
 
-def oracle_of(model: MTLoRAModel) -> Oracle:
+def oracle_of(model: MTLoRAModel) -> PlainMTLoRA:
     """The plain implementation with the same tensors."""
-    spec = model.spec
-    return Oracle(
-        state={name: tensor.detach() for name, tensor in model.state_dict().items()},
-        tasks=[task.value for task in spec.task_names],
-        depths=spec.backbone.depths,
-        heads=spec.backbone.num_heads,
-        window=spec.backbone.window_size,
-        mode=spec.mode.value,
-        scaling={"shared": spec.scaling} | {t.task.value: t.scaling for t in spec.tasks},
-        task_linears=_task_linears(spec),
-        decoder={t.task.value: t.decoder.value for t in spec.tasks},
-    )
-
-
-def _task_linears(spec: AdapterSpec) -> frozenset[str]:
-    if spec.mode == "lora_only":
-        return frozenset()
-    switches = {"attn.proj": spec.adapt_proj, "mlp.fc1": spec.adapt_fc1, "mlp.fc2": spec.adapt_fc2}
-    return frozenset(
-        f"backbone.layers.{stage}.blocks.{block}.{linear}"
-        for stage, depth in enumerate(spec.backbone.depths)
-        for block in (range(depth) if spec.intermediate_specialization else [depth - 1])
-        for linear, enabled in switches.items()
-        if enabled and spec.ranks[stage] > 0
-    )
+    return plain_mtlora(model.spec, model.state_dict())
 
 
 def _noisy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

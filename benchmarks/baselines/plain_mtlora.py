@@ -1,7 +1,7 @@
 """MTLoRA written out as plainly as its description: loops over tasks, nothing merged, everything upsampled.
 
-Shares no code with the product: it works on a dictionary of tensors (names as in `MTLoRAModel.state_dict()`) and
-plain numbers. It is what tests compare with, and the baseline that benchmarks measure against.
+The published way of computing: the baseline that benchmarks measure against, and what tests compare with. Shares no
+code with the product: it works on a dictionary of tensors (names as in `MTLoRAModel.state_dict()`) and plain numbers.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass
-class Oracle:
+class PlainMTLoRA:
     """One adapted model.
 
     state:   every tensor of the model by name
