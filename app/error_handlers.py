@@ -40,6 +40,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.StoreFullError: 507,
     e.QueueFullError: 429,
     e.WaitTooLongError: 429,
+    e.BodyMemoryError: 429,
     e.QuotaError: 429,
     e.DeviceMemoryError: 503,
     e.NotReadyError: 503,
@@ -53,6 +54,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
 REJECTION_OF: dict[type[e.ServiceError], str] = {
     e.QueueFullError: "queue_full",
     e.WaitTooLongError: "queue_age",
+    e.BodyMemoryError: "body_memory",
     e.QuotaError: "quota",
     e.DeviceMemoryError: "device_memory",
     e.NotReadyError: "not_ready",

@@ -21,6 +21,7 @@ ServiceError
 │   ├── AdapterLoadError            a known set that could not be brought into memory
 │   └── StoreFullError              no room on the disk or within the quota
 ├── BusyError                       try again later; carries `retry_after_s`
+│   ├── BodyMemoryError             the bodies being read take all the memory that they may
 │   ├── QuotaError                  what the key may use is used up
 │   ├── QueueFullError              as many images as allowed are waiting
 │   ├── WaitTooLongError            the turn would come too late
@@ -140,6 +141,10 @@ class QueueFullError(BusyError):
 
 class WaitTooLongError(BusyError):
     """The turn would come after the deadline, or later than the server lets anyone wait."""
+
+
+class BodyMemoryError(BusyError):
+    """The bodies of all predictions together take as much memory as they may."""
 
 
 class QuotaError(BusyError):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.context import CONTEXT, REQUEST_ID, RequestContext
 from app.error_handlers import http_problem, problem_response
+from app.intake.heads import fault_of
 from app.telemetry import audit
 from app.telemetry.metrics import Metrics
 
@@ -47,7 +48,13 @@ class RequestMiddleware:
 
         with self._metrics.inflight.track_inprogress():
             try:
-                await self._app(scope, receive, send_with_headers)
+                fault = fault_of(scope["headers"], scope.get("http_version", ""))
+                if fault is None:
+                    await self._app(scope, receive, send_with_headers)
+                else:
+                    # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.
+                    response = problem_response(http_problem(*fault, request_id), {"Connection": "close"})
+                    await response(scope, receive, send_with_headers)
             except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
                 log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"]})
                 if status:

@@ -64,7 +64,8 @@ class Predictions:
         self, request: Request, wanted: Wanted, context: RequestContext, start: float, deadline: float
     ) -> Response:
         ref = self._parts.catalog.resolve(wanted.adapter, wanted.caller.namespace)
-        with self._parts.residency.using(ref):  # before anything is awaited: a deletion now waits for this request
+        # Before anything is awaited: a deletion from now on waits for this request.
+        with self._parts.residency.using(ref), self._parts.bodies.hold() as hold:
             spec = await self._spec(ref)
             context.facts |= {"adapter": ref.name, "revision": ref.revision}
             tasks = _tasks(wanted.query.tasks, spec, ref)
@@ -74,6 +75,7 @@ class Predictions:
             self._parts.pipeline.check_room(order)
             intake = await read_images(
                 request,
+                hold,
                 limit=self._settings.max_body_bytes,
                 max_images=self._settings.max_images,
                 timeout_s=self._settings.body_timeout_s,

@@ -7,8 +7,10 @@ import threading
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.main import create_app
+from app.protocol import ConnectionLimits, bounded_protocol
 from app.service import Service
 from app.settings import Settings
 from app.telemetry.logs import set_up_logs
@@ -49,15 +51,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; the process's exit status."""
-    set_up_logs(settings.log_level)
-    app = create_app(settings)
-    service: Service = app.state.service
-    config = uvicorn.Config(
+def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn is to serve an application: strictly, within bounds, logging nothing of its own."""
+    limits = ConnectionLimits(
+        connections=settings.max_connections,
+        head_bytes=settings.max_header_bytes,
+        head_timeout_s=settings.header_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+    )
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=bounded_protocol(limits),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -66,6 +72,14 @@ def run(settings: Settings) -> int:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
     )
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop; the process's exit status."""
+    set_up_logs(settings.log_level)
+    app = create_app(settings)
+    service: Service = app.state.service
+    config = http_config(app, settings)
     # uvicorn raises the signal again when it is done; a drained server has nothing to complain of.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

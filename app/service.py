@@ -20,6 +20,7 @@ from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.engine import Engine
 from app.errors import NotReadyError, ServiceError, StartupError
+from app.intake.budget import BodyBudget
 from app.pipeline import Pipeline
 from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
@@ -107,6 +108,7 @@ class Parts:
     follower: Follower
     pipeline: Pipeline
     worker: Worker
+    bodies: BodyBudget
 
 
 class Service:
@@ -226,7 +228,8 @@ class Service:
         threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
         pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
-        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker)
+        bodies = BodyBudget(s.max_inflight_body_bytes)
+        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker, bodies)
 
     async def _warm(self, parts: Parts) -> None:
         await parts.pins.refresh()

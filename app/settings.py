@@ -43,12 +43,19 @@ class Settings(BaseSettings):
     default_adapter: str = Field("default", description="adapter set of requests that name none; always resident")
 
     max_body_bytes: int = Field(20_000_000, ge=1024, description="largest request body of a prediction")
+    max_inflight_body_bytes: int = Field(
+        512 * MIB, ge=1024, description="bodies of all predictions together, from their first byte to their answer"
+    )
     max_image_pixels: int = Field(50_000_000, ge=1, description="largest photo, checked before decoding")
     max_images: int = Field(16, ge=1, le=1000, description="most images in one request")
     max_adapter_bytes: int = Field(256 * MIB, ge=1024, description="largest adapter file")
     max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
     store_max_bytes: int = Field(0, ge=0, description="bytes of all uploaded adapter files together; 0: no limit")
     max_uploads: int = Field(16, ge=1, le=1000, description="adapter files arriving at the same time")
+    max_connections: int = Field(800, ge=1, description="connections open at the same time")
+    max_header_bytes: int = Field(16_384, ge=1024, description="head of a request: its first line and its headers")
+    header_timeout_s: float = Field(20.0, gt=0, description="time for a request's head to arrive")
+    stall_timeout_s: float = Field(60.0, gt=0, description="how long a client may take nothing of its answer")
     body_timeout_s: float = Field(60.0, gt=0, description="time for a prediction's body to arrive")
     upload_timeout_s: float = Field(600.0, gt=0, description="time for an adapter file to arrive")
 
@@ -99,6 +106,11 @@ class Settings(BaseSettings):
         if self.max_images > self.max_queue_images:
             raise ValueError(
                 f"a request of max_images {self.max_images} would never fit a queue of {self.max_queue_images} images"
+            )
+        if self.max_body_bytes > self.max_inflight_body_bytes:
+            raise ValueError(
+                f"a body of max_body_bytes {self.max_body_bytes} would never fit max_inflight_body_bytes "
+                f"{self.max_inflight_body_bytes}"
             )
         return self
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
 from mtlora.errors import ImageError, ImageFormatError, ImageTooLargeError
+from mtlora.image_guard import check_container
 from mtlora.spec import AdapterSpec
 
 DEFAULT_MAX_PIXELS = 50_000_000
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What is decoded (JPEG includes phones' multi-picture files); other decoders stay out of reach of strangers' bytes."""
 
 _WHITE = (255, 255, 255, 255)
+_MAX_TILINGS = 8
 _GREY_16_BIT = 257  # 65535 / 255
 _DECODER_FAULTS = (
     OSError,
@@ -45,8 +47,11 @@ def open_photo(source: bytes | str | Path, max_pixels: int = DEFAULT_MAX_PIXELS)
     if isinstance(source, bytes) and not source:
         raise ImageError("the image is empty: 0 bytes")
     try:
+        if isinstance(source, bytes):
+            check_container(source, max_pixels)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             _check_pixels(image, max_pixels)
+            _check_work(image)
             with _decoding():
                 image.load()
             return to_rgb(image)
@@ -113,6 +118,14 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
         raise ImageError(f"the image has no pixels: {width} x {height}")
     if width * height > max_pixels:
         raise ImageTooLargeError(f"the image has {width} x {height} pixels, the limit is {max_pixels}")
+
+
+def _check_work(image: ImageFile.ImageFile) -> None:
+    """Parts of a picture may overlap, and each is decoded: one for each colour channel is the most that makes sense."""
+    boxes = [tile.extents for tile in image.tile if tile.extents is not None]
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]
+    if sum(areas) > _MAX_TILINGS * image.width * image.height:
+        raise ImageError(f"the image is built to be slow to read: {len(areas)} parts of it overlap")
 
 
 @contextmanager

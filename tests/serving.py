@@ -21,6 +21,7 @@ import uvicorn
 from PIL import Image
 
 from app.main import create_app
+from app.server import http_config
 from app.service import Service
 from app.settings import Settings
 from mtlora.adapter_file import save_adapter
@@ -95,6 +96,7 @@ def settings_for(weights: Weights, store: Path, **changes: Any) -> Settings:
         "engine_threads": 1,
         "codec_threads": 1,
         "log_level": "error",
+        "grace_s": 5,
     }
     return Settings(**(fields | changes))
 
@@ -126,10 +128,7 @@ def live_app(
     service: Service = app.state.service
     if prepare is not None:
         prepare(service)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
-    server = _ThreadServer(config)
+    server = _ThreadServer(http_config(app, settings))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

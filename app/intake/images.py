@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from app.errors import BadBodyError, BadParameterError, EmptyBodyError, UnsupportedMediaError
+from app.intake.budget import Hold
 from app.intake.multipart import PartBegin, PartData, PartEnd, multipart_events
-from app.intake.stream import bounded_stream, read_all
+from app.intake.stream import announced_bytes, bounded_stream, read_all
 
 IMAGE_FIELD = "image"
 FORMS = 'send image/* bytes, multipart/form-data with parts named "image", or JSON {"image": base64}'
+MAX_JSON_VALUES = 10_000
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,", re.ASCII)
 
 
@@ -26,11 +28,12 @@ class Intake:
     several: bool
 
 
-async def read_images(request: Request, *, limit: int, max_images: int, timeout_s: float) -> Intake:
+async def read_images(request: Request, hold: Hold, *, limit: int, max_images: int, timeout_s: float) -> Intake:
     """Read the body, whatever its form; `RequestError` says what is wrong with it."""
+    hold.check(min(announced_bytes(request), limit))
     content_type = request.headers.get("content-type", "")
     media = content_type.partition(";")[0].strip().lower()
-    stream = bounded_stream(request, limit=limit, timeout_s=timeout_s)
+    stream = bounded_stream(request, limit=limit, timeout_s=timeout_s, on_bytes=hold.grow)
     if media == "multipart/form-data":
         intake = await _from_multipart(stream, content_type, max_images)
     elif media == "application/json":
@@ -48,6 +51,9 @@ def parse_json(body: bytes) -> Intake:
     """Images of a JSON body."""
     if not body:
         raise EmptyBodyError(f"the JSON body is empty; {FORMS}")
+    values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+    if values > MAX_JSON_VALUES:  # each small value becomes an object many times its size
+        raise BadBodyError(f"the JSON body may have {MAX_JSON_VALUES} values, this one has {values} or more")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

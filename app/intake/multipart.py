@@ -3,6 +3,7 @@
 File names are read by nobody: nothing a client says becomes a path.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.errors import BadBodyError
 
 MAX_PARTS = 1100
+MAX_PART_HEADERS = 8
+MAX_PART_HEADER_BYTES = 4096
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_BOUNDARY_PARAMETER = re.compile(r";\s*boundary\s*\*?\d*\*?\s*=", re.IGNORECASE)
+_NAME_PARAMETER = re.compile(rb";\s*name\s*\*?\d*\*?\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class _Collector:
 
     def on_header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
+            if self._disposition:
+                raise BadBodyError("a part has one Content-Disposition, this one has more")
             self._disposition = self._value
 
     def on_headers_finished(self) -> None:
@@ -73,6 +81,8 @@ class _Collector:
             raise BadBodyError(
                 f"every part needs Content-Disposition form-data with a name, got {self._disposition[:80]!r}"
             )
+        if len(_NAME_PARAMETER.findall(self._disposition)) > 1:
+            raise BadBodyError(f"a part has one name, got {self._disposition[:80]!r}")
         self.events.append(PartBegin(name))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -86,19 +96,26 @@ class _Collector:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary of a multipart content type; `BadBodyError` without one."""
+    """The boundary of a multipart content type; `BadBodyError` without one, or with one that RFC 2046 forbids."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
-    if not 1 <= len(boundary) <= 70:
-        raise BadBodyError(f"multipart needs a boundary of 1 to 70 characters, got {len(boundary)} characters")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise BadBodyError(
+            f"multipart needs a boundary of 1 to 70 letters, digits and '()+_,-./:=? not ending in a space, "
+            f"got {boundary[:80]!r}"
+        )
+    if len(_BOUNDARY_PARAMETER.findall(content_type)) > 1:
+        raise BadBodyError(f"a content type has one boundary, got {content_type[:200]!r}")
     return boundary
 
 
 async def multipart_events(stream: AsyncIterator[bytes], content_type: str) -> AsyncIterator[Event]:
     """The parts of a body as it arrives. A body that stops before its last boundary is an error."""
     collector = _Collector()
-    parser = _parser(boundary_of(content_type), collector)
+    boundary = boundary_of(content_type)
+    parser, lines = _parser(boundary, collector), _BoundaryLines(boundary)
     async for chunk in stream:
+        lines.check(chunk)
         try:
             parser.write(chunk)
         except FormParserError as error:
@@ -108,6 +125,23 @@ async def multipart_events(stream: AsyncIterator[bytes], content_type: str) -> A
             yield event
     if not collector.ended:
         raise BadBodyError("the multipart body ends before its last boundary, or has none")
+
+
+class _BoundaryLines:
+    """Refuses lines that only begin like a boundary: RFC 2046 forbids them, and the parser is slow to pass them."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._odd = re.compile(re.escape(self._delimiter) + rb"(?!\r\n|--)")
+        self._tail = b""
+
+    def check(self, chunk: bytes) -> None:
+        """The next bytes of the body; the end of what came before is looked at again with them."""
+        seen = self._tail + chunk
+        found = self._odd.search(seen)
+        if found and found.end() + 2 <= len(seen):
+            raise BadBodyError(f"a line begins with the boundary and goes on with {seen[found.end() :][:8]!r}")
+        self._tail = seen[-len(self._delimiter) - 1 :]
 
 
 def _parser(boundary: bytes, collector: _Collector) -> MultipartParser:
@@ -124,4 +158,6 @@ def _parser(boundary: bytes, collector: _Collector) -> MultipartParser:
             "on_headers_finished": collector.on_headers_finished,
             "on_end": collector.on_end,
         },
+        max_header_count=MAX_PART_HEADERS,
+        max_header_size=MAX_PART_HEADER_BYTES,
     )

@@ -1,11 +1,11 @@
 """Bodies as bounded streams: never more bytes than the limit are held, and never for longer than the timeout."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
-from app.errors import BadBodyError, BodyTooLargeError, BodyTooSlowError, ClientGoneError
+from app.errors import BadBodyError, BodyTooLargeError, BodyTooSlowError, ClientGoneError, UnsupportedMediaError
 
 
 def announced_bytes(request: Request) -> int:
@@ -16,8 +16,16 @@ def announced_bytes(request: Request) -> int:
     return int(announced)
 
 
-async def bounded_stream(request: Request, *, limit: int, timeout_s: float) -> AsyncIterator[bytes]:
-    """The chunks of a body; refused before reading if it announces too much, and while reading if it holds too much."""
+async def bounded_stream(
+    request: Request, *, limit: int, timeout_s: float, on_bytes: Callable[[int], object] = lambda _: None
+) -> AsyncIterator[bytes]:
+    """The chunks of a body; refused before reading if it announces too much, and while reading if it holds too much.
+
+    on_bytes: told of the size of every chunk, and may refuse it
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaError(f"bodies are sent as they are, got Content-Encoding {encoding[:40]!r}")
     announced = announced_bytes(request)
     if announced > limit:
         raise BodyTooLargeError(f"the body may have {limit} bytes, got {announced}")
@@ -37,6 +45,7 @@ async def bounded_stream(request: Request, *, limit: int, timeout_s: float) -> A
         received += len(chunk)
         if received > limit:
             raise BodyTooLargeError(f"the body may have {limit} bytes; it has more")
+        on_bytes(len(chunk))
         if chunk:
             yield chunk
 

@@ -74,6 +74,7 @@ PROBLEMS = {
     416: "The file has no such range.",
     422: "Well-formed, but it makes no sense; `errors` lists why.",
     429: "Too much at once, or a quota of the API key is used up; see Retry-After.",
+    431: "The head of the request is too large.",
     500: "The server failed.",
     503: "Starting, draining, out of device memory, or the adapter set cannot be loaded now; see Retry-After.",
     504: "The deadline passed.",

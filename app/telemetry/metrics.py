@@ -24,7 +24,17 @@ from mtlora.tasks import Task
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 COUNT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 STAGES = ("decode", "queue", "load", "forward", "encode")
-REJECTIONS = ("queue_full", "queue_age", "quota", "device_memory", "not_ready", "deadline", "client_gone", "too_large")
+REJECTIONS = (
+    "queue_full",
+    "queue_age",
+    "quota",
+    "body_memory",
+    "device_memory",
+    "not_ready",
+    "deadline",
+    "client_gone",
+    "too_large",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,31 @@ def test_bodies_have_a_largest_size(weights: Weights, tmp_path: Path) -> None:
         assert list((tmp_path / "store" / "incoming").iterdir()) == []
 
 
+def test_bodies_together_have_a_largest_size(weights: Weights, tmp_path: Path, gate: Gate) -> None:
+    limits = {"max_body_bytes": len(PHOTO) + 50, "max_inflight_body_bytes": len(PHOTO) + 100}
+    with server(weights, tmp_path, **limits) as live, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(predict, live)
+        wait_until(gate.entered.is_set)
+        assert live.service.parts.bodies.used == len(PHOTO)
+        announced = predict(live)
+        chunked = httpx.post(f"{live.url}/predict", content=iter([PHOTO[:90], PHOTO[90:]]), headers=JPEG)
+        for refused in (announced, chunked):
+            assert (refused.status_code, refused.json()["type"]) == (429, "urn:mtlora:problem:body-memory")
+            assert int(refused.headers["retry-after"]) >= 1
+        gate.open.set()
+        assert running.result().status_code == 200
+        assert live.service.parts.bodies.used == 0
+        assert predict(live).status_code == 200
+        assert metric(live, 'mtlora_rejected_total{reason="body_memory"}') == 2
+
+
+def test_bodies_are_not_packed(weights: Weights, tmp_path: Path) -> None:
+    with server(weights, tmp_path) as live:
+        packed = predict(live, **{"Content-Encoding": "gzip"})
+        assert (packed.status_code, predict(live, **{"Content-Encoding": "identity"}).status_code) == (415, 200)
+        assert "Content-Encoding 'gzip'" in packed.json()["detail"]
+
+
 def test_photos_have_a_largest_size_checked_before_decoding(weights: Weights, tmp_path: Path) -> None:
     with server(weights, tmp_path, max_image_pixels=2399) as live:
         response = predict(live)

@@ -80,6 +80,15 @@ def test_every_route_asks_for_its_scope(guarded: Live, method: str, path: str, s
         assert status != 401
 
 
+def test_nothing_is_read_of_a_stranger(guarded: Live) -> None:
+    """Who has no key gets 401 whatever the body is, and before it is there."""
+    for content in (b"{", b"x" * 10_000_000):
+        assert guarded.client.put("/adapters/default/current", content=content).status_code == 401
+    headers = {"X-API-Key": KEYS[Scope.ADAPTERS_WRITE]}
+    for content, status in ((b"{", 400), (b"x" * 10_000, 413), (b'{"revision": 0}', 422), (b"", 400)):
+        assert guarded.client.put("/adapters/default/current", content=content, headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/docs", "/openapi.json", "/favicon.ico"])
 def test_what_is_open_to_everyone(guarded: Live, path: str) -> None:
     assert guarded.client.get(path).status_code == 200

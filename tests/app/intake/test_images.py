@@ -32,7 +32,11 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
         (b"{}", 'either "image" or "images"'),
         (b'{"images": ["QQ==", 3]}', r"images\[1\] must be a base64 string, got int"),
         (b'{"image": "Q"}', "image is not base64"),
-        (b"[" * 100_000, "cannot be parsed"),
+        (b"[" * 5_000, "cannot be parsed"),
+        (b"[" * 100_000, "may have 10000 values"),
+        (b'{"image": "", "x": [' + b"[]," * 100_000 + b"[]]}", "may have 10000 values"),
+        (b'{"images": [' + b'"",' * 100_000 + b'""]}', "may have 10000 values"),
+        (b'{"image": ' + b"9" * 5000 + b"}", "cannot be parsed"),
     ],
 )
 def test_refusals(body: bytes, words: str) -> None:

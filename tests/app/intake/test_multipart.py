@@ -1,6 +1,7 @@
 """Multipart bodies cut anywhere give the same parts; broken ones are refused, never half-read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -63,6 +64,15 @@ def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
         b"--edge\r\n" + b"A: b\r\n" * 2000 + b"\r\n\r\n--edge--\r\n",
         b"--edge\r\n" + b"A" * 100_000,
         body(*[("image", b"")] * 1200),
+        body(("image", b"abc")).replace(b"\r\nContent-Type", b'\r\nContent-Disposition: form-data; name="file"\r\nC'),
+        body(("image", b"abc")).replace(b'name="image"', b'name="image"; name="file"'),
+        body(("image", b"abc")).replace(b'name="image"', b"name=\"image\"; name*=utf-8''file"),
+        body(("image", b"abc")).replace(b"Content-Type: any/thing", b"X: " + b"a" * 5000),
+        body(("image", b"a\r\n--edgeX")),
+        body(("image", b"a\r\n--edge  \r\n")),
+        body(("image", b"a\r\n--edge\rX")),
+        b"--edge\n" + body(("image", b"abc"))[8:],
+        b"preamble\r\n" + body(("image", b"abc")),
     ],
 )
 def test_broken_bodies(content: bytes) -> None:
@@ -70,7 +80,40 @@ def test_broken_bodies(content: bytes) -> None:
         parse(content, chunk=1000)
 
 
-@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=", f"{TYPE}{'x' * 80}"])
+@settings(max_examples=60)
+@given(st.binary(max_size=6), st.integers(1, 40))
+def test_lines_that_only_begin_like_a_boundary_are_refused_however_the_body_is_cut(rest: bytes, chunk: int) -> None:
+    content = body(("image", b"abc\r\n--edge" + rest + b"def"))
+    if (rest + b"def").startswith((b"\r\n", b"--")):
+        return
+    with pytest.raises(BadBodyError, match="a line begins with the boundary"):
+        parse(content, chunk)
+
+
+def test_floods_of_near_boundaries_take_no_time() -> None:
+    """They would keep the parser busy for seconds per megabyte, and with it everybody else."""
+    start = time.perf_counter()
+    for flood in (b"\r\n--edgeX" * 300_000, b"\r\n--edge" + b" " * 3_000_000):
+        with pytest.raises(BadBodyError):
+            parse(body(("image", flood)), chunk=65536)
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        f"{TYPE}{'x' * 80}",
+        'multipart/form-data; boundary="edge "',
+        'multipart/form-data; boundary="ed\tge"',
+        "multipart/form-data; boundary=é",
+        f"{TYPE}; boundary=other",
+        f"{TYPE}; Boundary=edge",
+        f"{TYPE}; boundary*=utf-8''other",
+        f"{TYPE}; boundary*0=ed; boundary*1=ge",
+    ],
+)
 def test_bad_boundaries(content_type: str) -> None:
     with pytest.raises(BadBodyError, match="boundary"):
         parse(body(("image", b"abc")), content_type=content_type)

@@ -1,0 +1,170 @@
+"""HTTP/1.1 connections with the bounds that uvicorn leaves open.
+
+A head has a largest size and must arrive in time; chunks may not be so small that parsing them is an attack; what was
+refused early is not read for ever; who does not take the answer is cut off; connections have a number. What cannot be
+parsed gets a problem document and loses its connection, so nothing behind it is ever taken for a request.
+"""
+
+import asyncio
+import json
+import re
+import socket
+import sys
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+LINGER_S = 30.0  # how long the rest of a body is read and thrown away after an early answer, so that it is seen
+FREE_CHUNKS = 1000  # of a body, before their mean size counts
+LEAST_CHUNK_BYTES = 512
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds of one server's connections."""
+
+    connections: int
+    head_bytes: int
+    head_timeout_s: float
+    stall_timeout_s: float  # how long a client may take nothing of an answer
+
+
+class _Connection(h11.Connection):
+    """A parser that refuses what would cost too much before it parses it."""
+
+    def __init__(self, head_bytes: int) -> None:
+        super().__init__(h11.SERVER, head_bytes)
+        self._head_bytes = head_bytes
+        self._chunks = 0
+        self._chunk_bytes = 0
+
+    def next_event(self) -> Any:
+        if self.their_state is h11.IDLE:
+            self._check_head()
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._chunk_bytes = 0
+        elif isinstance(event, h11.Data) and (event.chunk_start or event.chunk_end):
+            self._check_chunk(event)
+        return event
+
+    def _check_head(self) -> None:
+        waiting = self.trailing_data[0]
+        if len(waiting) > self._head_bytes and not _END_OF_HEAD.search(waiting, 0, self._head_bytes):
+            raise h11.RemoteProtocolError(
+                f"the head of a request may have {self._head_bytes} bytes; this one has more", error_status_hint=431
+            )
+
+    def _check_chunk(self, event: h11.Data) -> None:
+        self._chunks += event.chunk_start
+        self._chunk_bytes += len(event.data)
+        if self._chunks > FREE_CHUNKS and self._chunk_bytes < self._chunks * LEAST_CHUNK_BYTES:
+            raise h11.RemoteProtocolError(
+                f"{self._chunks} chunks hold {self._chunk_bytes} bytes; they must have {LEAST_CHUNK_BYTES} in the mean"
+            )
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's connection within `limits`."""
+
+    limits: ConnectionLimits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Connection(self.limits.head_bytes)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it if there are enough."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            with suppress(OSError):  # a socket that is no TCP socket
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.limits.stall_timeout_s * 1000))
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503, f"the server has {self.limits.connections} connections, which is as many as it takes")
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection and its timers."""
+        self._head_timer = _stop(self._head_timer)
+        self._linger_timer = _stop(self._linger_timer)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a head or a body."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """An answer is out; the rest of its request may still be on its way."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and self._linger_timer is None:
+            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed. Called while the parser's error is handled, which says more than `msg`."""
+        error = sys.exc_info()[1]
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        unanswered = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whatever reads this body learns that no more of it comes
+            self.cycle.message_event.set()
+        if unanswered:
+            self._refuse(status, f"not a request of HTTP/1.1: {error or msg}")
+        else:
+            self.transport.close()
+
+    def _watch(self) -> None:
+        """Start or stop the clock of a head that has begun; the clock of a lingering body when it is over."""
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._linger_timer = _stop(self._linger_timer)
+        if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
+            self._head_timer = _stop(self._head_timer)
+        elif self._head_timer is None and self.conn.trailing_data[0]:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self.conn.trailing_data[0]:
+            self._refuse(408, f"the head of a request must arrive within {self.limits.head_timeout_s:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer without the application, and close: what follows on this connection is not listened to."""
+        phrase = HTTPStatus(status).phrase
+        request_id = uuid.uuid4().hex
+        kind = f"urn:mtlora:problem:{phrase.lower().replace(' ', '-')}"
+        problem = {"type": kind, "title": phrase, "status": status, "detail": detail[:300], "request_id": request_id}
+        body = json.dumps(problem).encode()
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+            f"X-Request-ID: {request_id}\r\nServer-Timing: total;dur=0\r\nConnection: close\r\n"
+            f"{'Retry-After: 1' + chr(13) + chr(10) if status == 503 else ''}\r\n"
+        )
+        self.transport.write(head.encode("latin-1") + body)
+        self.transport.close()
+
+
+def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """The protocol for a server with these limits; uvicorn makes one for each connection."""
+    return type("Protocol", (BoundedProtocol,), {"limits": limits})
+
+
+def _stop(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """No timer."""
+    if timer is not None:
+        timer.cancel()
+    return None

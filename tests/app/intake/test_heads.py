@@ -1,0 +1,31 @@
+"""Heads that two parties could read in two ways."""
+
+import pytest
+
+from app.intake.heads import MAX_HEADERS, fault_of
+
+Head = list[tuple[bytes, bytes]]
+HOST = (b"host", b"x")
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "status"),
+    [
+        ([HOST], "1.1", None),
+        ([HOST], "2.0", 505),
+        ([HOST, (b"accept", b"a"), (b"accept", b"b")], "1.1", None),
+        ([HOST, (b"content-length", b"1")], "1.0", None),
+        ([HOST, (b"transfer-encoding", b"chunked")], "1.1", None),
+        ([HOST, (b"transfer-encoding", b"chunked")], "1.0", 400),
+        ([HOST, (b"transfer-encoding", b"chunked"), (b"content-length", b"1")], "1.1", 400),
+        ([HOST, HOST], "1.1", 400),
+        ([HOST, (b"content-type", b"image/png"), (b"content-type", b"application/json")], "1.1", 400),
+        ([HOST, (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], "1.1", 400),
+        ([HOST, (b"x-api-key", b"a"), (b"x-api-key", b"b")], "1.1", 400),
+        ([(b"x-%d" % i, b"") for i in range(MAX_HEADERS)], "1.1", None),
+        ([(b"x-%d" % i, b"") for i in range(MAX_HEADERS + 1)], "1.1", 431),
+    ],
+)
+def test_faults(headers: Head, version: str, status: int | None) -> None:
+    fault = fault_of(headers, version)
+    assert (fault[0] if fault else None) == status
