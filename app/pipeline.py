@@ -160,7 +160,7 @@ class Pipeline:
             partial(self._draw, data, decoded, forwarded.logits, order),
             cost_us=pixels * len(order.tasks) // ENCODED_PIXELS_PER_US,
             deadline=order.deadline,
-            nbytes=encode_bytes(order.tasks, pixels),
+            nbytes=encode_bytes(order.plan, order.tasks, pixels),
             ahead=True,
         )
 

@@ -1,7 +1,11 @@
 """From logits to maps: at the model's resolution first, then at the photo's size, one small map at a time.
 
-K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB.
+K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB. Where floats at
+photo size are only a step, they are made in bands of rows: of 50 megapixels of normals they would take 600 MB.
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ Map = NDArray[np.uint8] | NDArray[np.float32]
 """uint8 [H, W] of class indices; float32 [H, W]; or float32 [H, W, 3] of unit vectors: see `Decode`."""
 
 _SMALLEST_NORM = 1e-12
+_BAND_PIXELS = 1 << 18  # of normals 3 MB: little memory, and most of it stays in the cache
 _LARGEST_LOGIT = 1e15
 """Far beyond what a trained set gives; squares and sums over a photo still fit float32 below it."""
 
@@ -75,21 +80,80 @@ def class_map(logits: Tensor) -> Tensor:
     return index
 
 
-def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:
-    """A decoded map (see `decode`) at the photo's size, as an array of its own.
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoMap:
+    """A decoded map (see `decode`) at the photo's size, made band by band from the top: never all of it at once.
 
     Class maps: the nearest pixel. The others: bilinear; normals made unit length again.
-    returns: uint8 [H, W], float32 [H, W], or float32 [H, W, 3]
     """
-    match TRAITS[task].decode:
-        case Decode.ARGMAX:
-            rows, columns = _nearest(decoded.shape[0], height), _nearest(decoded.shape[1], width)
-            indices: NDArray[np.uint8] = decoded.cpu().numpy()
-            return indices.take(rows, axis=0).take(columns, axis=1)
-        case Decode.UNIT_VECTOR:
-            return _unit_vectors(_bilinear(decoded, height, width)).cpu().numpy()
-        case Decode.SIGMOID | Decode.IDENTITY:
-            return _bilinear(decoded[None], height, width)[0].cpu().numpy()
+
+    task: Task
+    decoded: Tensor
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[H, W], of normals [H, W, 3]."""
+        return (self.height, self.width, 3)[: 3 if TRAITS[self.task].decode is Decode.UNIT_VECTOR else 2]
+
+    def bands(self) -> Iterator[Map]:
+        """Some rows at a time: uint8 [h, W], float32 [h, W], or float32 [h, W, 3]."""
+        rows = max(1, _BAND_PIXELS // self.width)
+        for top in range(0, self.height, rows):
+            yield self._rows(top, min(top + rows, self.height))
+
+    def whole(self) -> Map:
+        """All rows in one array of its own."""
+        classes = TRAITS[self.task].decode is Decode.ARGMAX
+        values: Map = np.empty(self.shape, np.uint8) if classes else np.empty(self.shape, np.float32)
+        top = 0
+        for band in self.bands():
+            values[top : top + len(band)] = band
+            top += len(band)
+        return values
+
+    def _rows(self, top: int, bottom: int) -> Map:
+        match TRAITS[self.task].decode:
+            case Decode.ARGMAX:
+                rows = _nearest(self.decoded.shape[0], self.height)[top:bottom]
+                indices: NDArray[np.uint8] = self.decoded.cpu().numpy()
+                return indices.take(rows, axis=0).take(_nearest(self.decoded.shape[1], self.width), axis=1)
+            case Decode.UNIT_VECTOR:
+                return _unit_vectors(self._bilinear(self.decoded, top, bottom)).cpu().numpy()
+            case Decode.SIGMOID | Decode.IDENTITY:
+                return self._bilinear(self.decoded[None], top, bottom)[0].cpu().numpy()
+
+    def _bilinear(self, maps: Tensor, top: int, bottom: int) -> Tensor:
+        """Rows of float32 [C, h, w] enlarged to [C, bottom - top, W]."""
+        source = maps.shape[1]
+        centres = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * (source / self.height) - 0.5
+        centres = centres.clamp(0, source - 1)
+        upper = centres.floor().long()
+        weight = (centres - upper).float()[:, None].to(maps.device)
+        rows = torch.lerp(maps[:, upper], maps[:, (upper + 1).clamp(max=source - 1)], weight)
+        return _bilinear(rows, bottom - top, self.width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholeMap:
+    """A map that is in memory already, as one band."""
+
+    values: Map
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of the array."""
+        return self.values.shape
+
+    def bands(self) -> Iterator[Map]:
+        """All rows."""
+        yield self.values
+
+
+def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:
+    """A decoded map at the photo's size as an array of its own: uint8 [H, W], float32 [H, W], or float32 [H, W, 3]."""
+    return PhotoMap(task, decoded, height, width).whole()
 
 
 def _unit_vectors(planes: Tensor) -> Tensor:

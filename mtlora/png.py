@@ -1,16 +1,20 @@
 """Maps as PNG, in the field's conventions; level 1, because level 9 takes twenty times as long for a few percent."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from mtlora.errors import ImageError
-from mtlora.outputs import Map
+from mtlora.outputs import Map, PhotoMap, WholeMap
 from mtlora.spec import TaskSpec
-from mtlora.tasks import Task, voc_color
+from mtlora.tasks import TRAITS, Decode, Task, voc_color
+
+P = TypeVar("P", np.uint8, np.uint16)
 
 COMPRESS_LEVEL = 1
 _MAX_16_BIT = 65535
@@ -40,18 +44,57 @@ class EncodedMap:
     maximum: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Painted:
+    """A map as the pixels of its PNG, and what is worth knowing of the values that they stand for."""
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]  # [H, W], of normals [H, W, 3]
+    minimum: float = 0.0  # of the values; of classes and normals 0
+    maximum: float = 0.0
+    mean: float = 0.0
+
+
 def encode_map(values: Map, spec: TaskSpec) -> EncodedMap:
     """One map (see `outputs`) as PNG of the same size."""
+    return encode(paint(WholeMap(values), spec), spec)
+
+
+def paint(source: PhotoMap | WholeMap, spec: TaskSpec) -> Painted:
+    """The pixels of a map, made band by band: the floats of a whole photo are never in memory."""
+    if len(source.shape) != (3 if spec.task is Task.NORMALS else 2):
+        raise ImageError(f"a map of task {spec.task} cannot have shape {source.shape}")
+    match TRAITS[spec.task].decode:
+        case Decode.ARGMAX:
+            return Painted(_assemble(source, lambda band: band.astype(np.uint8, copy=False)))
+        case Decode.UNIT_VECTOR:
+            return Painted(_assemble(source, lambda band: normals_to_rgb(band.astype(np.float32, copy=False))))
+        case Decode.SIGMOID:
+            total = 0.0
+
+            def grey(band: Map) -> NDArray[np.uint8]:
+                nonlocal total
+                total += float(band.sum(dtype=np.float64))
+                return (band * 255).round().clip(0, 255).astype(np.uint8)
+
+            pixels = _assemble(source, grey)
+            return Painted(pixels, 0.0, 1.0, total / pixels.size)
+        case Decode.IDENTITY:
+            return _paint_deep(source)
+
+
+def encode(painted: Painted, spec: TaskSpec) -> EncodedMap:
+    """Pixels as PNG. 16-bit grey states what its ends stand for as text chunks `minimum` and `maximum`."""
+    image, text = Image.fromarray(painted.pixels), None
     encoding = ENCODINGS[spec.task]
-    if values.ndim != (3 if spec.task is Task.NORMALS else 2):
-        raise ImageError(f"a map of task {spec.task} cannot have shape {values.shape}")
     if encoding == "png-palette":
-        return EncodedMap(_palette(values.astype(np.uint8, copy=False), spec), encoding)
-    if encoding == "png-gray":
-        return EncodedMap(_png(Image.fromarray((values * 255).round().clip(0, 255).astype(np.uint8))), encoding, 0, 1)
-    if encoding == "png-rgb":
-        return EncodedMap(_png(Image.fromarray(normals_to_rgb(values.astype(np.float32, copy=False)))), encoding)
-    return _deep_grey(values, encoding)
+        image.putpalette(palette(spec))  # turns "L" into "P" and leaves the values alone
+    elif encoding == "png-gray16":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("minimum", repr(painted.minimum))
+        text.add_text("maximum", repr(painted.maximum))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=COMPRESS_LEVEL, pnginfo=text)
+    return EncodedMap(buffer.getvalue(), encoding, painted.minimum, painted.maximum)
 
 
 def normals_to_rgb(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -66,24 +109,26 @@ def palette(spec: TaskSpec) -> list[int]:
     return [part for color in colors for part in color]
 
 
-def _palette(indices: NDArray[np.uint8], spec: TaskSpec) -> bytes:
-    image = Image.fromarray(indices, "L")
-    image.putpalette(palette(spec))  # turns "L" into "P" and leaves the values alone
-    return _png(image)
-
-
-def _deep_grey(values: Map, encoding: str) -> EncodedMap:
-    """16-bit grey between the map's own extremes, which the file states as text chunks `minimum` and `maximum`."""
-    low, high = float(values.min()), float(values.max())
+def _paint_deep(source: PhotoMap | WholeMap) -> Painted:
+    """16-bit grey between the map's own extremes, for which it is made twice."""
+    low, high, total = float("inf"), float("-inf"), 0.0
+    for band in source.bands():
+        low, high = min(low, float(band.min())), max(high, float(band.max()))
+        total += float(band.sum(dtype=np.float64))
     scale = _MAX_16_BIT / (high - low) if high > low else 0.0
-    grey = ((values - low) * scale).round().astype(np.uint16)
-    text = PngImagePlugin.PngInfo()
-    text.add_text("minimum", repr(low))
-    text.add_text("maximum", repr(high))
-    return EncodedMap(_png(Image.fromarray(grey), text), encoding, low, high)
+    pixels = _assemble(source, lambda band: ((band - low) * scale).round().astype(np.uint16))
+    return Painted(pixels, low, high, total / pixels.size)
 
 
-def _png(image: Image.Image, text: PngImagePlugin.PngInfo | None = None) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=COMPRESS_LEVEL, pnginfo=text)
-    return buffer.getvalue()
+def _assemble(source: PhotoMap | WholeMap, convert: Callable[[Map], NDArray[P]]) -> NDArray[P]:
+    """All bands, converted, in one array."""
+    pixels: NDArray[P] | None = None
+    top = 0
+    for band in map(convert, source.bands()):
+        if pixels is None:
+            pixels = np.empty(source.shape, band.dtype)
+        pixels[top : top + len(band)] = band
+        top += len(band)
+    if pixels is None:
+        raise ImageError(f"a map of shape {source.shape} has no rows")
+    return pixels

@@ -5,8 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from mtlora.outputs import Map
-from mtlora.png import COMPRESS_LEVEL, normals_to_rgb, palette
+from mtlora.png import COMPRESS_LEVEL, Painted, palette
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode
 
@@ -15,29 +14,23 @@ BACKGROUND = "background"
 HIGHLIGHT = (255, 64, 0)
 
 
-def blend(photo: Image.Image, values: Map, spec: TaskSpec) -> bytes:
+def blend(photo: Image.Image, painted: Painted, spec: TaskSpec) -> bytes:
     """PNG of the photo's size.
 
     Class maps: the classes' colours, the background clear. Saliency and edges: a red veil as strong as the value.
     Normals: their colours. Depth: grey from near to far.
     """
     kind = TRAITS[spec.task].decode
+    top = Image.fromarray(painted.pixels if kind is not Decode.IDENTITY else (painted.pixels >> 8).astype(np.uint8))
     if kind is Decode.ARGMAX:
-        index = Image.fromarray(values.astype(np.uint8, copy=False), "L")
         clear = {i for i, known in enumerate(spec.classes) if known.name == BACKGROUND}
-        veil = index.point([0 if i in clear else round(255 * OPACITY) for i in range(256)])
-        index.putpalette(palette(spec))
-        top = index.convert("RGB")
+        veil = top.point([0 if i in clear else round(255 * OPACITY) for i in range(256)])
+        top.putpalette(palette(spec))
     elif kind is Decode.SIGMOID:
-        veil = Image.fromarray((values * (255 * OPACITY)).astype(np.uint8), "L")
+        veil = top.point([round(i * OPACITY) for i in range(256)])
         top = Image.new("RGB", photo.size, HIGHLIGHT)
-    elif kind is Decode.UNIT_VECTOR:
-        veil = Image.new("L", photo.size, round(255 * OPACITY))
-        top = Image.fromarray(normals_to_rgb(values.astype(np.float32, copy=False)), "RGB")
     else:
         veil = Image.new("L", photo.size, round(255 * OPACITY))
-        span = float(values.max() - values.min()) or 1.0
-        top = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8), "L").convert("RGB")
     buffer = io.BytesIO()
-    Image.composite(top, photo, veil).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
+    Image.composite(top.convert("RGB"), photo, veil).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,16 +18,21 @@ from app.imaging.decode import Decoded
 from app.imaging.overlay import blend
 from app.imaging.rle import class_rle, find_runs
 from app.intake.formats import AnswerFormat
-from mtlora.outputs import Map, at_model_size
-from mtlora.png import encode_map
-from mtlora.prediction import map_of
+from mtlora.outputs import PhotoMap, WholeMap, at_model_size, decode_coarse
+from mtlora.png import Painted, encode, paint
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
 
 _WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
 Document = dict[str, Any]
 
-_BYTES_PER_PIXEL = {Decode.ARGMAX: 4, Decode.SIGMOID: 13, Decode.UNIT_VECTOR: 60, Decode.IDENTITY: 20}
+# Bytes for each pixel of the photo, a quarter to a half above what was measured (tests/app/imaging/test_memory.py).
+_ARRAY_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 4, Decode.UNIT_VECTOR: 12, Decode.IDENTITY: 4}
+_PAINTING_BYTES = {Decode.ARGMAX: 4, Decode.SIGMOID: 3, Decode.UNIT_VECTOR: 8, Decode.IDENTITY: 6}
+_KEPT_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
+_KEPT_BYTES_JSON = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 4, Decode.IDENTITY: 5}
+_RLE_BYTES = 4
+_OVERLAY_BYTES = 28  # the photo, decoded for it, included
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,51 +67,60 @@ def render(
     photo:  upright RGB, for an overlay
     """
     rendered = Rendered({"image": {"width": decoded.width, "height": decoded.height}, "tasks": {}})
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, PhotoMap | WholeMap] = {}
     for task, coarse in logits.items():
-        values = map_of(task, coarse, spec, decoded.height, decoded.width)
+        source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width)
         if plan.form is AnswerFormat.NPZ:
-            arrays[task.value] = values
+            arrays[task.value] = source
             if plan.logits:
-                arrays[f"logits_{task.value}"] = at_model_size(coarse, spec.image_size).numpy()
+                arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
         elif photo is not None:
-            rendered.body = blend(photo, values, spec.task(task))
+            rendered.body = blend(photo, paint(source, spec.task(task)), spec.task(task))
         else:
-            _add_map(rendered, values, spec.task(task), plan)
+            _add_map(rendered, source, spec.task(task), plan)
     if arrays:
         rendered.body = _npz(arrays)
     return rendered
 
 
-def encode_bytes(tasks: Sequence[Task], pixels: int) -> int:
-    """Memory that `render` takes at its peak, estimated."""
-    return pixels * sum(_BYTES_PER_PIXEL[TRAITS[task].decode] for task in tasks)
+def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> int:
+    """Memory that `render` takes at its peak, an upper estimate: what it keeps of every task, and the largest step."""
+    kinds = [TRAITS[task].decode for task in tasks]
+    if plan.form is AnswerFormat.NPZ:
+        return pixels * 2 * sum(_ARRAY_BYTES[kind] for kind in kinds)  # a growing buffer may be copied
+    if plan.form is AnswerFormat.OVERLAY:
+        return pixels * _OVERLAY_BYTES
+    kept = _KEPT_BYTES_JSON if plan.form is AnswerFormat.JSON else _KEPT_BYTES
+    step = max(_PAINTING_BYTES[kind] for kind in kinds) + (_RLE_BYTES if plan.rle else 0)
+    return pixels * (step + sum(kept[kind] for kind in kinds))
 
 
-def _add_map(rendered: Rendered, values: Map, spec: TaskSpec, plan: RenderPlan) -> None:
+def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderPlan) -> None:
     document: Document = {}
-    if plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON):
-        encoded = encode_map(values, spec)
+    with_png = plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON)
+    kind = TRAITS[spec.task].decode
+    painted = paint(source, spec) if with_png or kind is not Decode.UNIT_VECTOR else None
+    if painted is not None and with_png:
+        encoded = encode(painted, spec)
         rendered.pngs[spec.task] = encoded.png
         document["encoding"] = encoded.encoding
         if plan.form is AnswerFormat.JSON:
             document["png"] = base64.b64encode(encoded.png).decode("ascii")
-    if plan.form is not AnswerFormat.PNG:
-        document |= _facts(values, spec, rle=plan.rle)
+    if painted is None or kind is Decode.UNIT_VECTOR:
+        document["axes"] = spec.axes
+    elif plan.form is not AnswerFormat.PNG:
+        document |= _facts(painted, spec, rle=plan.rle)
     rendered.document["tasks"][spec.task.value] = document
 
 
-def _facts(values: Map, spec: TaskSpec, *, rle: bool) -> Document:
+def _facts(painted: Painted, spec: TaskSpec, *, rle: bool) -> Document:
     """What is worth knowing about a map without looking at it."""
-    match TRAITS[spec.task].decode:
-        case Decode.ARGMAX:
-            return {"classes": _classes(values.astype(np.uint8, copy=False), spec, rle=rle)}
-        case Decode.SIGMOID:
-            return {"mean": round(float(values.mean()), 6)}
-        case Decode.UNIT_VECTOR:
-            return {"axes": spec.axes}
-        case Decode.IDENTITY:
-            return {"minimum": float(values.min()), "maximum": float(values.max()), "mean": float(values.mean())}
+    kind = TRAITS[spec.task].decode
+    if kind is Decode.ARGMAX:
+        return {"classes": _classes(painted.pixels.astype(np.uint8, copy=False), spec, rle=rle)}
+    if kind is Decode.SIGMOID:
+        return {"mean": round(painted.mean, 6)}
+    return {"minimum": painted.minimum, "maximum": painted.maximum, "mean": painted.mean}
 
 
 def _classes(class_map: NDArray[np.uint8], spec: TaskSpec, *, rle: bool) -> list[Document]:
@@ -141,7 +156,15 @@ def to_zip(rendered: Rendered) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+def _npz(arrays: Mapping[str, PhotoMap | WholeMap]) -> bytes:
+    """As `numpy.savez` writes it, but band by band."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, source in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                for number, band in enumerate(source.bands()):
+                    if not number:
+                        header = {"descr": dtype_to_descr(band.dtype), "fortran_order": False, "shape": source.shape}
+                        write_array_header_1_0(member, header)
+                    member.write(np.ascontiguousarray(band).data.cast("B"))
     return buffer.getvalue()

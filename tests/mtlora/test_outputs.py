@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional
 
+from mtlora import outputs
 from mtlora.errors import ImageError
-from mtlora.outputs import Map, at_model_size, at_photo_size, class_map, decode, decode_coarse
-from mtlora.png import encode_map
+from mtlora.outputs import (
+    Map,
+    PhotoMap,
+    WholeMap,
+    at_model_size,
+    at_photo_size,
+    class_map,
+    decode,
+    decode_coarse,
+)
+from mtlora.png import encode_map, paint
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task, voc_color
 
@@ -76,7 +86,35 @@ def test_shapes_types_and_ranges() -> None:
 def test_saliency_is_interpolated_after_the_sigmoid() -> None:
     logits = scores(1)
     expected = functional.interpolate(logits.sigmoid()[None], SIZE, mode="bilinear", align_corners=False)[0, 0]
-    np.testing.assert_array_equal(to_maps({Task.SALIENCY: logits}, *SIZE)[Task.SALIENCY], expected.numpy())
+    np.testing.assert_allclose(to_maps({Task.SALIENCY: logits}, *SIZE)[Task.SALIENCY], expected, atol=1e-6)
+
+
+@given(st.sampled_from([Task.SEMSEG, Task.SALIENCY, Task.NORMALS, Task.DEPTH]), st.integers(1, 40), st.integers(1, 40))
+def test_bands_are_the_whole_map_whatever_their_height(task: Task, height: int, width: int) -> None:
+    decoded = decode(task, scores(3 if task is Task.NORMALS else 5 if task is Task.SEMSEG else 1, side=9))
+    whole = PhotoMap(task, decoded, height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs, "_BAND_PIXELS", 3 * width)
+        bands = [*whole.bands()]
+        assert {len(band) for band in bands[:-1]} <= {3}
+        np.testing.assert_array_equal(np.concatenate(bands), at_photo_size(task, decoded, height, width))
+    np.testing.assert_array_equal(np.concatenate(bands), whole.whole())
+    assert whole.shape == whole.whole().shape
+
+
+def test_painting_by_bands_is_painting_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for task in (Task.SEMSEG, Task.SALIENCY, Task.NORMALS, Task.DEPTH):
+        spec = TaskSpec.make(task)
+        source = PhotoMap(task, decode(task, scores(spec.outputs)), *SIZE)
+        monkeypatch.setattr(outputs, "_BAND_PIXELS", 4 * SIZE[1])
+        banded = paint(source, spec)
+        monkeypatch.undo()
+        whole = paint(WholeMap(source.whole()), spec)
+        np.testing.assert_array_equal(banded.pixels, whole.pixels)
+        assert (banded.minimum, banded.maximum) == (whole.minimum, whole.maximum)
+        assert banded.mean == pytest.approx(whole.mean, abs=1e-6)
+        if task in (Task.SALIENCY, Task.DEPTH):
+            assert banded.mean == pytest.approx(float(source.whole().mean()), abs=1e-5)
 
 
 def test_a_normal_of_length_zero_is_no_nan() -> None:
