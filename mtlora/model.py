@@ -38,6 +38,8 @@ class MTLoRAModel(nn.Module):
     def __init__(self, spec: AdapterSpec, *, drop_path: float = 0.0) -> None:
         super().__init__()
         self.spec = spec
+        self.input_side = spec.image_size  # training may take another
+        self.recompute = False  # activation checkpointing
         with torch.device("meta"):  # weights come from a backbone: no time or memory for fresh ones
             self.backbone = build_swin(spec.backbone, spec.image_size, drop_path=drop_path)
             inject(self.backbone, spec)
@@ -55,17 +57,19 @@ class MTLoRAModel(nn.Module):
         x:       float [B, 3, S, S], normalised with the spec's mean and std
         returns: float [B, K, S, S] for each task
         """
-        size = self.spec.image_size
+        size = self.input_side
         return {task: upsample(logits, (size, size)) for task, logits in self.coarse_logits(x, tasks).items()}
 
     def coarse_logits(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
         """Logits before the last upsampling: float [B, K, S/8, S/8] for each task; see `forward`."""
-        size = self.spec.image_size
+        size = self.input_side
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise MTLoRAError(f"input must be [B, 3, {size}, {size}], got {list(x.shape)}")
         wanted = self.spec.select(tuple(tasks) if tasks else None)
         x = x.to(self.backbone.patch_embed.proj.weight.device)
-        stages = encode(self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names)
+        stages = encode(
+            self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names, recompute=self.recompute
+        )
         logits: dict[Task, Tensor] = {}
         for task in wanted:
             maps = self.projections[task]([stage.by_task.get(task, stage.shared) for stage in stages])

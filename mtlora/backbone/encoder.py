@@ -4,7 +4,7 @@ timm's modules hold the weights and compute the ordinary blocks. The last block 
 streams; its forward pass is written out here. Features are NHWC throughout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from timm.models.swin_transformer import (
     window_reverse,
 )
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtlora.lora.linear import TaskLoRALinear, TaskOutputs
 from mtlora.spec import BackboneSpec, SharedMode
@@ -66,27 +67,43 @@ def restore_buffers(swin: Any) -> None:
 
 
 def encode(
-    swin: Any, x: Tensor, tasks: Sequence[Task], *, mode: SharedMode, all_tasks: Sequence[Task]
+    swin: Any,
+    x: Tensor,
+    tasks: Sequence[Task],
+    *,
+    mode: SharedMode,
+    all_tasks: Sequence[Task],
+    recompute: bool = False,
 ) -> list[TaskOutputs]:
     """Features of the four stages, after the patch merging that follows stages 0..2.
 
     x:       float [B, 3, S, S], normalised
     tasks:   streams wanted
+    recompute: keep no activations inside blocks; the backward pass computes them again (activation checkpointing)
     returns: four `TaskOutputs`, float NHWC [B, S/8, S/8, 2C], [.., S/16, .., 4C], [.., S/32, .., 8C] twice;
              `by_task` is empty where a stage has no task pairs: every task then takes `shared`
     """
     needed = tuple(all_tasks) if mode is SharedMode.ADDITION else tuple(tasks)
+    run = _recomputed if recompute else _plainly
     x = swin.patch_embed(x)
     features: list[TaskOutputs] = []
     for index, stage in enumerate(swin.layers):
         for block in stage.blocks[:-1]:
             # in mode `addition` a block's task pairs shape its shared output; otherwise they are only read in the last
-            x = run_task_block(block, x, needed).shared if mode is SharedMode.ADDITION else block(x)
-        x, streams = run_task_block(stage.blocks[-1], x, needed)
+            x = run(run_task_block, block, x, needed).shared if mode is SharedMode.ADDITION else run(block, x)
+        x, streams = run(run_task_block, stage.blocks[-1], x, needed)
         merge = swin.layers[index + 1].downsample if index + 1 < len(swin.layers) else nn.Identity()
         x = merge(x)
         features.append(TaskOutputs(x, {task: merge(streams[task]) for task in tasks if task in streams}))
     return features
+
+
+def _plainly(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
+    return checkpoint(function, *arguments, use_reentrant=False)
 
 
 def run_task_block(block: SwinTransformerBlock, x: Tensor, tasks: Sequence[Task]) -> TaskOutputs:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtlora.cli import options as o
+
 if TYPE_CHECKING:
     from mtlora.data.check import CheckReport
 
@@ -28,6 +30,32 @@ def check(
     typer.echo("\n".join(_lines(report)))
     if report.problems:
         raise typer.Exit(1)
+
+
+@data.command()
+def soft_labels(
+    root: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    adapter: Annotated[str, typer.Option(help="Teacher: a bundled adapter set's name, or a .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the logits; for `mtlora train --soft-labels`.")],
+    backbone: o.BackboneOption = None,
+    split: o.SplitOption = "train",
+    device: o.DeviceOption = "auto",
+) -> None:
+    """Store a teacher's logits of every photo of a split, to learn from without running it again."""
+    from mtlora.adapted import build_adapted
+    from mtlora.adapter_file import load_adapter
+    from mtlora.backbone import load_backbone
+    from mtlora.cli.progress import bar
+    from mtlora.data.layout import open_dataset
+    from mtlora.store import find_adapter, find_backbone
+    from mtlora.training.soft import store_logits
+
+    base = load_backbone(find_backbone(backbone)).to(o.device_name(device))
+    model = build_adapted(base, load_adapter(find_adapter(adapter)))
+    dataset = open_dataset(root, split)
+    with bar("soft labels") as progress:
+        store_logits(model, dataset, out, progress)
+    typer.echo(f"{out}: logits of {', '.join(model.spec.task_names)} for {len(dataset)} photos")
 
 
 def _lines(report: "CheckReport") -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mtlora.cli import backbone, files, training
+from mtlora.cli import backbone, evaluate, files, pretrain, train
 from mtlora.cli.data import data
 from mtlora.errors import MTLoRAError
 from mtlora.version import __version__
@@ -42,9 +42,9 @@ for _command in (
     files.convert,
     files.forward,
     backbone.backbone,
-    training.pretrain,
-    training.train,
-    training.evaluate,
+    pretrain.pretrain,
+    train.train,
+    evaluate.evaluate,
 ):
     cli.command()(_command)
 cli.add_typer(data, name="data")

@@ -61,6 +61,10 @@ class Geometry:
     turn: Tensor
     zoom: Tensor
 
+    def part(self, keep: slice) -> "Geometry":
+        """The maps of some of the photos."""
+        return Geometry(self.theta[keep], self.turn[keep], self.zoom[keep])
+
     def grid(self, height: int, width: int, extent: float = 1.0) -> Tensor:
         """Sampling positions, float [B, height, width, 2]; `extent` > 1 reaches over the right and lower border."""
         xs = ((torch.arange(width) + 0.5) / width * 2 * extent) - 1
@@ -117,17 +121,21 @@ def make_batch(
     generator: Generator,
     *,
     label_size: int | None = None,
+    keep: slice = slice(None),
 ) -> Batch:
     """Augmented photos and targets of these positions in the cache.
 
     indices:    int64 [B]
     image_size: side of the photos; label_size: side of the targets (None: the same)
+    keep:       make only this part of the batch; its photos look as they would in the whole batch
     """
     order = np.sort(indices)  # memory maps like ascending reads
-    geometry = draw_geometry(torch.from_numpy(cache.aspect[order]), config, generator)
+    geometry = draw_geometry(torch.from_numpy(cache.aspect[order]), config, generator).part(keep)
+    colours = draw_colours(len(order), config, generator)[:, keep]
+    order = order[keep]
     photos = torch.from_numpy(cache.photos[order]).float() / 255
     photos = F.grid_sample(photos, geometry.grid(image_size, image_size), align_corners=False)
-    photos = change_colours(photos, config, generator)
+    photos = change_colours(photos, colours)
     side = label_size or image_size
     grid = geometry.grid(side, side)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
@@ -167,15 +175,23 @@ def turn_normals(normals: Tensor, turn: Tensor) -> Tensor:
     return torch.cat([torch.einsum("bij,bjhw->bihw", turn, normals[:, :2]), normals[:, 2:]], dim=1)
 
 
-def change_colours(photos: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Random brightness, contrast, saturation and loss of colour; float [B, 3, H, W] in 0..1, and so the result."""
+def draw_colours(count: int, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Factors of brightness, contrast and saturation, float [3, count]; 1 changes nothing."""
     if config.jitter == 0 and config.grey == 0:
+        return torch.ones(3, count)
+    factors = 1 + (torch.rand(3, count, generator=generator) * 2 - 1) * config.jitter
+    no_colour = torch.rand(count, generator=generator) < config.grey
+    return torch.stack([factors[0], factors[1], torch.where(no_colour, 0.0, factors[2])])
+
+
+def change_colours(photos: Tensor, factors: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation; photos: float [B, 3, H, W] in 0..1, and so the result."""
+    if bool((factors == 1).all()):
         return photos
-    factors = 1 + (torch.rand(3, len(photos), 1, 1, 1, generator=generator) * 2 - 1) * config.jitter
-    no_colour = torch.rand(len(photos), 1, 1, 1, generator=generator) < config.grey
-    brightness, contrast, saturation = factors[0], factors[1], torch.where(no_colour, 0.0, factors[2])
+    brightness, contrast, saturation = factors[..., None, None, None]
     weights = torch.tensor(_GREY)[:, None, None]
     grey = (photos * weights).sum(dim=1, keepdim=True)
     photos = grey + (photos - grey) * saturation
     mean = grey.mean(dim=(2, 3), keepdim=True)
-    return ((mean + (photos - mean) * contrast) * brightness).clamp(0, 1)
+    changed: Tensor = ((mean + (photos - mean) * contrast) * brightness).clamp(0, 1)
+    return changed

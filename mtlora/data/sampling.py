@@ -9,6 +9,8 @@ from mtlora.data.cache import PhotoCache
 from mtlora.errors import TrainingError
 from mtlora.tasks import IGNORE_INDEX, Task
 
+_SHUFFLE = 7  # sets the orders of passes apart from the random numbers of steps
+
 
 def step_generator(seed: int, step: int, rank: int = 0) -> Generator:
     """Random numbers of one step in one process, the same whenever it is run."""
@@ -21,6 +23,19 @@ def draw(weights: NDArray[np.float64], count: int, generator: Generator) -> NDAr
     if weights.ndim != 1 or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
         raise TrainingError(f"sampling weights must be finite, not negative and not all 0, got {weights.shape}")
     return torch.multinomial(torch.from_numpy(weights), count, replacement=True, generator=generator).numpy()
+
+
+def shuffled(photos: NDArray[np.int64], count: int, seed: int, step: int) -> NDArray[np.int64]:
+    """The `count` photos of this step when every pass over `photos` has an order of its own; may span two passes."""
+    if not len(photos):
+        raise TrainingError("there is no labelled photo to draw")
+    wanted = np.arange(step * count, (step + 1) * count)
+    passes = {int(p): _order(seed, int(p), len(photos)) for p in np.unique(wanted // len(photos))}
+    return photos[[passes[int(w) // len(photos)][int(w) % len(photos)] for w in wanted]]
+
+
+def _order(seed: int, number: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, number, _SHUFFLE)).permutation(count)
 
 
 def class_pixels(cache: PhotoCache, task: Task, classes: int) -> NDArray[np.int64]:

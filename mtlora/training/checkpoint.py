@@ -1,31 +1,28 @@
 """Checkpoints and logs of a run: a kill at any moment loses nothing but the steps since the last checkpoint."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mtlora.atomic import write_atomically
 from mtlora.errors import TrainingError
 
 CHECKPOINT_FILE = "checkpoint.pt"
+BEST_FILE = "best.pt"
 METRICS_FILE = "metrics.csv"
+VALIDATION_FILE = "validation.csv"
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, state: dict[str, Any], name: str = CHECKPOINT_FILE) -> None:
     """Write the state under another name, flush it to disk, rename: there is always one whole checkpoint."""
-    partial = folder / f".{CHECKPOINT_FILE}.partial"
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / CHECKPOINT_FILE)
+    write_atomically(folder / name, lambda file: torch.save(state, file))
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any]:
+def load_checkpoint(folder: Path, name: str = CHECKPOINT_FILE) -> dict[str, Any]:
     """State of the last checkpoint of a run, on the CPU; only tensors and plain values are read, never code."""
-    path = folder / CHECKPOINT_FILE
+    path = folder / name
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -40,8 +37,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 class MetricsLog:
     """A CSV with one row per log interval. A resumed run forgets the rows after its checkpoint and goes on."""
 
-    def __init__(self, folder: Path, columns: list[str], start_step: int) -> None:
-        self._path = folder / METRICS_FILE
+    def __init__(self, folder: Path, columns: list[str], start_step: int, name: str = METRICS_FILE) -> None:
+        self._path = folder / name
         self._columns = columns
         kept = self._rows_until(start_step) if self._path.is_file() else []
         partial = self._path.with_suffix(".partial")

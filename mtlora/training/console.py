@@ -17,27 +17,45 @@ class ConsoleReport:
     _bar: Progress | None = field(default=None, init=False)
     _console: Console | None = field(default=None, init=False)
     _last_line: float = field(default=0.0, init=False)
+    _began: tuple[float, int] | None = field(default=None, init=False)
 
-    def __call__(self, step: int, steps: int, losses: dict[str, float]) -> None:
-        """Show how far the run is and its mean losses."""
+    def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """Show how far the run is, its mean losses, learning rate, pace and time left."""
         if self._console is None:
             self._console = Console(stderr=True)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         if self._console.is_terminal:
-            self._advance(step, steps, shown)
+            self._advance(step, steps, shown(values))
         elif time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
             self._last_line = time.monotonic()
-            self._console.print(f"{self.title} {step}/{steps} {shown}", soft_wrap=True, highlight=False)
+            left = self._time_left(step, steps)
+            self._console.print(f"{self.title} {step}/{steps} {shown(values)}{left}", soft_wrap=True, highlight=False)
 
-    def _advance(self, step: int, steps: int, shown: str) -> None:
+    def _time_left(self, step: int, steps: int) -> str:
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, step)
+        since, first = self._began
+        if step in (first, steps):
+            return ""
+        seconds = round((now - since) / (step - first) * (steps - step))
+        return f" left {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def _advance(self, step: int, steps: int, text: str) -> None:
         if self._bar is None:
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._console)
             self._bar.add_task(self.title, total=steps)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=step, description=shown)
+        self._bar.update(self._bar.task_ids[0], completed=step, description=text)
         if step == steps:
             self._bar.stop()
+
+
+def shown(values: dict[str, float]) -> str:
+    """Losses, then learning rate and pace, in one line."""
+    forms = {"lr": "lr {:.2e}", "images_per_s": "{:.3g} img/s"}
+    losses = [f"{name} {value:.3f}" for name, value in values.items() if name not in forms]
+    return " ".join([*losses, *(form.format(values[name]) for name, form in forms.items() if name in values)])
 
 
 def report_caching(done: int, total: int) -> None:

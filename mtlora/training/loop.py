@@ -1,12 +1,10 @@
-"""The loop that `pretrain` and `train` share: steps, gradients, averages, logs, checkpoints, resume.
+"""The loop that `pretrain` and `train` share: steps, gradients, averages, logs, checkpoints, validation, resume.
 
-Everything random in a step is drawn from (seed, step, process), so a run that is killed and resumed computes what an
-uninterrupted one does: a checkpoint holds tensors and the number of steps, no generator states.
+Everything random in a step is drawn from the seed, the step's number and the process, so a run that is killed and
+resumed computes what an uninterrupted one does: a checkpoint holds tensors and numbers, no generator states.
 """
 
-import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,18 +12,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from mtlora.data.sampling import step_generator
 from mtlora.errors import TrainingError
 from mtlora.training.checkpoint import CHECKPOINT_FILE, MetricsLog, load_checkpoint, save_checkpoint
+from mtlora.training.guard import Guard
+from mtlora.training.identity import check_same
 from mtlora.training.optim import learning_rate
+from mtlora.training.precision import Precision, autocast, compute_dtype
 from mtlora.training.processes import Crew
-
-logger = logging.getLogger(__name__)
+from mtlora.training.tensorboard import Scalars, open_scalars
 
 StepReport = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done, steps in all, mean losses since the last report)."""
+"""Called with (steps done, steps in all, mean losses since the last report, `lr`, `images_per_s`)."""
+
+LOOP_FREE = ("save_every", "log_every", "device", "tensorboard")
+LOOP_LATER = ("warmup_from", "precision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class LoopConfig:
     steps: int
     lr: float
     warmup: int = 0
+    warmup_from: float | None = None  # learning rate at which warm-up begins; None: `floor`
     hold: float = 0.0
     floor: float = 0.0
     clip: float = 5.0
@@ -43,12 +47,25 @@ class LoopConfig:
     save_every: int = 200
     log_every: int = 20
     device: str = "cpu"
+    precision: Precision = Precision.AUTO
+    tensorboard: bool = True  # where it is installed
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.save_every < 1 or self.log_every < 1 or not 0 <= self.warmup <= self.steps:
             raise TrainingError(f"steps, warm-up and intervals do not fit together: {self}")
         if not 0 < self.lr < 10 or not 0 <= self.ema_decay < 1 or not 0 <= self.hold <= 1 or self.clip <= 0:
             raise TrainingError(f"a number is out of range: {self}")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        start = self.floor if self.warmup_from is None else self.warmup_from
+        return learning_rate(
+            step, steps=self.steps, peak=self.lr, warmup=self.warmup, hold=self.hold, floor=self.floor, start=start
+        )
+
+
+Part = Callable[[], dict[str, Tensor]]
+"""Computes the losses of a part of a step's photos: shares, which add up over parts and processes."""
 
 
 class Job(Protocol):
@@ -60,10 +77,34 @@ class Job(Protocol):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the entries of `losses`; `loss`, the sum that is minimised, is one of them."""
+        """Names of the losses; `loss`, the sum that is minimised, is one of them."""
 
-    def losses(self, generator: Generator) -> dict[str, Tensor]:
-        """Losses of one fresh batch drawn with this generator; scalars."""
+    @property
+    def batch(self) -> int:
+        """Photos a step, over all processes."""
+
+    def parts(self, step: int) -> Sequence[Part]:
+        """The parts of a step in this process, one after the other; gradients are added up over them."""
+
+
+class Watch(Protocol):
+    """Looks at the model now and then, and may end the run."""
+
+    def due(self, step: int) -> bool:
+        """Whether to look after this many steps."""
+
+    def look(self, trainer: "Trainer", scalars: Scalars) -> None:
+        """Evaluate; called in all processes."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is over."""
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
 
 
 class Trainer:
@@ -81,36 +122,44 @@ class Trainer:
         self.optimizers = list(optimizers)
         self.identity = json.loads(json.dumps(identity, default=str))
         self.step = 0
+        self.guard = Guard()
         self.params = [p for p in job.model.parameters() if p.requires_grad]
         self.average = {n: t.detach().clone() for n, t in _floats(job.model)} if config.ema_decay else {}
-        half = config.device.startswith("cuda") and not torch.cuda.is_bf16_supported()
-        self.scaler = torch.amp.GradScaler(enabled=half)
+        self.device = crew.device(config.device)
+        self._dtype = compute_dtype(config.precision, self.device)
+        self.scaler = torch.amp.GradScaler(enabled=self._dtype is torch.float16)
 
-    def advance(self) -> dict[str, Tensor]:
-        """One optimisation step; returns this process's losses, detached."""
-        config = self.config
-        lr = learning_rate(
-            self.step, steps=config.steps, peak=config.lr, warmup=config.warmup, hold=config.hold, floor=config.floor
-        )
-        generator = step_generator(config.seed, self.step, self.crew.rank)
-        torch.manual_seed(generator.initial_seed() % 2**63)  # for dropout and stochastic depth
+    def advance(self) -> dict[str, float]:
+        """One optimisation step; returns the losses of the whole batch and the norm of the gradients."""
+        rate = self.config.rate(self.step)
+        torch.manual_seed(step_seed(self.config.seed, self.step, self.crew.rank))  # for dropout and stochastic depth
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-        with autocast(config.device):
-            losses = self.job.losses(generator)
-        self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
-        self.crew.mean_gradients(self.params)
+        losses = self._gradients()
+        self.crew.add_gradients(self.params)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.params, config.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.params, self.config.clip))
+        # with loss scaling an infinite gradient is normal: the scaler skips the step
+        self.guard.see(self.step + 1, losses["loss"], None if self.scaler.is_enabled() else norm)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
         self._follow()
         self.step += 1
-        return {**{name: value.detach() for name, value in losses.items()}, "gradient_norm": norm}
+        return {**losses, "gradient_norm": norm}
+
+    def _gradients(self) -> dict[str, float]:
+        total = torch.zeros(len(self.job.loss_names), device=self.device)
+        for part in self.job.parts(self.step):
+            with autocast(self._dtype, self.device):
+                losses = part()
+            self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
+            total += torch.stack([losses[name].detach().float() for name in self.job.loss_names])
+        self.crew.add_up(total)
+        return dict(zip(self.job.loss_names, total.tolist(), strict=True))
 
     def _follow(self) -> None:
         if not self.average:
@@ -130,66 +179,95 @@ class Trainer:
             "average": self.average,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "scaler": self.scaler.state_dict(),
+            "guard": self.guard.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same run; `TrainingError` names what differs."""
-        theirs = json.loads(state["identity"])
-        keys = sorted(theirs.keys() | self.identity.keys())
-        changed = [k for k in keys if theirs.get(k) != self.identity.get(k)]
-        if changed:
-            told = "; ".join(f"{k} was {theirs.get(k)!r}, now {self.identity.get(k)!r}" for k in changed)
-            raise TrainingError(f"the checkpoint belongs to another run: {told}")
+        check_same(json.loads(state["identity"]), self.identity, free=LOOP_FREE)
         self.job.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for name, tensor in self.average.items():
             tensor.copy_(state["average"][name])
         self.scaler.load_state_dict(state["scaler"])
+        if "guard" in state:
+            self.guard.restore(state["guard"])
         self.step = state["step"]
 
 
-def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool) -> None:
+def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool, watch: Watch | None = None) -> None:
     """Train to the end, saving and logging into `folder`; `resume` goes on from the checkpoint there."""
     exists = (folder / CHECKPOINT_FILE).is_file()
     if exists and not resume:
         raise TrainingError(f"{folder} already holds a run; go on with --resume or choose another folder")
+    trainer.guard.folder = folder
     if exists:
-        trainer.restore(load_checkpoint(folder))
+        state = load_checkpoint(folder)
+        trainer.restore(state)
+        trainer.guard.saved_step = trainer.step
+        if watch is not None and "watch" in state:
+            watch.restore(state["watch"])
     config, crew = trainer.config, trainer.crew
-    names = [*trainer.job.loss_names, "gradient_norm"]
-    columns = ["step", "lr", "seconds_per_step", *names]
-    log = MetricsLog(folder, columns, trainer.step) if crew.leads else None
-    sums = dict.fromkeys(names, 0.0)
-    started, since = time.monotonic(), trainer.step
-    while trainer.step < config.steps:
-        for name, value in trainer.advance().items():
-            sums[name] += float(value)
-        if not sums["loss"] < float("inf"):
-            raise TrainingError(f"the loss is {sums['loss']} at step {trainer.step}; try a smaller learning rate")
-        if trainer.step % config.log_every == 0 or trainer.step == config.steps:
-            count, now = trainer.step - since, time.monotonic()
-            means = {name: value / count for name, value in sums.items()}
-            if log is not None:
-                lr = trainer.optimizers[0].param_groups[0]["lr"]
-                rounded = {name: f"{value:.6g}" for name, value in means.items()}
-                log.write(
-                    {"step": trainer.step, "lr": lr, "seconds_per_step": f"{(now - started) / count:.3f}", **rounded}
-                )
-                report(trainer.step, config.steps, means)
-            sums, started, since = dict.fromkeys(names, 0.0), now, trainer.step
-        if trainer.step % config.save_every == 0 or trainer.step == config.steps:
-            state = trainer.state()
-            if crew.leads:
-                save_checkpoint(folder, state)
+    scalars = open_scalars(folder, wanted=config.tensorboard and crew.leads)
+    recorder = _Recorder(trainer, folder, report, scalars)
+    while trainer.step < config.steps and not (watch is not None and watch.stopped):
+        recorder.take(trainer.advance())
+        if watch is not None and watch.due(trainer.step):
+            watch.look(trainer, scalars)
+        over = trainer.step == config.steps or (watch is not None and watch.stopped)
+        if over or (trainer.step % config.save_every == 0 and not trainer.guard.worse):
+            _save(trainer, folder, watch)
 
 
-def autocast(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Automatic mixed precision on a GPU (bfloat16 where it can, else float16); nothing on the CPU."""
-    if not device.startswith("cuda"):
-        return contextlib.nullcontext()
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.autocast("cuda", dtype=dtype)
+def _save(trainer: Trainer, folder: Path, watch: Watch | None) -> None:
+    state = trainer.state()
+    if watch is not None:
+        state["watch"] = watch.state()
+    if trainer.crew.leads:
+        save_checkpoint(folder, state)
+    trainer.guard.saved_step = trainer.step
+
+
+class _Recorder:
+    """Means of the losses since the last row, for metrics.csv, TensorBoard and the terminal."""
+
+    def __init__(self, trainer: Trainer, folder: Path, report: StepReport, scalars: Scalars) -> None:
+        self._trainer, self._report, self._scalars = trainer, report, scalars
+        self._names = [*trainer.job.loss_names, "gradient_norm"]
+        columns = ["step", "lr", "seconds_per_step", *self._names]
+        self._log = MetricsLog(folder, columns, trainer.step) if trainer.crew.leads else None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums = dict.fromkeys(self._names, 0.0)
+        self._started, self._since = time.monotonic(), self._trainer.step
+
+    def take(self, losses: dict[str, float]) -> None:
+        """Count the losses of a step; write where it is time."""
+        trainer, config = self._trainer, self._trainer.config
+        for name, value in losses.items():
+            self._sums[name] += value
+        if trainer.step % config.log_every and trainer.step != config.steps:
+            return
+        if self._log is not None:
+            self._write(self._log, time.monotonic() - self._started, trainer.step - self._since)
+        self._begin()
+
+    def _write(self, log: MetricsLog, seconds: float, count: int) -> None:
+        trainer = self._trainer
+        means = {name: value / count for name, value in self._sums.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        pace = {"lr": rate, "images_per_s": trainer.job.batch * count / max(seconds, 1e-9)}
+        rounded = {name: f"{value:.6g}" for name, value in means.items()}
+        log.write({"step": trainer.step, "lr": rate, "seconds_per_step": f"{seconds / count:.3f}", **rounded})
+        self._scalars(trainer.step, {f"train/{name}": value for name, value in (means | pace).items()})
+        self._report(trainer.step, trainer.config.steps, means | pace)
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of torch's own generator in one step of one process."""
+    return step_generator(seed, step, rank).initial_seed() % 2**63
 
 
 def _floats(model: nn.Module) -> list[tuple[str, Tensor]]:

@@ -103,15 +103,17 @@ class Muon(torch.optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(view, alpha=group["lr"])
 
 
-def learning_rate(step: int, *, steps: int, peak: float, warmup: int, hold: float = 0.0, floor: float = 0.0) -> float:
-    """Learning rate of step 0..steps-1: linear warm-up, then `peak` until `hold` of all steps, then cosine to `floor`.
+def learning_rate(
+    step: int, *, steps: int, peak: float, warmup: int, hold: float = 0.0, floor: float = 0.0, start: float = 0.0
+) -> float:
+    """Learning rate of step 0..steps-1: linearly from `start` to `peak`, held until `hold` of them, cosine to `floor`.
 
     hold: share of the steps, 0..1; 0 is the published recipe
     """
     if step < warmup:
-        return floor + (peak - floor) * (step + 1) / warmup
-    start = max(warmup, int(hold * steps))
-    if step < start:
+        return start + (peak - start) * (step + 1) / warmup
+    fall = max(warmup, int(hold * steps))
+    if step < fall:
         return peak
-    progress = (step - start) / max(1, steps - start)
+    progress = (step - fall) / max(1, steps - fall)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -7,6 +7,7 @@ bring those. No teacher runs in the loop: its features are cached and sampled wi
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from mtlora.data.augment import AugmentConfig, Batch, make_batch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset, open_photos
 from mtlora.data.records import PhotoDataset
-from mtlora.data.sampling import draw
+from mtlora.data.sampling import draw, step_generator
 from mtlora.errors import TrainingError
 from mtlora.losses import feature_loss, semantic_loss, task_loss
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 from mtlora.training.balance import balance
 from mtlora.training.checkpoint import load_checkpoint
-from mtlora.training.loop import LoopConfig, StepReport, Trainer, run_loop
+from mtlora.training.identity import settings_of
+from mtlora.training.loop import LOOP_FREE, LOOP_LATER, LoopConfig, Part, StepReport, Trainer, run_loop
 from mtlora.training.optim import Muon, OptimizerKind, build_adamw
 from mtlora.training.pretrain_model import DISTILLED_STAGES, PretrainModel
-from mtlora.training.processes import Crew, run_crew
+from mtlora.training.processes import Crew, leading, run_crew
+from mtlora.training.record import write_record
 from mtlora.training.teacher import (
     CHANNELS,
     TeacherCache,
@@ -59,6 +62,7 @@ class PretrainConfig:
     image_size: int = 224
     batch: int = 32  # photos a step, over all processes
     processes: int = 1
+    accumulate: int = 1  # forward and backward passes a step
     optimizer: OptimizerKind = OptimizerKind.MUON
     weight_decay: float = 0.05
     drop_path: float = 0.05
@@ -70,14 +74,17 @@ class PretrainConfig:
     augment: AugmentConfig = PRETRAIN_AUGMENT
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.processes < 1 or self.batch % self.processes:
-            raise TrainingError(f"a batch of {self.batch} cannot be shared by {self.processes} processes")
+        shares = self.processes * self.accumulate
+        if min(self.batch, self.processes, self.accumulate) < 1 or self.batch % shares:
+            raise TrainingError(
+                f"a batch of {self.batch} cannot be shared by {self.processes} processes x {self.accumulate} steps"
+            )
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
         free = {"out", "cache", "data", "unlabelled", "init", "spec", "loop"}
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in free}
-        loop = {k: v for k, v in dataclasses.asdict(self.loop).items() if k not in {"save_every", "device"}}
+        plain = settings_of(self, free=free, later={"accumulate"})
+        loop = settings_of(self.loop, free=LOOP_FREE, later=LOOP_LATER)
         return {**plain, "spec": self.spec.to_json(), "augment": dataclasses.asdict(self.augment), **loop}
 
 
@@ -91,10 +98,12 @@ def pretrain(
 ) -> Path:
     """Run to the end and write the encoder as a float16 backbone file; returns its path."""
     config.out.mkdir(parents=True, exist_ok=True)
-    _open_data(config, progress)  # fill the caches before the processes start
-    run_crew(_main, (config, report, resume), config.processes, config.out)
+    if leading():
+        _open_data(config, progress)  # fill the caches before the processes start
+    run_crew(_main, (config, report, resume), config.processes, config.out, config.loop.device)
     path = config.out / BACKBONE_FILE
-    save_backbone(backbone_of(config.spec, load_checkpoint(config.out)), path, torch.float16)
+    if leading():
+        save_backbone(backbone_of(config.spec, load_checkpoint(config.out)), path, torch.float16)
     return path
 
 
@@ -113,8 +122,10 @@ def _main(crew: Crew, argument: tuple[PretrainConfig, StepReport, bool]) -> None
     if config.init is not None:
         _take_over(model, load_checkpoint(config.init))
     model.set_image_size(config.image_size)
-    model.to(config.loop.device).train()
+    model.to(crew.device(config.loop.device)).train()
     job = PretrainJob(model, config, crew)
+    if crew.leads:
+        write_record(config.out, config, job.photos, {"parameters": sum(p.numel() for p in model.parameters())})
     trainer = Trainer(job, _optimizers(model, config, crew), config.loop, config.identity(), crew)
     run_loop(trainer, config.out, report, resume=resume)
 
@@ -164,15 +175,21 @@ def _open_data(
 
 
 class PretrainJob:
-    """Draws batches and computes the losses of one process; see `Job`."""
+    """Draws batches and computes the losses of one process; see `Job`.
+
+    Processes draw photos of their own and normalise over their own batches: nothing waits in the middle of a step.
+    """
 
     def __init__(self, model: PretrainModel, config: PretrainConfig, crew: Crew) -> None:
         self.model, self.config = model, config
-        self._count = config.batch // crew.processes
+        shares = crew.processes * config.accumulate
+        if config.batch % shares:
+            raise TrainingError(f"a batch of {config.batch} cannot be shared by {shares} parts of a step")
+        self._rank, self._shares, self._device = crew.rank, shares, crew.device(config.loop.device)
         _, self.photos, self.teacher = _open_data(config)
         self._balance = balance(self.photos, config.spec, config.class_balance)
         self._weights = np.where(self._balance.photos > 0, self._balance.photos, config.unlabelled_weight)
-        self._head = teacher_head(load_teacher(default_weights())).to(config.loop.device) if config.distill else None
+        self._head = teacher_head(load_teacher(default_weights())).to(self._device) if config.distill else None
         self._mean = torch.tensor(config.spec.mean)[:, None, None]
         self._std = torch.tensor(config.spec.std)[:, None, None]
 
@@ -182,13 +199,22 @@ class PretrainJob:
         teacher = (*(f"features_{8 << k}" for k in range(len(CHANNELS))), "semantic") if self.teacher else ()
         return ("loss", *(t.value for t in self.config.spec.task_names), *teacher)
 
-    def losses(self, generator: Generator) -> dict[str, Tensor]:
-        """See `Job.losses`."""
-        config, device = self.config, self.config.loop.device
+    @property
+    def batch(self) -> int:
+        """See `Job.batch`."""
+        return self.config.batch
+
+    def parts(self, step: int) -> list[Part]:
+        """See `Job.parts`."""
+        generator = step_generator(self.config.loop.seed, step, self._rank)
+        return [partial(self._losses, generator)] * self.config.accumulate
+
+    def _losses(self, generator: Generator) -> dict[str, Tensor]:
+        config = self.config
         size = config.image_size
-        indices = draw(self._weights, self._count, generator)
+        indices = draw(self._weights, config.batch // self._shares, generator)
         batch = make_batch(self.photos, indices, size, config.augment, generator, label_size=size // 2)
-        outputs = self.model(((batch.photos - self._mean) / self._std).to(device))
+        outputs = self.model(((batch.photos - self._mean) / self._std).to(self._device))
         losses = {task.value: self._task_loss(task, batch, outputs.logits[task]) for task in config.spec.task_names}
         total = torch.stack([config.task_weights.get(Task(name), 1.0) * loss for name, loss in losses.items()]).sum()
         if self.teacher is not None:
@@ -197,7 +223,7 @@ class PretrainJob:
             features = torch.stack([v for name, v in taught.items() if name != "semantic"]).sum()
             total = total + config.distill * features + config.semantic * semantic
             losses |= taught
-        return {"loss": total, **losses}
+        return {name: loss / self._shares for name, loss in {"loss": total, **losses}.items()}
 
     def _task_loss(self, task: Task, batch: Batch, logits: Tensor) -> Tensor:
         target = self._balance.target(task, batch.targets[task]).to(logits.device)

@@ -61,7 +61,7 @@ class PretrainModel(nn.Module):
 
     def set_image_size(self, image_size: int) -> None:
         """Take photos of another side from now on; no tensor changes."""
-        set_resolution(self.backbone, image_size, self.spec.backbone.window_size)
+        set_resolution(self.backbone, image_size)
         self.image_size = image_size
 
     def forward(self, x: Tensor) -> PretrainOutputs:

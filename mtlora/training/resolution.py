@@ -4,12 +4,16 @@ A stage with fewer tokens a side than the window attends within that side and re
 table. So a table is trained in place at 112 px and goes on at 224 px; nothing is interpolated.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtlora.errors import TrainingError
+from mtlora.model import MTLoRAModel
 from mtlora.spec import PATCH_SIZE
 
 
@@ -26,8 +30,8 @@ def table_index(window: int, table_window: int) -> Tensor:
     return (y[:, None] - y + offset) * (2 * table_window - 1) + x[:, None] - x + offset
 
 
-def set_resolution(swin: Any, image_size: int, window_size: int) -> None:
-    """Make a timm Swin built for `window_size` take `image_size` px inputs; its tensors stay as they are.
+def set_resolution(swin: Any, image_size: int) -> None:
+    """Make a timm Swin take `image_size` px inputs, with windows as large as its tables allow; its tensors stay.
 
     Sides may be odd: patch merging then pads a row and a column. Windows must still tile what is larger than they are.
     """
@@ -37,16 +41,42 @@ def set_resolution(swin: Any, image_size: int, window_size: int) -> None:
     swin.patch_embed.strict_img_size = False
     for number, stage in enumerate(swin.layers):
         side = (side + 1) // 2 if number else side
-        if side > window_size and side % window_size:
-            raise TrainingError(
-                f"{image_size} px: {side} tokens in stage {number} are not tiled by windows of {window_size}"
-            )
-        window = min(side, window_size)
         for index, block in enumerate(stage.blocks):
-            shift = window // 2 if index % 2 and side > window_size else 0
+            table_window = (math.isqrt(block.attn.relative_position_bias_table.shape[0]) + 1) // 2
+            if side > table_window and side % table_window:
+                raise TrainingError(
+                    f"{image_size} px: {side} tokens in stage {number} are not tiled by windows of {table_window}"
+                )
+            window = min(side, table_window)
+            shift = window // 2 if index % 2 and side > table_window else 0
             block.input_resolution = (side, side)
             block.window_size, block.shift_size = (window, window), (shift, shift)
             block.window_area = block.attn.window_area = window * window
             block.attn.window_size = (window, window)
-            block.attn.relative_position_index = table_index(window, window_size)
+            block.attn.relative_position_index = table_index(window, table_window)
             block.init_non_persistent_buffers()
+
+
+@contextmanager
+def set_side(model: MTLoRAModel, side: int) -> Iterator[None]:
+    """Let an adapted model take photos of another side for a while; its tensors stay as they are."""
+    before = model.input_side
+    try:
+        _take_side(model, side)
+        yield
+    finally:
+        _take_side(model, before)
+
+
+def train_at(model: MTLoRAModel, side: int) -> None:
+    """Let an adapted model take photos of this side from now on."""
+    _take_side(model, side)
+
+
+def _take_side(model: MTLoRAModel, side: int) -> None:
+    if side == model.input_side:
+        return
+    device = next(model.parameters()).device
+    set_resolution(model.backbone, side)
+    model.input_side = side
+    model.to(device)

@@ -10,6 +10,7 @@ from mtlora.data.augment import (
     AugmentConfig,
     Geometry,
     change_colours,
+    draw_colours,
     draw_geometry,
     make_batch,
     make_target,
@@ -136,10 +137,10 @@ def test_depth_shrinks_with_the_zoom() -> None:
 
 def test_colours_stay_in_range_and_grey_is_grey() -> None:
     photos = torch.rand(4, 3, 8, 8, generator=generator())
-    changed = change_colours(photos, AugmentConfig(jitter=0.9, grey=1.0), generator())
+    changed = change_colours(photos, draw_colours(4, AugmentConfig(jitter=0.9, grey=1.0), generator()))
     assert changed.min() >= 0 and changed.max() <= 1
     torch.testing.assert_close(changed[:, 0], changed[:, 1])
-    assert change_colours(photos, AugmentConfig(), generator()) is photos
+    assert change_colours(photos, draw_colours(4, AugmentConfig(), generator())) is photos
 
 
 def test_the_same_generator_gives_the_same_batch() -> None:
@@ -147,6 +148,18 @@ def test_the_same_generator_gives_the_same_batch() -> None:
     one, two = (make_batch(paraboloid_cache(), np.array([2, 0]), SIDE, config, generator(7)) for _ in range(2))
     assert torch.equal(one.photos, two.photos)
     assert one.indices.tolist() == [0, 2]
+
+
+def test_parts_of_a_batch_are_those_of_the_whole() -> None:
+    """However many processes share a step, it sees the same photos in the same way."""
+    config = AugmentConfig(jitter=0.4, grey=0.2, stretch=1.2)
+    indices = np.array([2, 0, 3, 1])
+    whole = make_batch(paraboloid_cache(), indices, SIDE, config, generator(7))
+    for first in (0, 1):
+        part = make_batch(paraboloid_cache(), indices, SIDE, config, generator(7), keep=slice(first, None, 2))
+        assert part.indices.tolist() == whole.indices[first::2].tolist()
+        torch.testing.assert_close(part.photos, whole.photos[first::2])
+        torch.testing.assert_close(part.targets[Task.NORMALS], whole.targets[Task.NORMALS][first::2])
 
 
 def test_grid_over_the_border() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlora.data.sampling import class_weights, draw, repeat_factors, step_generator
+from mtlora.data.sampling import class_weights, draw, repeat_factors, shuffled, step_generator
 from mtlora.errors import TrainingError
 
 
@@ -38,3 +38,15 @@ def test_class_weights_have_mean_one_over_pixels() -> None:
     assert weights[1] / weights[0] == pytest.approx(3.0)
     assert float((weights[:2] * torch.tensor([0.9, 0.1])).sum()) == pytest.approx(1.0)
     assert torch.isfinite(weights).all()
+
+
+def test_a_pass_shows_every_photo_once_in_an_order_of_its_own() -> None:
+    photos = np.array([3, 5, 8, 9, 11])
+    drawn = np.concatenate([shuffled(photos, 2, seed=1, step=step) for step in range(10)])  # four passes
+    passes = drawn.reshape(4, 5)
+    assert all(sorted(each) == photos.tolist() for each in passes)
+    assert len({tuple(each) for each in passes}) > 1
+    assert shuffled(photos, 2, seed=1, step=7).tolist() == drawn[14:16].tolist()
+    assert drawn.tolist() != np.concatenate([shuffled(photos, 2, seed=2, step=s) for s in range(10)]).tolist()
+    with pytest.raises(TrainingError, match="no labelled photo"):
+        shuffled(photos[:0], 2, seed=1, step=0)

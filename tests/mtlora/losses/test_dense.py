@@ -8,6 +8,7 @@ from mtlora.losses import (
     cross_entropy,
     depth_loss,
     edge_loss,
+    loss_counts,
     normals_loss,
     saliency_loss,
     task_loss,
@@ -90,3 +91,28 @@ def test_published_weights_unless_told_otherwise() -> None:
 def test_only_class_maps_have_class_weights() -> None:
     with pytest.raises(TaskError, match=r"saliency has no class weights, got \(2,\)"):
         task_loss(Task.SALIENCY, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.ones(2))
+
+
+def batch_of(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and a partly ignored target of four photos, very unevenly labelled."""
+    if task in (Task.SEMSEG, Task.HUMAN_PARTS):
+        target = torch.randint(0, 3, (4, 5, 6))
+        target[0], target[1, 2:] = 255, 255
+        return torch.randn(4, 3, 5, 6), target
+    channels = 3 if task is Task.NORMALS else 1
+    target = torch.rand(4, channels, 5, 6) + 0.01
+    if task is Task.NORMALS:
+        target = torch.nn.functional.normalize(target, dim=1)
+    target[0], target[1, :, 2:] = (-1, -1) if task in (Task.SALIENCY, Task.EDGE) else (0, 0)
+    return torch.randn(4, channels, 5, 6), target
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_losses_of_parts_add_up_to_the_whole(task: Task) -> None:
+    """With the counts of the whole batch, whichever photos lie in which part."""
+    logits, target = batch_of(task)
+    weight = torch.tensor([3.0, 1.0, 0.2]) if task is Task.SEMSEG else None
+    whole = task_loss(task, logits, target, weight)
+    counts = loss_counts(task, target[:1], weight) + loss_counts(task, target[1:], weight)
+    parts = [task_loss(task, logits[s], target[s], weight, counts) for s in (slice(0, 1), slice(1, 4))]
+    torch.testing.assert_close(sum(parts), whole)

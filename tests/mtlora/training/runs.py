@@ -9,9 +9,10 @@ import torch
 from mtlora.data.augment import AugmentConfig
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import Task
+from mtlora.training.config import TrainConfig
 from mtlora.training.loop import LoopConfig
 from mtlora.training.pretrain import PretrainConfig
-from mtlora.training.train import TrainConfig, train
+from mtlora.training.train import train
 from tests.factories import backbone_spec
 
 TASKS = (Task.SEMSEG, Task.HUMAN_PARTS, Task.SALIENCY, Task.NORMALS)
@@ -32,7 +33,8 @@ def spec(tasks: tuple[Task, ...] = TASKS, **changes: Any) -> AdapterSpec:
 
 def loop(steps: int, **changes: Any) -> LoopConfig:
     """A quick schedule that logs every step."""
-    fields: dict[str, Any] = {"lr": 2e-3, "warmup": min(2, steps), "ema_decay": 0.9, "save_every": 3, "log_every": 1}
+    fields: dict[str, Any] = {"lr": 2e-3, "warmup": min(2, steps), "ema_decay": 0.9, "save_every": 3}
+    fields |= {"log_every": 1, "tensorboard": False}
     return LoopConfig(steps=steps, **(fields | changes))
 
 
@@ -71,10 +73,16 @@ def silent(_step: int, _steps: int, _losses: dict[str, float]) -> None:
     """Report nothing."""
 
 
-def main(data: str, backbone: str, out: str, steps: str) -> None:
+def repeatable(data: Path, backbone: Path, out: Path, steps: int, **changes: Any) -> TrainConfig:
+    """Nothing random inside the network, so that any number of processes computes the same."""
+    return train_config(data, backbone, out, steps, spec=spec(dropout=(0.0,) * 4), drop_path=0.0, **changes)
+
+
+def main(data: str, backbone: str, out: str, steps: str, kind: str = "usual") -> None:
     """`python -m tests.mtlora.training.runs DATA BACKBONE OUT STEPS` trains a set, resuming what is there."""
     torch.set_num_threads(1)
-    train(train_config(Path(data), Path(backbone), Path(out), int(steps)), silent, resume=True)
+    make = repeatable if kind == "repeatable" else train_config
+    train(make(Path(data), Path(backbone), Path(out), int(steps)), silent, resume=True)
 
 
 if __name__ == "__main__":

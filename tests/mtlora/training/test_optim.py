@@ -10,8 +10,8 @@ from mtlora.training.optim import Muon, build_adamw, decays, learning_rate, orth
 
 def test_schedule_of_the_published_recipe() -> None:
     """Warm-up over the first steps, then half a cosine to the floor."""
-    rates = [learning_rate(s, steps=100, peak=1.0, warmup=10, floor=0.01) for s in range(100)]
-    assert rates[0] == pytest.approx(0.01 + 0.99 / 10)
+    rates = [learning_rate(s, steps=100, peak=1.0, warmup=10, floor=0.01, start=0.001) for s in range(100)]
+    assert rates[0] == pytest.approx(0.001 + 0.999 / 10)
     assert rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.01 + 0.99 / 2)
     assert rates[99] == pytest.approx(0.01, abs=0.001)

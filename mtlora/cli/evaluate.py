@@ -1,0 +1,57 @@
+"""`mtlora evaluate`: see docs/training.md."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtlora.cli import options as o
+
+if TYPE_CHECKING:
+    from mtlora.evaluate import TaskReport
+    from mtlora.tasks import Task
+
+
+def evaluate(
+    data: o.DataOption,
+    adapter: Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")],
+    backbone: o.BackboneOption = None,
+    split: o.SplitOption = "val",
+    tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set with labels.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: o.DeviceOption = "auto",
+) -> None:
+    """Score an adapter set on a split: mIoU, saliency IoU, angles, in all and by the labels' origin."""
+    from mtlora.adapted import build_adapted
+    from mtlora.adapter_file import load_adapter
+    from mtlora.backbone import load_backbone
+    from mtlora.cli.progress import bar
+    from mtlora.data.layout import open_dataset
+    from mtlora.evaluate import evaluate as run
+    from mtlora.store import find_adapter, find_backbone
+    from mtlora.tasks import parse_tasks
+
+    loaded = load_adapter(find_adapter(adapter))
+    model = build_adapted(load_backbone(find_backbone(backbone)).to(o.device_name(device)), loaded)
+    wanted = parse_tasks(tasks)
+    dataset = open_dataset(data, split, wanted)
+    with bar("evaluate") as progress:
+        reports = run(model, dataset, wanted or None, progress)
+    if as_json:
+        plain = {task.value: report.to_plain() for task, report in reports.items()}
+        typer.echo(json.dumps({"split": split, "adapter": loaded.digest, "tasks": plain}, indent=2))
+        return
+    for task, report in reports.items():
+        typer.echo("\n".join(_report_lines(task, report)))
+
+
+def _report_lines(task: "Task", report: "TaskReport") -> list[str]:
+    from mtlora.metrics import HEADLINE
+
+    lines = [f"{task.value}: {HEADLINE[task]} {report.scores[HEADLINE[task]]:.4g} ({report.photos} photos)"]
+    lines += [f"  {name} {value:.4g}" for name, value in report.scores.items() if name != HEADLINE[task]]
+    lines += [
+        f"  labels {origin}: {HEADLINE[task]} {part.scores[HEADLINE[task]]:.4g} ({part.photos} photos)"
+        for origin, part in report.by_origin.items()
+    ]
+    return lines

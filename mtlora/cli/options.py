@@ -1,0 +1,127 @@
+"""Options that several commands of training share, and what they mean as values."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlora.errors import TrainingError
+
+if TYPE_CHECKING:
+    from mtlora.data.records import PhotoDataset
+    from mtlora.tasks import Task
+
+PUBLISHED_EPOCHS = 300
+PUBLISHED_WARMUP_EPOCHS = 20
+PUBLISHED_WARMUP_FROM = 1e-3
+"""Where warm-up begins, as a share of the peak."""
+
+WARMUP_SHARE = PUBLISHED_WARMUP_EPOCHS / PUBLISHED_EPOCHS
+
+DataOption = Annotated[Path, typer.Option(help="Dataset folder; docs/dataset-format.md has the layouts.")]
+OutOption = Annotated[Path, typer.Option(help="Folder of the run: checkpoint, metrics.csv, run.json, result.")]
+BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+TasksOption = Annotated[str, typer.Option(help="Comma list of tasks.")]
+SplitOption = Annotated[str, typer.Option(help="Split: the name of a list of photos.")]
+CacheOption = Annotated[
+    Path, typer.Option(help="Folder for decoded photos and teacher features; reused by later runs.")
+]
+StepsOption = Annotated[int, typer.Option(help="Optimisation steps; 0: as many as --epochs say.")]
+EpochsOption = Annotated[float, typer.Option(help="Passes over the photos, where --steps is 0.")]
+BatchOption = Annotated[int, typer.Option(help="Photos a step, over all processes and accumulation steps.")]
+AccumulateOption = Annotated[int, typer.Option(help="Forward and backward passes a step, for batches that do not fit.")]
+LrOption = Annotated[float, typer.Option(help="Peak learning rate; 0: the published 5e-4 * batch / 512.")]
+WarmupOption = Annotated[int, typer.Option(help="Steps of linear warm-up; -1: the published share, 1/15 of all.")]
+HoldOption = Annotated[float, typer.Option(help="Share of the steps at the peak before the cosine decay, 0..1.")]
+FinalLrOption = Annotated[float, typer.Option(help="Where the decay ends, as a share of --lr.")]
+EmaOption = Annotated[float, typer.Option(help="Moving average of the weights, e.g. 0.998; 0: none.")]
+ProcessesOption = Annotated[int, typer.Option(help="Training processes; on a CPU: one per core is fastest.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto (a GPU: bfloat16 or float16), float32, bfloat16 or float16.")]
+DropPathOption = Annotated[float, typer.Option(help="Stochastic depth of the last block.")]
+WeightsOption = Annotated[str, typer.Option(help="Loss weights, e.g. semseg=1,normals=3; default: see the docs.")]
+ClassBalanceOption = Annotated[
+    float, typer.Option(help="Exponent of inverse-frequency class weights; above 0 rare photos are drawn more often.")
+]
+ChannelsOption = Annotated[str, typer.Option(help="Decoder channels at the four scales.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint, if it has one.")]
+SaveEveryOption = Annotated[int, typer.Option(help="Steps between checkpoints.")]
+LogEveryOption = Annotated[int, typer.Option(help="Steps between rows of metrics.csv.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+WeightDecayOption = Annotated[float, typer.Option(help="Weight decay of matrices.")]
+TensorboardOption = Annotated[bool, typer.Option(help="Write event files where TensorBoard is installed.")]
+
+
+def four(text: str, what: str) -> tuple[int, int, int, int]:
+    """Four whole numbers with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+        raise TrainingError(f"{what}: four whole numbers with commas are needed, got {text!r}")
+    a, b, c, d = (int(part) for part in parts)
+    return a, b, c, d
+
+
+def task_weights(text: str) -> "dict[Task, float]":
+    """`semseg=1,normals=3` as a mapping."""
+    from mtlora.tasks import parse_task
+
+    weights = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, value = part.partition("=")
+        try:
+            weights[parse_task(name)] = float(value)
+        except ValueError:
+            raise TrainingError(f"loss weights look like semseg=1,normals=3, got {part!r}") from None
+    return weights
+
+
+def member(kind: Any, value: str, what: str) -> Any:
+    """The member of an enumeration; the error lists them all."""
+    names: Iterable[str] = [each.value for each in kind]
+    if value not in names:
+        raise TrainingError(f"{what} must be one of {', '.join(names)}, got {value!r}")
+    return kind(value)
+
+
+def device_name(name: str) -> str:
+    """cpu or cuda; auto takes a GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise TrainingError(f"device must be cpu, cuda or auto, got {name!r}")
+    return name
+
+
+def step_count(dataset: "PhotoDataset", steps: int, epochs: float, batch: int) -> int:
+    """`steps`, or as many as so many epochs have."""
+    return steps or max(1, round(len(dataset) * epochs / batch))
+
+
+def task_specs(
+    tasks: str, semseg_classes: str, ranks: str, scaling: float, decoder: str, dataset: "PhotoDataset"
+) -> tuple[Any, ...]:
+    """Descriptions of the tasks; classes are those named, or the dataset's."""
+    from mtlora.spec import DecoderKind, TaskSpec, familiar_classes, palette_classes
+    from mtlora.tasks import Task, parse_tasks
+
+    wanted = parse_tasks(tasks)
+    if not wanted:
+        raise TrainingError(f"--tasks names no task: {tasks!r}")
+    names = tuple(part.strip() for part in semseg_classes.split(",") if part.strip())
+    classes = {task: palette_classes(known) for task, known in dataset.classes.items()}
+    if names:
+        classes[Task.SEMSEG] = familiar_classes(names)
+    specs = [
+        TaskSpec.make(
+            task,
+            classes=classes.get(task),
+            ranks=four(ranks, "task ranks"),
+            scaling=(scaling,) * 4,
+            decoder=member(DecoderKind, decoder, "decoder"),
+        )
+        for task in wanted
+    ]
+    return tuple(s.model_copy(update={"axes": dataset.axes}) if s.task is Task.NORMALS else s for s in specs)
