@@ -24,8 +24,8 @@ from mtlora.data.classes import source_rows
 from mtlora.data.records import PhotoDataset
 from mtlora.errors import TrainingError
 from mtlora.losses.soft import soft_loss
-from mtlora.model import MTLoRAModel
-from mtlora.preprocess import open_photo, preprocess
+from mtlora.prediction import Predictor, coarse_logits
+from mtlora.preprocess import open_photo
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import Task
 
@@ -47,16 +47,14 @@ class Teacher(Protocol):
 class LiveTeacher:
     """An adapter set that looks at the augmented photos themselves."""
 
-    model: MTLoRAModel
+    model: Predictor
 
     @classmethod
     def load(cls, adapter: Path, backbone: Path, spec: AdapterSpec, device: str) -> "LiveTeacher":
         """From its files; `spec` is the student's."""
-        model = build_adapted(load_backbone(backbone), load_adapter(adapter)).to(device).eval().requires_grad_(False)
+        model = build_adapted(load_backbone(backbone).to(device), load_adapter(adapter))
         if (model.spec.mean, model.spec.std) != (spec.mean, spec.std):
-            raise TrainingError(
-                f"the teacher normalises photos by {model.spec.mean}, {model.spec.std}, the set otherwise"
-            )
+            raise TrainingError(f"the teacher normalises photos otherwise: {model.spec.mean}, {model.spec.std}")
         return cls(model)
 
     @property
@@ -66,11 +64,12 @@ class LiveTeacher:
 
     def logits(self, _batch: Batch, photos: Tensor, tasks: Sequence[Task], /) -> dict[Task, Tensor]:
         """See `Teacher.logits`."""
-        side = self.model.input_side
+        side = self.model.spec.image_size
         if photos.shape[-1] != side:
             photos = F.interpolate(photos, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        with torch.no_grad():
-            return self.model.coarse_logits(photos, tasks)
+        with torch.inference_mode():
+            found = self.model.coarse_logits(photos, tasks)
+        return {task: scores.clone().to(photos.device) for task, scores in found.items()}  # clones can be learned from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,24 +110,18 @@ class StoredTeacher:
         return found
 
 
-def store_logits(model: MTLoRAModel, dataset: PhotoDataset, folder: Path, progress: Progress = no_progress) -> None:
-    """Write a model's coarse logits of every photo into `folder`."""
+def store_logits(model: Predictor, dataset: PhotoDataset, folder: Path, progress: Progress = no_progress) -> None:
+    """Write a set's coarse logits of every photo into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    device = next(model.parameters()).device
-    model.eval()
     arrays: dict[Task, NDArray[np.float16]] = {}
     for row, record in enumerate(dataset.records):
-        with torch.inference_mode():
-            logits = model.coarse_logits(preprocess(open_photo(record.photo), model.spec)[None].to(device))
-        for task, scores in logits.items():
+        for task, scores in coarse_logits(model, open_photo(record.photo), model.spec.task_names).items():
             if task not in arrays:
-                shape = (len(dataset), *scores.shape[1:])
-                path = folder / f"{task.value}.npy"
+                path, shape = folder / f"{task.value}.npy", (len(dataset), *scores.shape)
                 arrays[task] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-            arrays[task][row] = scores[0].cpu().numpy()
+            arrays[task][row] = scores.cpu().numpy()
         progress(row + 1, len(dataset))
-    for array in arrays.values():
-        array.flush()  # type: ignore[attr-defined]
+    arrays.clear()  # closes the files
     tasks = {task.task.value: task.to_json() for task in model.spec.tasks}
     index = {"ids": [record.id for record in dataset.records], "tasks": tasks}
     (folder / INDEX_FILE).write_text(json.dumps(index), encoding="utf-8")

@@ -53,7 +53,9 @@ class DeltaWatch:
         verdict = False
         if self._crew.leads:
             with averaged(trainer), set_side(self._model, self._config.spec.image_size):
+                self._model.eval()
                 reports = evaluate(self._model, self._photos, self._tasks)
+                self._model.train()
                 verdict = self._judge(trainer, reports, scalars)
         self._stopped = self._crew.any(verdict, trainer.device)
 

@@ -74,7 +74,7 @@ def test_full_fine_tuning_leaves_a_backbone_of_its_own(tmp_path: Path) -> None:
     adapter = load_adapter(train(train_config(data, source, tmp_path / "run", 2, batch=2, **fields), silent))
     own = load_backbone(tmp_path / "run" / "backbone.safetensors")
     assert own.spec.name == "test-swin-full" and adapter.manifest.provenance["method"] == "full"
-    served = build_adapted(own, adapter).eval()
+    assert build_adapted(own, adapter)(torch.zeros(1, 3, 64, 64))[Task.SEMSEG].shape == (1, 21, 64, 64)
     assert not torch.equal(
         own.tensors["layers.0.blocks.0.mlp.fc1.weight"], backbone.tensors["layers.0.blocks.0.mlp.fc1.weight"]
     )
