@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mtlora.cli import backbone, evaluate, files, pretrain, train
+from mtlora.cli import backbone, compare, evaluate, files, pretrain, train
 from mtlora.cli.data import data
 from mtlora.errors import MTLoRAError
 from mtlora.version import __version__
@@ -45,6 +45,7 @@ for _command in (
     pretrain.pretrain,
     train.train,
     evaluate.evaluate,
+    compare.compare,
 ):
     cli.command()(_command)
 cli.add_typer(data, name="data")

@@ -62,6 +62,15 @@ def four(text: str, what: str) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
+def zoom_range(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise TrainingError(f"--zoom needs two numbers such as 0.75,1.25, got {text!r}") from None
+    return low, high
+
+
 def task_weights(text: str) -> "dict[Task, float]":
     """`semseg=1,normals=3` as a mapping."""
     from mtlora.tasks import parse_task

@@ -30,7 +30,7 @@ def train(  # noqa: PLR0913 (a command's options)
     split: o.SplitOption = "train",
     image_size: Annotated[int, typer.Option(help="Input side in pixels.")] = 224,
     image_side: Annotated[
-        int, typer.Option(help="Train at this side instead, e.g. 112: a quarter of the time; 0: --image-size.")
+        int, typer.Option(help="Train at this side instead, e.g. 112: a quarter of the pixels; 0: --image-size.")
     ] = 0,
     ranks: Annotated[str, typer.Option(help="Ranks of the shared pairs in stages 0..3.")] = "16,16,16,16",
     task_ranks: Annotated[str, typer.Option(help="Ranks of the task pairs in stages 0..3.")] = "4,4,4,4",
@@ -41,12 +41,13 @@ def train(  # noqa: PLR0913 (a command's options)
         bool, typer.Option(help="Resize photos with antialiasing (published models: without).")
     ] = True,
     init: Annotated[Path | None, typer.Option(help="Run whose weights are taken over: see the docs.")] = None,
+    photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0,
     steps: o.StepsOption = 0,
     epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS),
     batch: o.BatchOption = 16,
     accumulate: o.AccumulateOption = 1,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Activation checkpointing: less memory, a third more time.")
+        bool, typer.Option("--recompute", help="Activation checkpointing: less memory, more time.")
     ] = False,
     lr: o.LrOption = 0.0,
     warmup: o.WarmupOption = -1,
@@ -59,9 +60,11 @@ def train(  # noqa: PLR0913 (a command's options)
     loss_weights: o.WeightsOption = "",
     class_balance: o.ClassBalanceOption = 0.0,
     jitter: Annotated[float, typer.Option(help="Strength of colour changes, 0..1.")] = 0.0,
+    rotate: Annotated[float, typer.Option(help="Photos turn by up to so many degrees.")] = 20.0,
+    zoom: Annotated[str, typer.Option(help="Smallest and largest zoom of photos.")] = "0.75,1.25",
     val_every: Annotated[int, typer.Option(help="Steps between looks at the validation split; 0: never.")] = 0,
     val_split: Annotated[str, typer.Option(help="Split that is looked at.")] = "val",
-    val_photos: Annotated[int, typer.Option(help="Look at the first so many of it; 0: all.")] = 0,
+    val_photos: Annotated[int, typer.Option(help="Look at so many of it, evenly from the list; 0: all.")] = 0,
     patience: Annotated[int, typer.Option(help="Stop after so many looks without a better delta_m; 0: never.")] = 0,
     baseline: Annotated[
         Path | None, typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m.")
@@ -87,14 +90,14 @@ def train(  # noqa: PLR0913 (a command's options)
     resume: o.ResumeOption = False,
 ) -> None:
     """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors."""
-    config = _config(locals())
+    config = make_config(locals())
     if dry_run:
         _dry_run(config)
     else:
         _run(config, resume)
 
 
-def _config(given: dict[str, Any]) -> "TrainConfig":
+def make_config(given: dict[str, Any]) -> "TrainConfig":
     """The settings of a run from the command's options, by name."""
     from mtlora.data.augment import AugmentConfig
     from mtlora.data.layout import open_dataset
@@ -102,12 +105,12 @@ def _config(given: dict[str, Any]) -> "TrainConfig":
     from mtlora.training.config import TrainConfig
     from mtlora.training.methods import Method, spec_for, unfreeze_for
 
-    dataset = open_dataset(given["data"], given["split"])
+    dataset = open_dataset(given["data"], given["split"]).spread(given["photos"])
     path = find_backbone(given["backbone"])
     method = o.member(Method, given["method"], "method")
     alike = (
-        "data out name split init image_side batch accumulate recompute processes weight_decay drop_path label_stride"
-        " class_balance teacher teacher_backbone soft_labels distill temperature cache"
+        "data out name split photos init image_side batch accumulate recompute processes weight_decay drop_path"
+        " label_stride class_balance teacher teacher_backbone soft_labels distill temperature cache"
     )
     return TrainConfig(
         spec=spec_for(method, _spec(path, dataset, given)),
@@ -116,7 +119,7 @@ def _config(given: dict[str, Any]) -> "TrainConfig":
         unfreeze=unfreeze_for(method),
         loop=_loop(dataset, given),
         task_weights=o.task_weights(given["loss_weights"]),
-        augment=AugmentConfig(jitter=given["jitter"]),
+        augment=AugmentConfig(jitter=given["jitter"], rotate_deg=given["rotate"], scale=o.zoom_range(given["zoom"])),
         validation=_validation(given),
         **{field: given[field] for field in alike.split()},
     )

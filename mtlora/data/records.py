@@ -1,7 +1,7 @@
 """What a dataset is, whatever folders it comes from: photos of one split, and for each the labels it has."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,13 @@ class PhotoDataset:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def spread(self, photos: int) -> "PhotoDataset":
+        """So many photos, evenly from the list (0, or more than there are: all)."""
+        if not 0 < photos < len(self.records):
+            return self
+        kept = tuple(self.records[i * len(self.records) // photos] for i in range(photos))
+        return replace(self, records=kept)
 
     def count(self, task: Task) -> int:
         """Number of photos that have a label of `task`."""

@@ -20,7 +20,7 @@ class Validation:
 
     every: int  # steps
     split: str = "val"
-    photos: int = 0  # the first so many of the split; 0: all
+    photos: int = 0  # so many of the split, evenly from its list; 0: all
     patience: int = 0  # stop after so many looks without a better delta_m; 0: never
     baseline: dict[Task, float] = field(default_factory=dict)  # single-task scores; empty: the first look's
 
@@ -43,6 +43,7 @@ class TrainConfig:
     method: str = "mtlora"  # for the records; what it means is in `spec` and `unfreeze`
     unfreeze: Unfreeze = Unfreeze.NONE
     split: str = "train"
+    photos: int = 0  # so many of the split, evenly from its list; 0: all
     init: Path | None = None  # a run whose weights are taken over; see `start_from`
     image_side: int = 0  # input side in training; 0: that of the spec
     batch: int = 16  # photos a step, over all processes and accumulation steps
@@ -83,7 +84,16 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
         free = {"out", "cache", "data", "backbone", "init", "spec", "loop", "name", "method", "recompute", "processes"}
-        later = {"image_side", "accumulate", "teacher", "teacher_backbone", "soft_labels", "distill", "temperature"}
+        later = {
+            "photos",
+            "image_side",
+            "accumulate",
+            "teacher",
+            "teacher_backbone",
+            "soft_labels",
+            "distill",
+            "temperature",
+        }
         plain = settings_of(self, free=free, later=later | {"validation"})
         loop = settings_of(self.loop, free=LOOP_FREE, later=LOOP_LATER)
         return {**plain, "spec": self.spec.to_json(), "augment": dataclasses.asdict(self.augment), **loop}

@@ -96,7 +96,7 @@ def _own_backbone(config: TrainConfig, backbone: Backbone, trained: dict[str, An
 def open_cache(config: TrainConfig, progress: Progress = no_progress) -> PhotoCache:
     """The decoded photos and labels of a run, made where they are missing."""
     tasks = config.spec.task_names
-    dataset = open_dataset(config.data, config.split, tasks)
+    dataset = open_dataset(config.data, config.split, tasks).spread(config.photos)
     return cached(dataset, tasks, cache_side(config.side), config.cache, progress)
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,8 +23,7 @@ from mtlora.training.tensorboard import Scalars
 
 def validation_photos(config: TrainConfig, validation: Validation) -> PhotoDataset:
     """The photos that are looked at."""
-    dataset = open_dataset(config.data, validation.split, config.spec.task_names)
-    return replace(dataset, records=dataset.records[: validation.photos or None])
+    return open_dataset(config.data, validation.split, config.spec.task_names).spread(validation.photos)
 
 
 class DeltaWatch:

@@ -113,6 +113,8 @@ def test_train_from_the_command_line(data: Path, files: tuple[Path, Path], tmp_p
         ("--decoder", "unet", "hrnet, segformer, aspp"),
         ("--device", "tpu", "cpu, cuda or auto"),
         ("--tasks", ",", "names no task"),
+        ("--zoom", "1", "two numbers such as 0.75,1.25"),
+        ("--method", "magic", "mtlora, mtlora+, lora"),
     ],
 )
 def test_wrong_options_are_told(

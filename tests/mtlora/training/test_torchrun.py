@@ -39,7 +39,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     a, b = load_checkpoint(alone)["model"], load_checkpoint(shared)["model"]
     statistics = [name for name in a if name.endswith("running_mean")]
     for name in statistics:
-        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(a[name], b[name], rtol=1e-2, atol=1e-3)
 
 
 def losses(run: Path) -> list[list[float]]:

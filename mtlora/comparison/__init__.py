@@ -1,0 +1,1 @@
+"""The paper's table at one's own scale: methods trained alike on one backbone, scored alike."""
