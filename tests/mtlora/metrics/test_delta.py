@@ -25,13 +25,15 @@ SINGLE = (67.21, 61.93, 62.35, 17.97)
 @pytest.mark.parametrize(
     ("scores", "published"),
     [
-        ((67.56, 60.24, 65.21, 16.64), 2.23),  # full fine-tuning
         ((68.19, 58.99, 64.48, 17.03), 1.35),  # MTLoRA r=16
         ((67.74, 59.46, 64.90, 16.59), 2.16),  # MTLoRA r=32
         ((67.90, 59.84, 65.40, 16.60), 2.55),  # MTLoRA r=64
     ],
 )
 def test_the_published_table(scores: tuple[float, ...], published: float) -> None:
-    """PASCAL-Context, Swin-T, 448 px: semseg, human parts, saliency, normals (MTLoRA, CVPR 2024, table 1)."""
+    """PASCAL-Context, Swin-T, 448 px: semseg, human parts, saliency, normals (MTLoRA, CVPR 2024, table 1).
+
+    The row of full fine-tuning is left out: its own scores give 2.44, published is 2.23.
+    """
     rows = (dict(zip(PASCAL_TASKS, row, strict=True)) for row in (scores, SINGLE))
     assert delta_m(*rows) == pytest.approx(published, abs=0.02)
