@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := $(VENV)/.bench
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 TESTS  ?= tests
@@ -11,7 +12,7 @@ SOAK   ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
-.PHONY: help setup serve test check fmt bench soak train-default generated image-check clean
+.PHONY: help setup serve test check fmt bench bench-quick soak train-default generated image-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,8 +40,19 @@ fmt: $(STAMP)  ## format and apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## benchmarks; results go to benchmarks/results
+bench: $(BENCH)  ## benchmarks, some hours; results go to benchmarks/results
 	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward
+	$(BIN)/python -m benchmarks.bench_swap
+	$(BIN)/python -m benchmarks.bench_service
+
+bench-quick: $(BENCH)  ## the same in minutes: shows that they work; results are called quick and not kept
+	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward --quick
+	$(BIN)/python -m benchmarks.bench_swap --quick
+	$(BIN)/python -m benchmarks.bench_service --quick
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 soak: $(STAMP)  ## churn against a real server, killed twice: make soak MINUTES=30 [SOAK="--weights random --save"]
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(SOAK)

@@ -38,13 +38,13 @@ class OtherLoad:
     """Share of the machine's cores that other processes used between entering and leaving (Linux)."""
 
     def __enter__(self) -> "OtherLoad":
-        self._start = (time.perf_counter(), _busy_seconds(), time.process_time())
+        self._start = (time.perf_counter(), busy_seconds(), time.process_time())
         self.share = 0.0
         return self
 
     def __exit__(self, *_: object) -> None:
         wall = time.perf_counter() - self._start[0]
-        others = (_busy_seconds() - self._start[1]) - (time.process_time() - self._start[2])
+        others = (busy_seconds() - self._start[1]) - (time.process_time() - self._start[2])
         self.share = max(0.0, others / (wall * (os.cpu_count() or 1)))
 
     def warning(self) -> str:
@@ -54,7 +54,33 @@ class OtherLoad:
         return f"WARNING: other processes took {self.share:.0%} of the machine; these figures are not to be quoted"
 
 
-def _busy_seconds() -> float:
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it (Linux)."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(c) for t in threads for c in (t / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [pid, *(member for child in children for member in family(child))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of one process so far; 0 once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def family_seconds() -> float:
+    """Processor time of this process, its living descendants, and those that have ended and were waited for."""
+    ended = os.times()
+    return sum(cpu_seconds(pid) for pid in family(os.getpid())) + ended.children_user + ended.children_system
+
+
+def busy_seconds() -> float:
+    """Processor time of the whole machine so far (Linux)."""
     fields = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     return float(sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
@@ -79,6 +105,11 @@ def save(name: str, figures: Mapping[str, float], **extra: Any) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **extra, "figures": dict(figures)}, indent=1) + "\n")
-    for figure, value in figures.items():
-        print(f"figure {figure} {value:.4g}")
+    show(figures)
     return path
+
+
+def show(figures: Mapping[str, float]) -> None:
+    """One `figure NAME VALUE` line each."""
+    for figure, value in figures.items():
+        print(f"figure {figure} {value:.4g}", flush=True)

@@ -14,12 +14,9 @@ import asyncio
 import itertools
 import json
 import math
-import os
 import random
-import shlex
 import statistics
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +26,6 @@ from typing import Any
 
 from benchmarks.wire import Client, Reply, WireError
 
-PREFIX_VARIABLE = "MTLORA_BENCH_PREFIX"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 
 
@@ -39,6 +35,8 @@ class Target:
 
     url: str
     path: str = "/predict"
+    body: str = ""  # a file to send instead of the plan's photo, and its type
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class Plan:
     seed: int = 0
     content_type: str = "image/jpeg"
     timeout_s: float = 60.0
+    beside: tuple[str, ...] = ()  # a command that runs while the load does, in a process of its own
 
 
 @dataclass(slots=True)
@@ -123,38 +122,27 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     return {k: round(v, 2) for k, v in {**found, "max": max(values), "mean": statistics.fmean(values)}.items()}
 
 
-def measure(plan: Plan, prefix: str | None = None) -> Report:
-    """Run a plan in a generator process of its own.
-
-    prefix: command to put before the generator's, as `taskset -c 1`; by default from MTLORA_BENCH_PREFIX
-    """
-    before = shlex.split(os.environ.get(PREFIX_VARIABLE, "") if prefix is None else prefix)
-    command = [*before, sys.executable, "-m", "benchmarks.load", "--plan"]
-    ended = subprocess.run(command, input=json.dumps(asdict(plan)), capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise RuntimeError(f"the load generator ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    raw = json.loads(ended.stdout)
-    streams = {
-        name: StreamReport(s["sent"], s["latency_ms"], s["ends_s"], Counter(s["failures"]))
-        for name, s in raw["streams"].items()
-    }
-    return Report(streams, raw["lag_ms"], raw["cpu_share"])
-
-
 async def run(plan: Plan) -> Report:
-    """Run a plan here. Collects garbage before, not during: a collection would look like the server's latency."""
+    """Run a plan here, with what is to run beside it."""
     generator = _Generator(plan)
-    cpu, wall = time.process_time(), time.perf_counter()
-    await generator.run()
-    share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+    beside = subprocess.Popen(plan.beside) if plan.beside else None
+    try:
+        cpu, wall = time.process_time(), time.perf_counter()
+        await generator.run()
+        share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        if beside is not None and beside.poll() is not None:
+            raise RuntimeError(f"{plan.beside[:4]} ended with {beside.returncode} before the load did")
+    finally:
+        if beside is not None:
+            beside.terminate()
+            beside.wait()
     return Report(generator.reports, generator.lag_ms, share)
 
 
 class _Generator:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._photo = Path(plan.photo).read_bytes()
-        self._headers = {"Content-Type": plan.content_type, "Accept": "application/json"}
+        self._bodies: dict[str, bytes] = {}
         self.reports = {stream.name: StreamReport() for stream in plan.streams}
         self.lag_ms: list[float] = []
         self._clients: dict[tuple[str, str], Client] = {}
@@ -208,8 +196,12 @@ class _Generator:
         key = (stream.name, target.url)
         if key not in self._clients:
             self._clients[key] = Client(target.url, connections=stream.clients, timeout_s=self._plan.timeout_s)
+        body = target.body or self._plan.photo
+        if body not in self._bodies:
+            self._bodies[body] = Path(body).read_bytes()
+        headers = {"Content-Type": target.content_type or self._plan.content_type, "Accept": "application/json"}
         try:
-            return await self._clients[key].request("POST", target.path, self._photo, self._headers)
+            return await self._clients[key].request("POST", target.path, self._bodies[body], headers)
         except WireError as error:
             return str(error.__cause__ or error).split(":")[0]
 
@@ -252,8 +244,9 @@ def _parse() -> argparse.Namespace:
 def main() -> None:
     options = _parse()
     if options.plan:
-        report = asyncio.run(run(_plan_of(json.load(sys.stdin))))
-        json.dump(asdict(report), sys.stdout)
+        from benchmarks.lab import answer
+
+        answer(lambda document: asdict(asyncio.run(run(_plan_of(document)))))
         return
     tasks = f"&tasks={options.tasks}" if options.tasks else ""
     names = options.adapter or ["default"]

@@ -1,4 +1,4 @@
-"""Other ways of computing the same, to measure against."""
+"""Other ways of computing the same, and of serving the same, to measure against."""
 
 from collections.abc import Mapping
 

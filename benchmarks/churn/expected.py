@@ -20,6 +20,7 @@ from PIL import Image
 from mtlora.adapted import build_adapted
 from mtlora.adapter_file import load_adapter
 from mtlora.backbone import Backbone
+from mtlora.options import FormKind
 from mtlora.png import encode_map
 from mtlora.prediction import predict
 
@@ -55,7 +56,7 @@ class Content:
             digest = hashlib.sha256(png).hexdigest()
             if known.get(task) == digest:
                 continue
-            off = distance(_pixels(png), self.maps[photo][task])
+            off = distance(pixels(png), self.maps[photo][task])
             if off > 1:
                 return f"{task} of {photo} is {off:.1f} times the rounding away from what {self.digest[:8]} answers"
             if task in known:
@@ -65,12 +66,12 @@ class Content:
 
 
 def content_of(path: Path, backbone: Backbone, photos: list[Photo]) -> Content:
-    """An adapter file with the library's own maps."""
+    """An adapter file with the maps of the library's plain model, whatever form the server runs."""
     adapter = load_adapter(path)
-    model, spec = build_adapted(backbone, adapter), adapter.manifest.spec
+    model, spec = build_adapted(backbone, adapter, FormKind.PLAIN), adapter.manifest.spec
     maps = {
         photo.name: {
-            task.value: _pixels(encode_map(values, spec.task(task)).png)
+            task.value: pixels(encode_map(values, spec.task(task)).png)
             for task, values in predict(model, photo.content).items()
         }
         for photo in photos
@@ -99,6 +100,7 @@ def nearest_others(contents: list[Content]) -> float:
     )
 
 
-def _pixels(png: bytes) -> Png:
+def pixels(png: bytes) -> Png:
+    """A PNG decoded."""
     with Image.open(io.BytesIO(png)) as image:
         return image.mode == "P", np.asarray(image)
