@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=448, help="input side in pixels")
     parser.add_argument("--rank", type=int, default=64, help="rank of all pairs")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="one round: shows that it works, not how fast")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     return parser.parse_args()
 
@@ -46,7 +47,7 @@ def main() -> None:
     cases = {f"{n} task{'s' * (n > 1)}": (lambda n=n: model(x, PASCAL_TASKS[:n])) for n in range(1, 5)}
     cases |= {"plain, 4 tasks": lambda: plain(x), "matmul 2048": lambda: a @ b}
     with torch.inference_mode(), OtherLoad() as load:
-        seconds = interleaved(cases, rounds=options.rounds)
+        seconds = interleaved(cases, rounds=1 if options.quick else options.rounds)
     medians = {name: median_ms(values) for name, values in seconds.items()}
 
     rate = 2 * MATRIX_SIDE**3 / medians["matmul 2048"] / 1e6
@@ -60,7 +61,7 @@ def main() -> None:
         print(load.warning())
     baseline = medians["plain, 4 tasks"]
     save(
-        "bench_forward",
+        "bench_forward_quick" if options.quick else "bench_forward",
         {
             "forward.one_task": baseline / medians["1 task"],
             "forward.four_tasks": baseline / medians["4 tasks"],
