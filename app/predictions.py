@@ -69,6 +69,7 @@ class Predictions:
             spec = await self._spec(ref)
             context.facts |= {"adapter": ref.name, "revision": ref.revision}
             tasks = _tasks(wanted.query.tasks, spec, ref)
+            context.facts["tasks"] = ",".join(tasks)
             # What can be refused is refused before the body comes.
             form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)
             order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label, deadline)
@@ -83,7 +84,7 @@ class Predictions:
             form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=len(intake.images))
             order = replace(order, plan=_plan(form, wanted.query))
             context.format = form.value
-            context.facts |= {"images": len(intake.images), "tasks": ",".join(tasks)}
+            context.facts |= {"images": len(intake.images)}
             return await _unless_gone(request, self._run(request, intake, order, context, start))
 
     async def _run(
@@ -93,6 +94,8 @@ class Predictions:
         answers = _answers_or_raise(outcomes)
         context.stages_ms = _slowest(answers)
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
+        context.facts["batch"] = max(answer.batch_images for answer in answers)
+        context.facts["batch_adapters"] = max(answer.batch_adapters for answer in answers)
         total_ms = round((time.monotonic() - start) * 1000, 2)
         work = partial(_assemble, outcomes, intake, order, total_ms, str(request.scope[REQUEST_ID]))
         body = await self._parts.pipeline.assemble(work, order)
