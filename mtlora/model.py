@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mtlora.backbone.encoder import build_swin, encode, fitted_table, restore_buffers
 from mtlora.backbone.tensors import Backbone
 from mtlora.decoders import build_decoder
-from mtlora.decoders.fusion import upsample
+from mtlora.decoders.fusion import inside_input, upsample
 from mtlora.errors import BackboneError, MTLoRAError
 from mtlora.lora.inject import inject
 from mtlora.lora.linear import LowRankPair
@@ -73,7 +73,7 @@ class MTLoRAModel(nn.Module):
         logits: dict[Task, Tensor] = {}
         for task in wanted:
             maps = self.projections[task]([stage.by_task.get(task, stage.shared) for stage in stages])
-            logits[task] = self.decoders[task](maps)
+            logits[task] = self.decoders[task]([inside_input(m, level, size) for level, m in enumerate(maps)])
         return logits
 
     def adapter_tensors(self) -> dict[str, Tensor]:

@@ -7,11 +7,11 @@ backbone file, the others may start an adapter set.
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlora.backbone import build_swin
 from mtlora.decoders import build_decoder
+from mtlora.decoders.fusion import inside_input
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 from mtlora.training.resolution import set_resolution
@@ -75,7 +75,9 @@ class PretrainModel(nn.Module):
                 merged.append(x)
             x = stage.blocks(x)
             stages.append(x)
-        maps = [self._aligned(f, level) for level, f in enumerate([*merged, stages[-1]])]
+        maps = [
+            inside_input(f.permute(0, 3, 1, 2), level, self.image_size) for level, f in enumerate([*merged, stages[-1]])
+        ]
         logits = {Task(name): self._decode(name, maps) for name in self.decoders}
         features = [head(stages[s]) for head, s in zip(self.features, DISTILLED_STAGES, strict=False)]
         return PretrainOutputs(logits, features)
@@ -84,13 +86,3 @@ class PretrainModel(nn.Module):
         projections = cast(nn.ModuleList, self.projections[task])
         logits: Tensor = self.decoders[task]([project(f) for project, f in zip(projections, maps, strict=True)])
         return logits
-
-    def _aligned(self, x: Tensor, level: int) -> Tensor:
-        """NHWC to NCHW; a map that reaches over the border (padded merging) is cut to the input's extent."""
-        x = x.permute(0, 3, 1, 2)
-        stride = (8, 16, 32, 32)[level]
-        if x.shape[-1] * stride == self.image_size:
-            return x
-        finer = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        side = self.image_size * 2 // stride
-        return finer[..., :side, :side]

@@ -3,12 +3,13 @@ import torch
 from timm.models.swin_transformer import get_relative_position_index
 
 from mtlora.backbone import build_swin
+from mtlora.decoders.fusion import inside_input
 from mtlora.errors import TrainingError
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import Task
 from mtlora.training.pretrain_model import PretrainModel
-from mtlora.training.resolution import set_resolution, table_index
-from tests.factories import backbone_spec
+from mtlora.training.resolution import set_resolution, set_side, table_index
+from tests.factories import adapter_spec, backbone_spec, make_backbone, make_model
 
 TASKS = (Task.SEMSEG, Task.NORMALS)
 
@@ -63,16 +64,25 @@ def test_sides_that_windows_do_not_tile_are_refused() -> None:
 
 
 def test_odd_sides_are_cut_to_the_input() -> None:
-    model = PretrainModel(pretrain_spec())
-    model.set_image_size(16 * 4)
-    x = torch.arange(4.0).view(1, 1, 2, 2).expand(1, 3, 2, 2).permute(0, 2, 3, 1)
-    model.image_size = 48  # a map of two tokens at 1/32 reaches over a 48 px input
-    assert model._aligned(x, 3).shape == (1, 3, 3, 3)
+    x = torch.arange(4.0).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    assert inside_input(x, 3, 64) is x
+    assert inside_input(x, 3, 48).shape == (1, 3, 3, 3)  # two tokens at 1/32 reach over a 48 px input
+
+
+def test_an_adapted_model_at_half_its_side() -> None:
+    """96 px and windows of 3, as 224 px and windows of 7: at half the side stage 3 has an odd number of tokens."""
+    spec = adapter_spec(backbone_spec(window_size=3), tasks=TASKS, image_size=96)
+    model = make_model(make_backbone(spec.backbone, image_size=96), spec)
+    x = torch.randn(1, 3, 96, 96)
+    before = model(x)
+    with set_side(model, 48):
+        assert model(torch.randn(1, 3, 48, 48))[Task.NORMALS].shape == (1, 3, 48, 48)
+    after = model(x)
+    assert all(torch.equal(before[task], after[task]) for task in TASKS)
 
 
 def test_names_are_those_of_the_adapted_model() -> None:
     from mtlora.model import build_model
-    from tests.factories import make_backbone
 
     spec = pretrain_spec()
     ours = set(PretrainModel(spec).state_dict())
