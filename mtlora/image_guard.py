@@ -80,7 +80,7 @@ def _check_jpeg(data: bytes, max_pixels: int) -> None:
     scans = data.count(b"\xff\xda", position)
     if scans > MAX_JPEG_SCANS:
         _refuse("JPEG scans", MAX_JPEG_SCANS)
-    if scans * pixels > MAX_JPEG_SCAN_PIXELS * max_pixels:
+    if pixels <= max_pixels < scans * pixels / MAX_JPEG_SCAN_PIXELS:  # larger ones are refused for their size
         _refuse(f"JPEG scans of {pixels} pixels", MAX_JPEG_SCAN_PIXELS * max_pixels // max(pixels, 1))
 
 

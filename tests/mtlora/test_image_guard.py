@@ -80,7 +80,7 @@ BOMBS = {
     "jpeg: fill bytes": jpeg(b"\xff" * 300_000),
     "jpeg: junk": jpeg(b"\xff\xe9\0\2" + b"\0" * 300_000),
     "jpeg: scans": jpeg(scans=3000),
-    "jpeg: scans of a large picture": jpeg(scans=90, size=(3600, 3600)),
+    "jpeg: scans of a large picture": jpeg(scans=90, size=(900, 900)),
     "gif: comments": gif(b"!\xfe\1x\0" * 100_000),
     "gif: parts of one comment": gif(b"!\xfe" + b"\1x" * 100_000 + b"\0"),
     "gif: junk": gif(b"\0" * 300_000),
@@ -95,7 +95,7 @@ BOMBS = {
 def test_bombs_are_refused_at_once(name: str) -> None:
     start = time.perf_counter()
     with pytest.raises(ImageError, match="built to be slow to read"):
-        open_photo(BOMBS[name], 10_000_000)
+        open_photo(BOMBS[name], 2_000_000)
     assert time.perf_counter() - start < 2  # most are far below; the machine may be busy
 
 
@@ -111,8 +111,9 @@ def test_what_inflates_beyond_reason_is_refused(kind: bytes) -> None:
         png()[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)) + png()[33:],
         b"GIF89a" + struct.pack("<HH", 1, 1) + b"\0\0\0," + struct.pack("<HHHH", 0, 0, 65535, 65535) + b"\0\2\2L\1\0;",
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0),
+        jpeg().replace(struct.pack(">HH", *SIZE[::-1]), b"\xff\xff\xff\xff", 1),
     ],
-    ids=["png", "gif frame beyond its screen", "bmp"],
+    ids=["png", "gif frame beyond its screen", "bmp", "jpeg"],
 )
 def test_huge_pictures_are_refused_on_their_header(content: bytes) -> None:
     with pytest.raises(ImageTooLargeError):
