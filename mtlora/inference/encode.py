@@ -6,12 +6,13 @@ GPU all at once.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mtlora.inference.block import Features, run_block
+from mtlora.inference.fused import FusedBlock
 from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, TaskLinear, stacked
 from mtlora.inference.windows import StageShape, Windows, merge_gather, raster_gather, stage_windows
 from mtlora.spec import PATCH_SIZE
@@ -41,7 +42,7 @@ def encode(encoders: Sequence[Encoder], images: Tensor, plan: Plan) -> list[Tens
     maps = []
     for index, shape in enumerate(plan.stages):
         stages = [_selected(e.stages[index], plan) for e in encoders]
-        features, shift = _run_blocks([stage.blocks for stage in stages], x, shape, plan.heads[index])
+        features, shift = _run_blocks([stage.blocks for stage in stages], x, shape, plan, plan.heads[index])
         if features.streams is not None and plan.all_streams and plan.tasks is not None:
             features = Features(features.shared, features.streams.index_select(1, plan.tasks))
         projection = stacked([stage.projection for stage in stages])
@@ -66,6 +67,8 @@ def _selected(stage: Stage, plan: Plan) -> Stage:
     if plan.all_streams:
         return replace(stage, projection=projection)
     last = stage.blocks[-1]
+    if isinstance(last, FusedBlock):
+        return replace(stage, projection=projection)  # it is told at its call
     proj, fc1, fc2 = (_of_tasks(linear, plan.tasks) for linear in (last.proj, last.fc1, last.fc2))
     blocks = (*stage.blocks[:-1], replace(last, proj=proj, fc1=fc1, fc2=fc2))
     return replace(stage, blocks=blocks, projection=projection)
@@ -82,7 +85,9 @@ def _patches(images: Tensor, side: int, window: int) -> Tensor:
     return cut.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), side * side, -1)
 
 
-def _run_blocks(blocks: Sequence[Sequence[Block]], x: Tensor, shape: StageShape, heads: int) -> tuple[Features, int]:
+def _run_blocks(
+    blocks: Sequence[Sequence[Any]], x: Tensor, shape: StageShape, plan: Plan, heads: int
+) -> tuple[Features, int]:
     """All blocks of a stage, for each image its own, and the shift of the order they end in; x comes in plain order."""
     layout = stage_windows(*shape, x.device)
     shifted = False
@@ -93,8 +98,18 @@ def _run_blocks(blocks: Sequence[Sequence[Block]], x: Tensor, shape: StageShape,
             shifted = not shifted
             x = x.index_select(1, layout.shift if shifted else layout.unshift)  # type: ignore[arg-type]
         windows = layout.shifted if shifted and layout.shifted is not None else layout.plain
-        features = _run_tiles(own, x, windows, heads)
+        fused = isinstance(own[0], FusedBlock)
+        features = _run_fused(own, x, windows, plan.tasks) if fused else _run_tiles(own, x, windows, heads)
     return features, shape.shift if shifted else 0
+
+
+def _run_fused(blocks: Sequence[FusedBlock], x: Tensor, windows: Windows, wanted: Tensor | None) -> Features:
+    """One block in native code; images of one set that stand together go in one call."""
+    if all(block is blocks[0] for block in blocks):
+        return Features(x, blocks[0].run(x, windows, wanted))
+    streams = [block.run(x[item : item + 1], windows, wanted) for item, block in enumerate(blocks)]
+    given = [own for own in streams if own is not None]
+    return Features(x, torch.cat(given) if given else None)
 
 
 def _run_tiles(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int) -> Features:

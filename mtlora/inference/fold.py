@@ -101,7 +101,7 @@ class _Fold:
         rank = max(1, *(t.ranks[stage] for t in self._spec.tasks))
         like = self._frozen[f"{name}.weight"]
         a = like.new_zeros(1, len(self._spec.tasks), rank, columns)
-        b = like.new_zeros(1, len(self._spec.tasks), rows, rank)
+        b = like.new_zeros(1, len(self._spec.tasks), rank, rows).mT  # the layout that `ops` likes best
         for index, task in enumerate(self._spec.tasks):
             if own := task.ranks[stage]:
                 pair = self._pair(f"{name}.tasks.{task.task}", task.scaling[stage])

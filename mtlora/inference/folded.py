@@ -6,7 +6,7 @@ what it trained, and images of different sets can share a pass: the form for a G
 
 import threading
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from mtlora.errors import MTLoRAError
 from mtlora.inference.encode import Plan, encode
 from mtlora.inference.fold import fold_encoder
 from mtlora.inference.form import Query
+from mtlora.inference.fused import fuse, packer
 from mtlora.inference.heads import Head, fold_head
 from mtlora.inference.layers import Encoder, own_bytes, tensors_of
 from mtlora.inference.windows import stage_shapes
+from mtlora.native import Kernels, kernels
 from mtlora.spec import AdapterSpec, SharedMode
 from mtlora.tasks import Task
 
@@ -44,6 +46,8 @@ class FoldedForm:
         self.name = "merged" if merge else "lowrank"
         self._backbone = backbone
         self._merge = merge
+        self._kernels = kernels() if backbone.device.type == "cpu" else None
+        self._packed: dict[int, Tensor] = {}  # frozen weights in the kernels' layout, shared by all sets
         self._costs: dict[AdapterSpec, int] = {}
         self._lock = threading.Lock()
 
@@ -59,10 +63,12 @@ class FoldedForm:
     def device_bytes(self, spec: AdapterSpec) -> int:
         """Exactly what `prepare` will cost: a set of this shape folded without values."""
         with self._lock:
-            if spec not in self._costs:
-                self._costs = dict(list(self._costs.items())[-_COSTS_KEPT + 1 :])
-                self._costs[spec] = self._cost(spec)
-            return self._costs[spec]
+            if spec in self._costs:
+                return self._costs[spec]
+        cost = self._cost(spec)
+        with self._lock:
+            self._costs = dict([*self._costs.items(), (spec, cost)][-_COSTS_KEPT:])
+        return cost
 
     def group(self, query: Query[FoldedSet]) -> Hashable:
         """Merged: the same set. Apart: sets of equal shape. Either way the same tasks."""
@@ -84,14 +90,38 @@ class FoldedForm:
 
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
         encoder = fold_encoder(frozen, spec, tensors, merge=self._merge)
+        shared = list(frozen.values())
+        if self._kernels is not None:
+            encoder = self._fused(encoder, spec, self._kernels, shared)
         heads = {}
         for task in spec.tasks:
             prefix = f"decoders.{task.task}."
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             heads[task.task] = fold_head(task.decoder, spec.decoder_channels, own)
         signature = (spec.image_size, spec.mode, tuple(tuple(t.shape) for t in tensors_of(encoder)))
-        cost = own_bytes((encoder, *heads.values()), shared=frozen.values())
+        cost = own_bytes((encoder, *heads.values()), shared)
         return FoldedSet(spec, encoder, heads, signature, cost)
+
+    def _fused(self, encoder: Encoder, spec: AdapterSpec, native: Kernels, shared: list[Tensor]) -> Encoder:
+        """With blocks for the kernels; packed frozen weights join what is `shared`."""
+        pack = packer(native)
+
+        def pack_frozen(weight: Tensor) -> Tensor:
+            if weight.device.type == "meta":
+                packed = pack(weight)
+            else:
+                with self._lock:
+                    packed = self._packed.get(id(weight), None)  # type: ignore[assignment]
+                    if packed is None:
+                        packed = self._packed[id(weight)] = pack(weight)
+            shared.append(packed)
+            return packed
+
+        stages = tuple(
+            replace(stage, blocks=tuple(fuse(block, heads, native, pack_frozen) for block in stage.blocks))
+            for stage, heads in zip(encoder.stages, spec.backbone.num_heads, strict=True)
+        )
+        return replace(encoder, stages=stages)
 
     def _cost(self, spec: AdapterSpec) -> int:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in adapter_shapes(spec).items()}

@@ -148,7 +148,7 @@ class Stage:
     the reduction is part of it, both being linear
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[Any, ...]  # `Block`, or `FusedBlock` where native code runs it
     merging: Merging | None
     projection: Tensor
 

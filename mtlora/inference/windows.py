@@ -44,7 +44,7 @@ class Windows(NamedTuple):
     """One order of a stage's side x side tokens; windows with equal masks stand side by side."""
 
     order: Tensor  # int64 [side²], raster index of the token at each position
-    kinds: Tensor  # int64 [windows], which mask each window has; ascending
+    kinds: Tensor  # int32 [windows], which mask each window has; ascending
     masks: Tensor  # float32 [kinds, N, N], N tokens a window; 0 or MASKED
 
 
@@ -87,7 +87,7 @@ def window_order(side: int, window: int, shift: int) -> Windows:
     first = torch.ones_like(kinds, dtype=torch.bool)  # the first window of each kind
     first[1:] = kinds[1:] != kinds[:-1]
     masks = torch.where(apart[by_kind][first], MASKED, 0.0)
-    return Windows(order[by_kind].flatten(), first.cumsum(0) - 1, masks)
+    return Windows(order[by_kind].flatten(), first.cumsum(0, dtype=torch.int32) - 1, masks)
 
 
 @lru_cache(maxsize=64)

@@ -27,7 +27,11 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "lowrank_add": (*[_POINTER] * 5, *[_LONG] * 4, _INT),
     "task_mlp": (*[_POINTER] * 5, *[_LONG] * 5, _INT, _INT),
     "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
+    "packed_floats": (_LONG, _LONG),
+    "pack": (_POINTER, _POINTER, _LONG, _LONG),
+    "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
 }
+_RESULTS: dict[str, type] = {"packed_floats": _LONG, "block": _INT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class Kernels:
     lowrank_add: Callable[..., None]
     task_mlp: Callable[..., None]
     layer_norm_tasks: Callable[..., None]
+    packed_floats: Callable[..., int]
+    pack: Callable[..., None]
+    block: Callable[..., int]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -61,7 +68,7 @@ class Kernels:
         use_pool(address)
         for name, arguments in _SIGNATURES.items():
             function = self._library[f"mtlora_{name}"]
-            function.argtypes, function.restype = arguments, None
+            function.argtypes, function.restype = arguments, _RESULTS.get(name)
             setattr(self, name, function)
 
 
