@@ -20,7 +20,7 @@ COPY pyproject.toml ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
     > requirements.txt \
     && python -m pip --python /opt/venv/bin/python install --constraint constraints.txt --requirement requirements.txt
-COPY README.md LICENSE ./
+COPY README.md LICENSE setup.py ./
 COPY mtlora mtlora
 COPY app app
 RUN python -m pip --python /opt/venv/bin/python install --no-deps .

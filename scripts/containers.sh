@@ -1,6 +1,6 @@
 # Sourced by image_check.sh and compose_check.sh: a container engine, a base image, and the machine's pip configuration.
 # With Docker's daemon this is `docker`. Without it, on Debian as root, it is buildah, podman and runc from apt; and where no
-# image registry can be reached, the base image is made from Debian's own packages. BASE_IMAGE and TORCH_INDEX overrule.
+# image registry can be reached, the base image is made from Debian's own packages. BASE_IMAGE and TORCH_INDEX overrule; BUILD=0 takes the image that is there.
 # shellcheck shell=bash
 
 WORK=$(mktemp -d)
@@ -16,7 +16,7 @@ choose_engine() {
         ENGINE=podman
         configure_podman
     else
-        die "needs Docker, or: apt-get install --no-install-recommends buildah podman runc netavark aardvark-dns mmdebstrap"
+        die "needs Docker, or: apt-get install --no-install-recommends buildah podman runc netavark aardvark-dns iptables mmdebstrap"
     fi
     say "engine: $ENGINE"
 }
@@ -100,6 +100,7 @@ build_image() { # NAME
 prepare_image() { # NAME
     choose_engine
     choose_base
+    if [ "${BUILD:-1}" = 0 ]; then return; fi
     share_pip
     choose_torch_index
     say "building $1 from $BASE_IMAGE"

@@ -106,7 +106,7 @@ QUEUE = (
         "Queue",
         "short",
         {"{{instance}}": series("mtlora_queue_images"), "limit": f"max({series('mtlora_queue_limit_images')})"},
-        "Images admitted and not yet through the model; at the limit begins 429.",
+        "Images admitted and not answered yet; at the limit begins 429.",
     ),
     Panel(
         "Micro-batches",
