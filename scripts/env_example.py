@@ -15,13 +15,14 @@ HEAD = """\
 # Settings of the stack. Copy to .env beside compose.yaml and uncomment what you change; docs/settings.md explains each.
 # Made by scripts/env_example.py from app/settings.py.
 
-# ---- The stack: images, ports on loopback, memory of the server's container
+# ---- The stack: ports on loopback; the server's container; images
 
 #STACK_PORT=8000
 #STACK_PROMETHEUS_PORT=9090
 #STACK_ALERTMANAGER_PORT=9093
 #STACK_GRAFANA_PORT=3000
 #STACK_MEMORY=4g
+#STACK_STOP_GRACE=45s
 #STACK_IMAGE=mtlora-server:local
 #STACK_PROMETHEUS_IMAGE=
 #STACK_ALERTMANAGER_IMAGE=

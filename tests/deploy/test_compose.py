@@ -71,8 +71,15 @@ def test_keys_close_what_is_open() -> None:
 
 def test_a_stop_waits_for_the_drain() -> None:
     defaults = Settings()
-    grace = float(SERVICES["mtlora"]["stop_grace_period"].removesuffix("s"))
-    assert grace > defaults.drain_delay_s + defaults.grace_s
+    grace = re.fullmatch(r"\$\{STACK_STOP_GRACE:-(\d+)s\}", SERVICES["mtlora"]["stop_grace_period"])
+    assert grace is not None
+    assert float(grace[1]) > defaults.drain_delay_s + defaults.grace_s
+
+
+def test_every_knob_of_the_stack_is_in_the_example() -> None:
+    knobs = {knob for name in FILES for knob in re.findall(r"\$\{(\w+)", (DEPLOY / name).read_text())}
+    listed = set(re.findall(r"^#(\w+)=", (DEPLOY / "env.example").read_text(), re.MULTILINE))
+    assert knobs <= listed
 
 
 def test_prometheus_scrapes_and_alerts_by_the_names_of_services() -> None:

@@ -54,6 +54,15 @@ def test_rules_ask_only_for_metrics_that_there_are() -> None:
     assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} <= exposed
 
 
+def test_the_documented_command_makes_the_operator_s_rules_of_them() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    command = re.search(r"\{ printf .*?; \}", page, re.DOTALL)
+    assert command is not None
+    made = yaml.safe_load(run("sh", "-c", f"cd {ROOT} && {command[0]}"))
+    assert made["kind"] == "PrometheusRule"
+    assert made["spec"] == yaml.safe_load(RULES.read_text())
+
+
 def test_the_objective_is_a_bucket() -> None:
     thresholds = {le for rule in rules() for le in re.findall(r'le="([\d.]+)"', rule["expr"])}
     assert len(thresholds) == 1
