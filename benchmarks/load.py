@@ -110,6 +110,8 @@ class Report:
 
 def quantile(values: Sequence[float], q: float) -> float:
     """The smallest value that a share q of all does not exceed; from the values themselves, so exact."""
+    if not values:
+        raise ValueError(f"no values to take the quantile {q} of: was anything answered?")
     ordered = sorted(values)
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)]
 
