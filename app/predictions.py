@@ -130,9 +130,16 @@ def _plan(form: AnswerFormat, query: PredictQuery) -> RenderPlan:
     return RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
 
 
+def _seen(task: "asyncio.Task[Response]") -> None:
+    """A request that was given up may still fail: nobody is left to tell, so it is no unhandled error."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of the work, which is cancelled as soon as the client closes the connection."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_seen)
     watcher = asyncio.create_task(_disconnect(request))
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
