@@ -130,7 +130,7 @@ def _plan(form: AnswerFormat, query: PredictQuery) -> RenderPlan:
     return RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
 
 
-def _seen(task: "asyncio.Task[Response]") -> None:
+def _seen(task: "asyncio.Task[Any]") -> None:
     """A request that was given up may still fail: nobody is left to tell, so it is no unhandled error."""
     if not task.cancelled():
         task.exception()
