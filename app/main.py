@@ -23,7 +23,9 @@ BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, CurrentIn)  # documented b
 def create_app(settings: Settings | None = None) -> FastAPI:
     """An application with a service of its own; nothing starts before its lifespan does."""
     service = Service(settings or Settings())
-    app = FastAPI(title="MTLoRA server", summary=SUMMARY, version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="MTLoRA server", summary=SUMMARY, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.service = service
     for module in (predict, adapters, tasks, health, home):
         app.include_router(module.router)

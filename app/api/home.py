@@ -36,6 +36,12 @@ async def home() -> FileResponse:
     return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
 
 
+@router.get("/docs")
+async def docs() -> FileResponse:
+    """The API reference: made in the browser from /openapi.json, with nothing from elsewhere."""
+    return FileResponse(STATIC / "docs.html", headers=PAGE_HEADERS)
+
+
 @router.get("/favicon.ico")
 async def favicon() -> FileResponse:
     """The icon of the tab."""

@@ -291,3 +291,24 @@ def test_a_key_is_asked_for(weights: Weights, tmp_path: Path, open_page: OpenPag
         page.locator("#nav-sets").click()
         page.get_by_role("button", name="Pin people").click()
         expect(page.locator("#sets-problem")).to_contain_text("lacks the scope 'adapters:write'")
+
+
+def test_the_api_reference_comes_from_this_server_alone(weights: Weights, tmp_path: Path, open_page: OpenPage) -> None:
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        page = open_page(f"{live.url}/livez")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{live.url}/docs")
+        described = live.client.get("/openapi.json").json()
+        operations = page.locator("#operations details")
+        expect(operations).to_have_count(sum(len(methods) for methods in described["paths"].values()))
+        expect(page.locator("#schemas details")).to_have_count(len(described["components"]["schemas"]))
+        page.locator("#operations summary", has_text="/predict").click()
+        shown = page.locator("#operations details[open]")
+        for words in ("deadline_ms", "multipart/form-data", "429", "504"):
+            expect(shown).to_contain_text(words)
+        shown.get_by_role("link", name="Problem").first.click()
+        expect(page.locator("details[id='schema-Problem']")).to_have_attribute("open", "")
+        no_sideways_scrolling(page)
+        assert len(asked) >= 5
+        assert [url for url in asked if not url.startswith(live.url)] == []

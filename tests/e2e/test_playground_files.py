@@ -17,14 +17,15 @@ IMPORTED = re.compile(r'from "\./([^"]+)"')
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
     app.include_router(home.router)
     with TestClient(app) as client:
         yield client
 
 
-def test_the_page_allows_nothing_inline_and_nothing_from_elsewhere(client: TestClient) -> None:
-    page = client.get("/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_allows_nothing_inline_and_nothing_from_elsewhere(client: TestClient, path: str) -> None:
+    page = client.get(path)
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -32,8 +33,9 @@ def test_the_page_allows_nothing_inline_and_nothing_from_elsewhere(client: TestC
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script>|https?://(?!localhost)", page.text)
 
 
-def test_everything_linked_is_served(client: TestClient) -> None:
-    linked = LINKED.findall(client.get("/").text)
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_everything_linked_is_served(client: TestClient, page: str) -> None:
+    linked = LINKED.findall(client.get(page).text)
     assert len(linked) > 3
     for path in linked:
         answer = client.get(path)

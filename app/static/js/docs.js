@@ -1,0 +1,134 @@
+/** The API reference, made from the server's own description. */
+
+import { byId, el } from "./dom.js";
+
+/** @typedef {Record<string, any>} Json */
+
+/** The name behind a reference to a schema. @param {string} ref */
+const nameOf = (ref) => ref.split("/").at(-1) ?? "";
+
+/**
+ * A schema in a few words, with links to the documents it names.
+ * @param {Json|undefined} schema
+ * @returns {(Node|string)[]}
+ */
+function inWords(schema) {
+  if (!schema) return [];
+  if (schema.$ref) return [el("a", { href: `#schema-${nameOf(schema.$ref)}` }, nameOf(schema.$ref))];
+  const choices = schema.anyOf ?? schema.oneOf;
+  if (choices) {
+    return choices
+      .filter((/** @type {Json} */ choice) => choice.type !== "null")
+      .flatMap((/** @type {Json} */ choice, /** @type {number} */ at) => [...(at ? [" or "] : []), ...inWords(choice)]);
+  }
+  if (schema.type === "array") return ["list of ", ...inWords(schema.items)];
+  const extras = ["format", "pattern", "minimum", "maximum", "default"]
+    .filter((key) => schema[key] !== undefined)
+    .map((key) => `${key} ${JSON.stringify(schema[key])}`);
+  const kind = schema.enum ? schema.enum.map((/** @type {any} */ v) => JSON.stringify(v)).join(", ") : schema.type;
+  return [[kind, ...extras].filter(Boolean).join("; ")];
+}
+
+/** @param {any} value */
+const code = (value) => el("pre", {}, JSON.stringify(value, null, 2));
+
+/**
+ * Kinds of body, each with its schema.
+ * @param {Json|undefined} content
+ */
+function bodies(content) {
+  return Object.entries(content ?? {}).flatMap(([media, { schema }], at) => [
+    at ? el("br") : "",
+    el("code", {}, media),
+    " ",
+    ...inWords(schema),
+  ]);
+}
+
+/**
+ * A list of terms and what they mean; nothing where there are none.
+ * @param {string} title
+ * @param {[string, (Node|string)[]][]} rows
+ */
+function list(title, rows) {
+  if (!rows.length) return [];
+  const entries = rows.flatMap(([term, words]) => [el("dt", {}, el("code", {}, term)), el("dd", {}, ...words)]);
+  return [el("h3", {}, title), el("dl", {}, ...entries)];
+}
+
+/**
+ * One request that the server answers.
+ * @param {string} path
+ * @param {string} method
+ * @param {Json} about
+ */
+function operation(path, method, about) {
+  const parameters = (about.parameters ?? []).map((/** @type {Json} */ p) => [
+    p.name,
+    [`${p.in}${p.required ? ", needed" : ""}: `, ...inWords(p.schema), p.description ? ` — ${p.description}` : ""],
+  ]);
+  const responses = Object.entries(about.responses).map(([status, response]) => [
+    status,
+    [response.description, " ", ...bodies(response.content)],
+  ]);
+  const body = bodies(about.requestBody?.content);
+  return el(
+    "details",
+    { id: `${method}${path}` },
+    el(
+      "summary",
+      {},
+      el("span", { class: "method" }, method.toUpperCase()),
+      el("code", {}, path),
+      el("span", { class: "what" }, about.summary),
+    ),
+    el(
+      "div",
+      {},
+      about.description ? el("p", {}, about.description) : "",
+      ...list("Parameters", parameters),
+      ...(body.length ? [el("h3", {}, "Body"), el("p", {}, ...body)] : []),
+      ...list("Answers", /** @type {any} */ (responses)),
+    ),
+  );
+}
+
+/**
+ * One document that requests or answers are made of.
+ * @param {string} name
+ * @param {Json} schema
+ */
+function schemaBox(name, schema) {
+  const { examples, ...rest } = schema;
+  return el(
+    "details",
+    { id: `schema-${name}` },
+    el("summary", {}, el("code", {}, name), el("span", { class: "what" }, schema.description)),
+    el("div", {}, ...(examples ?? []).flatMap((/** @type {any} */ e) => [el("h3", {}, "Example"), code(e)]), code(rest)),
+  );
+}
+
+/** Open what the address names, also when it changes. */
+function openNamed() {
+  const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!(named instanceof HTMLDetailsElement)) return;
+  named.open = true;
+  named.scrollIntoView();
+}
+
+async function show() {
+  const answer = await fetch("openapi.json");
+  if (!answer.ok) throw new Error(`openapi.json: status ${answer.status}`);
+  const description = await answer.json();
+  byId("title").textContent = `${description.info.title} ${description.info.version}`;
+  const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, about]) => operation(path, method, about)),
+  );
+  byId("operations").replaceChildren(...operations);
+  const schemas = Object.entries(description.components?.schemas ?? {});
+  byId("schemas").replaceChildren(...schemas.map(([name, schema]) => schemaBox(name, schema)));
+  addEventListener("hashchange", openNamed);
+  openNamed();
+}
+
+show().catch((error) => byId("operations").replaceChildren(`The description cannot be read: ${error.message}`));
