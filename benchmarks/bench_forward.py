@@ -1,73 +1,142 @@
-"""Forward pass of an adapted Swin: ms per image for 1 to 4 tasks, beside the machine's own 2048³ matrix product.
+"""Forward pass of an adapted Swin: ms per image by number of tasks, beside the published way and a matrix product.
 
-    python -m benchmarks.bench_forward [--backbone swin_tiny_patch4_window7_224] [--size 448] [--rank 64] [--rounds 7]
+    python -m benchmarks.bench_forward [--quick] [--task-rank 64] [--table]
 
 The baseline is MTLoRA written out plainly (benchmarks/baselines): a loop over tasks, unmerged pairs, everything
-upsampled, always all tasks. Weights are random, of the size that training gives them: with large ones attention is so
-sharp that denormal numbers slow everything down.
+upsampled, always all tasks. All cases take turns in one process with one allocator; a figure is the median of the
+rounds' ratios, so that load which comes and goes hits both sides alike.
+`--table` measures instead how the cost grows with backbone, side, tasks and sets.
 """
 
 import argparse
 import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import torch
+
+from benchmarks.baselines import plain_mtlora
+from benchmarks.forward_table import table
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
+from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
+from benchmarks.work import useful_gflop
+from mtlora.adapter_file import AdapterSet
+from mtlora.backbone import Backbone, import_backbone
+from mtlora.inference import Form, Query, make_form
+from mtlora.native import status
+from mtlora.options import FormKind
+from mtlora.tasks import Task
 
 MATRIX_SIDE = 2048
+ROOFLINE_GFLOP = 38.0  # of Swin-T, 448 px, four tasks: the least that was counted on; `benchmarks.work` counts more
+SETS_IN_A_BATCH = 8
+
+Run = Callable[[], Any]
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="swin_tiny_patch4_window7_224", help="timm name; random weights")
     parser.add_argument("--size", type=int, default=448, help="input side in pixels")
-    parser.add_argument("--rank", type=int, default=64, help="rank of all pairs")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rank", type=int, default=64, help="rank of the shared pairs")
+    parser.add_argument("--task-rank", type=int, default=4, help="rank of the tasks' pairs; the paper has 4")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="one round: shows that it works, not how fast")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--table", action="store_true", help="backbones x sides x tasks x sets instead")
     return parser.parse_args()
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    """Plain torch, as where nothing could be compiled."""
+    before = os.environ.get("MTLORA_NATIVE")
+    os.environ["MTLORA_NATIVE"] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop("MTLORA_NATIVE") if before is None else os.environ.update(MTLORA_NATIVE=before)
+
+
+def runner(form: Form[Any], sets: Sequence[AdapterSet], images: torch.Tensor, tasks: Sequence[Task]) -> Run:
+    """One image for each set, grouped as the service groups them."""
+    prepared = {id(adapter): form.prepare(adapter) for adapter in sets}
+    queries = [Query(prepared[id(s)], pixels, tuple(tasks)) for s, pixels in zip(sets, images, strict=True)]
+    groups: dict[Any, list[Query[Any]]] = {}
+    for query in queries:
+        groups.setdefault(form.group(query), []).append(query)
+    return lambda: [form.forward(group) for group in groups.values()]
+
+
+def forward_cases(backbone: Backbone, options: argparse.Namespace) -> dict[str, Run]:
+    """Everything that takes a turn, by name."""
+    spec = paper_spec(backbone, options.size, options.rank, options.task_rank)
+    adapters = [random_set(backbone, spec, seed) for seed in range(SETS_IN_A_BATCH)]
+    images = torch.randn(SETS_IN_A_BATCH, 3, options.size, options.size)
+    state = {f"backbone.{name}": t for name, t in backbone.tensors.items()} | adapters[0].tensors
+    plain = plain_mtlora(spec, state)
+    merged, apart = (make_form(backbone, kind) for kind in (FormKind.MERGED, FormKind.LOWRANK))
+    a, b = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE).unbind()
+    cases: dict[str, Run] = {"plain, 4 tasks": lambda: plain(images[:1]), "matmul 2048": lambda: a @ b}
+    for count in (1, 2, 4):
+        cases[f"{count} task{'s' * (count > 1)}"] = runner(merged, adapters[:1], images[:1], FOUR_TASKS[:count])
+    cases["4 tasks, low-rank form"] = runner(apart, adapters[:1], images[:1], FOUR_TASKS)
+    cases["8 images, one set"] = runner(merged, adapters[:1] * SETS_IN_A_BATCH, images, FOUR_TASKS)
+    cases["8 images, 8 sets"] = runner(merged, adapters, images, FOUR_TASKS)
+    with without_native():
+        torch_only = runner(make_form(backbone, FormKind.MERGED), adapters[:1], images[:1], FOUR_TASKS)
+
+    def run_torch_only() -> None:
+        with without_native():
+            torch_only()
+
+    return cases | {"4 tasks, no native code": run_torch_only}
+
+
+def figures(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """The ratios that are quoted; every one is better the larger, but for mixed8."""
+
+    def ratio(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+
+    product_gflop = 2 * MATRIX_SIDE**3 / 1e9
+    return {
+        "forward.four_tasks": ratio("plain, 4 tasks", "4 tasks"),
+        "forward.four_tasks_torch": ratio("plain, 4 tasks", "4 tasks, no native code"),
+        "forward.one_task": ratio("plain, 4 tasks", "1 task"),
+        "forward.roofline": ROOFLINE_GFLOP / product_gflop * ratio("matmul 2048", "4 tasks"),
+        "forward.mixed8": ratio("8 images, 8 sets", "8 images, one set"),
+    }
 
 
 def main() -> None:
     options = parse()
-    import torch
-
-    from mtlora.backbone import import_backbone
-    from mtlora.spec import AdapterSpec, TaskSpec
-    from tests.factories import PASCAL_TASKS, make_model, oracle_of
-
     torch.set_num_threads(options.threads)
+    print(f"{options.threads} threads, torch {torch.__version__}, native: {status().reason}, "
+          f"allocator {os.environ.get('MALLOC_TOP_PAD_', 'default')}")  # fmt: skip
+    if options.table:
+        table(quick=options.quick)
+        return
     backbone = import_backbone(options.backbone, pretrained=False)
-    ranks = (options.rank,) * 4
-    tasks = tuple(TaskSpec.make(task, ranks=ranks) for task in PASCAL_TASKS)
-    spec = AdapterSpec(backbone=backbone.spec, image_size=options.size, tasks=tasks, ranks=ranks)
-    model = make_model(backbone, spec)
-    plain = oracle_of(model)
-    x = torch.randn(1, 3, options.size, options.size)
-    a, b = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE).unbind()
-
-    cases = {f"{n} task{'s' * (n > 1)}": (lambda n=n: model(x, PASCAL_TASKS[:n])) for n in range(1, 5)}
-    cases |= {"plain, 4 tasks": lambda: plain(x), "matmul 2048": lambda: a @ b}
+    cases = forward_cases(backbone, options)
     with torch.inference_mode(), OtherLoad() as load:
         seconds = interleaved(cases, rounds=1 if options.quick else options.rounds)
     medians = {name: median_ms(values) for name, values in seconds.items()}
-
-    rate = 2 * MATRIX_SIDE**3 / medians["matmul 2048"] / 1e6
-    print(f"{options.backbone}, {options.size} px, rank {options.rank}, batch 1, {options.threads} threads, "
-          f"torch {torch.__version__}, allocator {os.environ.get('MALLOC_TOP_PAD_', 'default')}")  # fmt: skip
-    print(f"2048³ product: {medians['matmul 2048']:.1f} ms, {rate:.0f} GFLOP/s")
+    spec = paper_spec(backbone, options.size, options.rank, options.task_rank)
+    print(f"{options.backbone}, {options.size} px, rank {options.rank}, task rank {options.task_rank}; "
+          f"four tasks need {useful_gflop(spec, FOUR_TASKS):.1f} GFLOP")  # fmt: skip
     for name, value in medians.items():
-        low, high = 1e3 * min(seconds[name]), 1e3 * max(seconds[name])
-        print(f"  {name:16} {value:8.1f} ms   ({low:.1f} to {high:.1f})")
+        print(f"  {name:24} {value:8.1f} ms   ({1e3 * min(seconds[name]):.1f} to {1e3 * max(seconds[name]):.1f})")
     if load.warning():
         print(load.warning())
-    baseline = medians["plain, 4 tasks"]
+    name = "bench_forward" + ("" if options.task_rank == 4 else f"_task_rank_{options.task_rank}")
     save(
-        "bench_forward_quick" if options.quick else "bench_forward",
-        {
-            "forward.one_task": baseline / medians["1 task"],
-            "forward.four_tasks": baseline / medians["4 tasks"],
-            "forward.four_tasks_over_matmul": medians["4 tasks"] / medians["matmul 2048"],
-        },
+        f"{name}_quick" if options.quick else name,
+        figures(seconds),
         options=vars(options),
+        native=status().reason,
         median_ms=medians,
         other_load=round(load.share, 3),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mtlora.adapter_file import load_adapter, save_adapter
-from mtlora.backbone import import_backbone, save_backbone
+from mtlora.adapter_file import AdapterManifest, AdapterSet, load_adapter, save_adapter
+from mtlora.backbone import Backbone, import_backbone, save_backbone
 from mtlora.model import build_model
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.store import bundled_backbone, find_adapter
@@ -90,6 +90,26 @@ def write_tiny448(backbone_file: Path, adapter_file: Path) -> None:
         backbone_name=backbone.spec.name,
         backbone_fingerprint=backbone.fingerprint(spec),
     )
+
+
+def paper_spec(backbone: Backbone, size: int, rank: int, task_rank: int, tasks: int = 4) -> AdapterSpec:
+    """The published recipe's shape: mode matrix, hrnet decoders; one rank for shared pairs, one for the tasks'."""
+    named = tuple(TaskSpec.make(task, ranks=(task_rank,) * 4) for task in FOUR_TASKS[:tasks])
+    return AdapterSpec(backbone=backbone.spec, image_size=size, tasks=named, ranks=(rank,) * 4)
+
+
+def random_set(backbone: Backbone, spec: AdapterSpec, seed: int) -> AdapterSet:
+    """An untrained set in memory, pairs away from zero by about what training moves them.
+
+    Larger values would make attention so sharp that denormal numbers slow everything down.
+    """
+    torch.manual_seed(seed)
+    tensors = build_model(backbone, spec).adapter_tensors()
+    moved = {key: t + 0.02 * torch.randn_like(t) if "lora_b" in key else t for key, t in tensors.items()}
+    manifest = AdapterManifest(
+        spec=spec, backbone_name=backbone.spec.name, backbone_fingerprint=backbone.fingerprint(spec)
+    )
+    return AdapterSet(manifest, moved, f"{seed:064x}", sum(t.nbytes for t in moved.values()))
 
 
 def write_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE, sample: str = "astronaut") -> Path:
