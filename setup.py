@@ -30,7 +30,9 @@ def kernels(name: str, flags: list[str]) -> Extension:
     return Extension(
         f"mtlora.native.kernels_{name}",
         ["mtlora/native/src/kernels.cpp"],
-        depends=[f"mtlora/native/src/{part}.hpp" for part in ("attention", "block", "parallel", "tasks", "vec")],
+        depends=[
+            f"mtlora/native/src/{part}.hpp" for part in ("attention", "block", "maps", "parallel", "tasks", "vec")
+        ],
         extra_compile_args=FLAGS + flags,
         language="c++",
         optional=True,

@@ -155,7 +155,15 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
     """
     _want(logits.ndim == 3 and 1 <= logits.shape[0] <= 255 and logits.numel() > 0, "logits", "[1 to 255, h, w]", logits)
     _want_size(height, width)
-    return plain_ops.upsample_argmax(logits, height, width)
+    native = _native(logits)
+    if native is None:
+        return plain_ops.upsample_argmax(logits, height, width)
+    logits, out = logits.contiguous(), logits.new_empty(height, width, dtype=torch.uint8)
+    h, w = logits.shape[-2:]
+    failed = native.upsample_argmax(
+        logits.data_ptr(), out.data_ptr(), len(logits), h, w, height, width, torch.get_num_threads()
+    )
+    return _checked(out, failed)
 
 
 def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
@@ -166,7 +174,13 @@ def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
     """
     _want(normals.ndim == 3 and normals.shape[0] == 3 and normals.numel() > 0, "normals", "[3, h, w]", normals)
     _want_size(height, width)
-    return plain_ops.quantise_normals(normals, height, width)
+    native = _native(normals)
+    if native is None:
+        return plain_ops.quantise_normals(normals, height, width)
+    normals, out = normals.contiguous(), normals.new_empty(height, width, 3, dtype=torch.uint8)
+    h, w = normals.shape[-2:]
+    failed = native.quantise_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
+    return _checked(out, failed)
 
 
 def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
@@ -177,7 +191,15 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     """
     _want(probability.ndim == 2 and probability.numel() > 0, "probability", "[h, w]", probability)
     _want_size(height, width)
-    return plain_ops.saliency_to_gray(probability, height, width)
+    native = _native(probability)
+    if native is None:
+        return plain_ops.saliency_to_gray(probability, height, width)
+    probability, out = probability.contiguous(), probability.new_empty(height, width, dtype=torch.uint8)
+    h, w = probability.shape[-2:]
+    failed = native.saliency_to_gray(
+        probability.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads()
+    )
+    return _checked(out, failed)
 
 
 def _native(*tensors: Tensor) -> Kernels | None:
@@ -193,6 +215,12 @@ def _native(*tensors: Tensor) -> Kernels | None:
 def _down(a: Tensor) -> tuple[Tensor, bool]:
     """A of every task in the layout that its rank wants: few rows [T, r, C] in rows, many as columns [T, C, r]."""
     return (a.contiguous(), False) if a.shape[1] <= MAX_DOTS else (a.mT.contiguous(), True)
+
+
+def _checked(out: Tensor, failed: int) -> Tensor:
+    if failed:
+        raise MemoryError(f"no memory for rows of a map of {list(out.shape)} pixels")
+    return out
 
 
 def _want(valid: bool, name: str, expected: str, got: Tensor | None) -> None:

@@ -30,8 +30,14 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "packed_floats": (_LONG, _LONG),
     "pack": (_POINTER, _POINTER, _LONG, _LONG),
     "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
+    "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
+    "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
 }
-_RESULTS: dict[str, type] = {"packed_floats": _LONG, "block": _INT}
+_RESULTS: dict[str, type] = {"packed_floats": _LONG} | dict.fromkeys(
+    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray"), _INT
+)
+"""Other kernels return nothing. An int: 0, or 1 where there was no memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,9 @@ class Kernels:
     packed_floats: Callable[..., int]
     pack: Callable[..., None]
     block: Callable[..., int]
+    upsample_argmax: Callable[..., int]
+    quantise_normals: Callable[..., int]
+    saliency_to_gray: Callable[..., int]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))

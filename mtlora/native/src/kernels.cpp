@@ -1,6 +1,7 @@
 // All kernels in one translation unit, compiled once per instruction set; see mtlora/native/__init__.py.
 #include "attention.hpp"
 #include "block.hpp"
+#include "maps.hpp"
 #include "tasks.hpp"
 
 // Tells the kernels the GOMP_parallel of the pool to share; null: single-threaded.

@@ -1,0 +1,181 @@
+// From small maps to large ones, one row at a time: bilinear enlargement with whatever is done to each pixel after it.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "parallel.hpp"
+#include "vec.hpp"
+
+namespace {
+
+constexpr int kRowsAtOnce = 16;
+constexpr int kMaxClasses = 255;
+
+// Where an output position lies between input positions (pixel centres aligned, as torch's align_corners=False).
+struct Between {
+    int first, second;
+    float weight;  // of the second
+
+    Between(long position, long in, long out) {
+        const float scale = static_cast<float>(in) / static_cast<float>(out);
+        const float at = std::fmax((static_cast<float>(position) + 0.5f) * scale - 0.5f, 0.0f);
+        first = static_cast<int>(at) < in - 1 ? static_cast<int>(at) : static_cast<int>(in) - 1;
+        second = first < in - 1 ? first + 1 : first;
+        weight = at - static_cast<float>(first) < 1.0f ? at - static_cast<float>(first) : 1.0f;
+    }
+};
+
+// The positions of a vector of output columns.
+struct Columns {
+    vi first;      // relative to `base` where `near`
+    vf weight;     // of the input column behind `first`
+    int base;
+    bool near;     // all columns needed are within a vector from `base` on
+
+    Columns() = default;
+    Columns(long position, long in, long out) {
+        for (int i = 0; i < kLanes; ++i) {
+            const Between between(position + i < out ? position + i : out - 1, in, out);
+            first[i] = between.first;
+            weight[i] = between.weight;
+        }
+        base = first[0];
+        near = first[kLanes - 1] - base < kLanes;
+        if (near) first = first - base;
+    }
+};
+
+// row[columns.first], or with `shift` 1 its right neighbours; `row` goes on for kLanes + 1 floats behind its end.
+INLINE vf pick(const float* row, const Columns& columns, int shift) {
+#if defined(__AVX512F__)
+    if (columns.near)
+        return reinterpret_cast<vf>(_mm512_permutexvar_ps(reinterpret_cast<__m512i>(columns.first),
+                                                          reinterpret_cast<__m512>(load(row + columns.base + shift))));
+#elif defined(__AVX2__)
+    if (columns.near)
+        return reinterpret_cast<vf>(_mm256_permutevar8x32_ps(reinterpret_cast<__m256>(load(row + columns.base + shift)),
+                                                             reinterpret_cast<__m256i>(columns.first)));
+#endif
+    const float* from = row + shift + (columns.near ? columns.base : 0);
+    vf values;
+    for (int i = 0; i < kLanes; ++i) values[i] = from[columns.first[i]];
+    return values;
+}
+
+INLINE vf enlarged(const float* row, const Columns& columns) {
+    const vf left = pick(row, columns, 0), right = pick(row, columns, 1);
+    return left * (1.0f - columns.weight) + right * columns.weight;
+}
+
+// The rows of `count` planes [h, w] that output row y needs, mixed; each goes on with its last value (see `pick`).
+inline void mix_rows(const float* planes, long count, long h, long w, long y, long height, float* mixed) {
+    const Between rows(y, h, height);
+    const long ld = w + kLanes + 1;
+    for (long k = 0; k < count; ++k) {
+        const float *upper = planes + (k * h + rows.first) * w, *lower = planes + (k * h + rows.second) * w;
+        float* out = mixed + k * ld;
+        long x = 0;
+        for (; x + kLanes <= w; x += kLanes)
+            store(out + x, load(upper + x) * (1.0f - rows.weight) + load(lower + x) * rows.weight);
+        for (; x < w; ++x) out[x] = upper[x] * (1.0f - rows.weight) + lower[x] * rows.weight;
+        for (int i = 0; i <= kLanes; ++i) out[w + i] = out[w - 1];
+    }
+}
+
+// 0..255, rounded half to even, as integers.
+inline vi to_byte(vf x) {
+    const float to_integer = 12582912.0f;  // 1.5 * 2^23, see `exponential`
+    return reinterpret_cast<vi>(smaller(larger(x, vf{}), splat(255.0f)) + to_integer) & 255;
+}
+
+inline vf square_root(vf x) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<vf>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+#elif defined(__AVX2__)
+    return reinterpret_cast<vf>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
+#else
+    for (int i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
+    return x;
+#endif
+}
+
+inline void store_bytes(uint8_t* out, vi values, int n) {
+    typedef uint8_t bytes __attribute__((vector_size(kLanes)));
+    const bytes packed = __builtin_convertvector(values, bytes);
+    memcpy(out, &packed, static_cast<size_t>(n));
+}
+
+// Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels.
+// Returns 0, or 1 where there was no memory.
+template <class F>
+int for_pixels(const float* planes, long count, long h, long w, long height, long width, int threads, F pixels) {
+    const long ld = w + kLanes + 1, vectors = (width + kLanes - 1) / kLanes;
+    std::unique_ptr<Columns[]> columns(new (std::nothrow) Columns[static_cast<size_t>(vectors)]);
+    if (!columns) return 1;
+    for (long v = 0; v < vectors; ++v) columns[v] = Columns(v * kLanes, w, width);
+    std::atomic<int> failed{0};
+    parallel_for(height, kRowsAtOnce, threads, [&](long begin, long end) {
+        std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(count * ld)]);
+        if (!mixed) {
+            failed = 1;
+            return;
+        }
+        for (long y = begin; y < end; ++y) {
+            mix_rows(planes, count, h, w, y, height, mixed.get());
+            for (long v = 0; v < vectors; ++v) {
+                const long left = width - v * kLanes;
+                pixels(mixed.get(), ld, columns[v], v * kLanes, left < kLanes ? static_cast<int>(left) : kLanes, y);
+            }
+        }
+    });
+    return failed;
+}
+
+}  // namespace
+
+// See `ops.upsample_argmax`: logits [classes, h, w], out [height, width]. Returns 1 where there was no memory.
+EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
+                                  long width, int threads) {
+    return for_pixels(logits, classes, h, w, height, width, threads,
+                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
+                          vf best = enlarged(mixed, columns);
+                          vi index{};
+                          for (int k = 1; k < static_cast<int>(classes); ++k) {
+                              const vf score = enlarged(mixed + k * ld, columns);
+                              index = score > best ? vi{} + k : index;
+                              best = larger(score, best);
+                          }
+                          store_bytes(out + y * width + x, index, valid);
+                      });
+}
+
+// See `ops.quantise_normals`: normals [3, h, w], out [height, width, 3]. Returns 1 where there was no memory.
+EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
+                                   int threads) {
+    return for_pixels(normals, 3, h, w, height, width, threads,
+                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
+                          const vf a = enlarged(mixed, columns), b = enlarged(mixed + ld, columns),
+                                   c = enlarged(mixed + 2 * ld, columns);
+                          const vf length = larger(square_root(a * a + b * b + c * c), splat(1e-12f));
+                          const vi red = to_byte(a / length * 127.5f + 127.5f),
+                                   green = to_byte(b / length * 127.5f + 127.5f),
+                                   blue = to_byte(c / length * 127.5f + 127.5f);
+                          uint8_t* p = out + (y * width + x) * 3;
+                          for (int i = 0; i < valid; ++i, p += 3) {
+                              p[0] = static_cast<uint8_t>(red[i]);
+                              p[1] = static_cast<uint8_t>(green[i]);
+                              p[2] = static_cast<uint8_t>(blue[i]);
+                          }
+                      });
+}
+
+// See `ops.saliency_to_gray`: probability [h, w], out [height, width]. Returns 1 where there was no memory.
+EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
+                                   int threads) {
+    return for_pixels(probability, 1, h, w, height, width, threads,
+                      [&](const float* mixed, long, const Columns& columns, long x, int valid, long y) {
+                          store_bytes(out + y * width + x, to_byte(enlarged(mixed, columns) * 255.0f), valid);
+                      });
+}
