@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread (the machine's cores belong to the test runner), repeatable randomness."""
+"""What every test shares: one torch thread (the cores belong to the runner), repeatable randomness, sound parsing."""
 
 import os
 
@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.parsing import guard_parsing
+
+guard_parsing()
 torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
