@@ -10,14 +10,15 @@ from app.api import adapters, health, home, predict, tasks
 from app.lifespan import lifespan
 from app.middleware import RequestMiddleware
 from app.schemas.adapters import CurrentIn
-from app.schemas.predict import PredictManyOut, PredictOut
+from app.schemas.predict import CocoOut, HfMaskOut, PredictManyOut, PredictOut
 from app.schemas.problem import Problem
 from app.service import Service
 from app.settings import Settings
 from mtlora.version import __version__
 
 SUMMARY = "Dense prediction with one frozen backbone and many hot-swapped MTLoRA adapter sets."
-BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, CurrentIn)  # documented by reference, read or written as bytes
+# documented by reference, read or written as bytes
+BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, HfMaskOut, CocoOut, CurrentIn)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

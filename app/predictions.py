@@ -71,7 +71,7 @@ class Predictions:
             tasks = _tasks(wanted.query.tasks, spec, ref)
             context.facts["tasks"] = ",".join(tasks)
             # What can be refused is refused before the body comes.
-            form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=1)
+            form = choose_format(wanted.query.format, wanted.accept, tasks=tasks, images=1)
             order = Order(ref, spec, tasks, _plan(form, wanted.query), wanted.caller.label, deadline)
             self._parts.pipeline.check_room(order)
             intake = await read_images(
@@ -81,7 +81,7 @@ class Predictions:
                 max_images=self._settings.max_images,
                 timeout_s=self._settings.body_timeout_s,
             )
-            form = choose_format(wanted.query.format, wanted.accept, tasks=len(tasks), images=len(intake.images))
+            form = choose_format(wanted.query.format, wanted.accept, tasks=tasks, images=len(intake.images))
             order = replace(order, plan=_plan(form, wanted.query))
             context.format = form.value
             context.facts |= {"images": len(intake.images)}

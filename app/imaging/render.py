@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.imaging.decode import Decoded
+from app.imaging.masks import to_coco, to_hf
 from app.imaging.overlay import blend
 from app.imaging.rle import class_rle, find_runs
 from app.intake.formats import AnswerFormat
@@ -32,7 +33,11 @@ _PAINTING_BYTES = {Decode.ARGMAX: 4, Decode.SIGMOID: 3, Decode.UNIT_VECTOR: 8, D
 _KEPT_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
 _KEPT_BYTES_JSON = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 4, Decode.IDENTITY: 5}
 _RLE_BYTES = 4
-_OVERLAY_BYTES = 28  # the photo, decoded for it, included
+_WHOLE_BYTES = {
+    AnswerFormat.OVERLAY: 28,  # the photo, decoded for it, included
+    AnswerFormat.HF: 7,
+    AnswerFormat.COCO: 6,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,10 @@ def render(
             arrays[task.value] = source
             if plan.logits:
                 arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
+        elif plan.form is AnswerFormat.HF:
+            rendered.body = to_json(to_hf(source, coarse, spec.task(task)))
+        elif plan.form is AnswerFormat.COCO:
+            rendered.body = to_json(to_coco(source, coarse, spec.task(task)))
         elif photo is not None:
             rendered.body = blend(photo, paint(source, spec.task(task)), spec.task(task))
         else:
@@ -88,8 +97,8 @@ def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> int:
     kinds = [TRAITS[task].decode for task in tasks]
     if plan.form is AnswerFormat.NPZ:
         return pixels * 2 * sum(_ARRAY_BYTES[kind] for kind in kinds)  # a growing buffer may be copied
-    if plan.form is AnswerFormat.OVERLAY:
-        return pixels * _OVERLAY_BYTES
+    if plan.form in _WHOLE_BYTES:
+        return pixels * _WHOLE_BYTES[plan.form]
     kept = _KEPT_BYTES_JSON if plan.form is AnswerFormat.JSON else _KEPT_BYTES
     step = max(_PAINTING_BYTES[kind] for kind in kinds) + (_RLE_BYTES if plan.rle else 0)
     return pixels * (step + sum(kept[kind] for kind in kinds))

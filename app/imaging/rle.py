@@ -44,6 +44,19 @@ def class_counts(runs: Runs, index: int) -> NDArray[np.int64]:
     return np.append(counts, left).astype(np.int64) if left else counts.astype(np.int64)
 
 
+def class_bbox(runs: Runs, index: int) -> tuple[int, int, int, int]:
+    """Left, top, width, height of the pixels of class `index`; all 0 if there are none."""
+    inside = runs.values == index
+    if not inside.any():
+        return 0, 0, 0, 0
+    first, last = runs.starts[inside], np.append(runs.starts[1:], runs.pixels)[inside] - 1
+    left, right = int(first[0] // runs.height), int(last[-1] // runs.height)
+    if (first // runs.height != last // runs.height).any():  # a run over several columns reaches top and bottom
+        return left, 0, right - left + 1, runs.height
+    top, bottom = int((first % runs.height).min()), int((last % runs.height).max())
+    return left, top, right - left + 1, bottom - top + 1
+
+
 def compress(counts: NDArray[np.int64]) -> str:
     """Counts as COCO's string: from the third on, differences to the one before last, in 5-bit groups, low first."""
     rest = counts.copy()

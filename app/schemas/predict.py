@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.intake.formats import AnswerFormat
+from app.intake.formats import OFFERED
 from app.schemas.problem import Problem
 
-FORMATS = [form.value for form in AnswerFormat]
+FORMATS = [form.value for form in OFFERED]
 
 
 class PredictQuery(BaseModel):
@@ -136,6 +136,49 @@ class PredictManyOut(BaseModel):
     results: list[PredictOut | Problem]
 
 
+class HfMaskOut(BaseModel):
+    """One mask as Hugging Face's image segmentation answers it; format=hf is a list of them."""
+
+    label: str = Field(description="name of the class; of saliency `salient`, of edges `edge`")
+    score: float = Field(ge=0, le=1, description="mean probability of the mask's pixels")
+    mask: str = Field(description="8-bit grey PNG of the photo's size as base64: 255 inside, 0 outside")
+
+
+class CocoImageOut(ImageOut):
+    """The photo."""
+
+    id: int
+
+
+class CocoCategoryOut(BaseModel):
+    """A class of the task; its id is that of the class map's pixels."""
+
+    id: int
+    name: str
+    supercategory: str = Field(description="the task")
+
+
+class CocoAnnotationOut(BaseModel):
+    """One class that is present."""
+
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: RleOut
+    area: int
+    bbox: tuple[int, int, int, int] = Field(description="left, top, width, height")
+    iscrowd: int
+    score: float = Field(ge=0, le=1, description="mean probability of the mask's pixels")
+
+
+class CocoOut(BaseModel):
+    """format=coco: a dataset of one photo, as pycocotools loads it."""
+
+    images: list[CocoImageOut]
+    categories: list[CocoCategoryOut]
+    annotations: list[CocoAnnotationOut]
+
+
 _BASE64 = {"type": "string", "format": "byte", "description": "base64, a data: URL is understood too"}
 _BINARY = {"type": "string", "format": "binary"}
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
@@ -175,7 +218,14 @@ REQUEST_BODY: dict[str, Any] = {
 }
 
 _ANSWER = {
-    "schema": {"anyOf": [{"$ref": "#/components/schemas/PredictOut"}, {"$ref": "#/components/schemas/PredictManyOut"}]}
+    "schema": {
+        "anyOf": [
+            {"$ref": "#/components/schemas/PredictOut"},
+            {"$ref": "#/components/schemas/PredictManyOut"},
+            {"type": "array", "items": {"$ref": "#/components/schemas/HfMaskOut"}},
+            {"$ref": "#/components/schemas/CocoOut"},
+        ]
+    }
 }
 _HEADERS = {
     "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},

@@ -19,6 +19,8 @@ CASES = {
     "zip": "depth",
     "npz": "normals",
     "overlay": "normals",
+    "hf": "human_parts",
+    "coco": "human_parts",
 }
 SCRIPT = """
 import sys

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
 
-from app.imaging.rle import class_counts, class_rle, compress, find_runs
+from app.imaging.rle import class_bbox, class_counts, class_rle, compress, find_runs
 from tests.app.rle_decoder import decode_counts, decode_rle
 
 class_maps = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))
@@ -15,6 +16,15 @@ class_maps = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_s
 @given(class_maps, st.integers(0, 4))
 def test_a_mask_comes_back(class_map: np.ndarray, index: int) -> None:
     np.testing.assert_array_equal(decode_rle(class_rle(find_runs(class_map), index)), class_map == index)
+
+
+@given(class_maps, st.integers(0, 4))
+def test_pycocotools_sees_the_same(class_map: np.ndarray, index: int) -> None:
+    runs = find_runs(class_map)
+    rle = class_rle(runs, index)
+    np.testing.assert_array_equal(coco.decode(rle), class_map == index)
+    assert rle["counts"] == coco.encode(np.asfortranarray(class_map == index).view(np.uint8))["counts"].decode()
+    assert class_bbox(runs, index) == tuple(coco.toBbox(rle))
 
 
 @given(st.lists(st.integers(0, 2**33), min_size=1, max_size=50))
