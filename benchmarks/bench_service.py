@@ -20,10 +20,10 @@ from typing import Any
 
 from benchmarks.harness import save, show
 from benchmarks.lab import Lab
-from benchmarks.load import Plan, Report, Stream, Target, quantile
 from benchmarks.servers import Server, serve
 from benchmarks.sets import TINY448, Weights, make_weights, write_photo
 from benchmarks.systems import System, largest_difference, system
+from mtlora.bench.load import Plan, Report, Stream, Target, quantile
 
 CLIENTS = 8
 SETS = 16

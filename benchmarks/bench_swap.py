@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.harness import save, show
 from benchmarks.lab import Lab
-from benchmarks.load import Plan, Stream, Target, quantile
 from benchmarks.servers import Server, room_for, serve
 from benchmarks.sets import Weights, make_weights, variation, write_photo
-from benchmarks.wire import Client
+from mtlora.bench.load import Plan, Stream, Target, quantile
+from mtlora.bench.wire import Client
 
 CLIENTS = 8
 HOT_SHARE = 0.4  # of the throughput of one set: hot traffic beside churn

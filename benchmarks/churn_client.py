@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.wire import Client, multipart
+from mtlora.bench.wire import Client, multipart
 
 NAME = "churned"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import answer
-from benchmarks.wire import Client
+from mtlora.bench.wire import Client
 
 JPEG = {"Content-Type": "image/jpeg"}
 

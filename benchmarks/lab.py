@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.harness import BUSY_SHARE, busy_seconds, family_seconds
-from benchmarks.load import Plan, Report, StreamReport
+from mtlora.bench.load import Plan, Report, StreamReport
 
 PREFIX_VARIABLE = "MTLORA_BENCH_PREFIX"
 
@@ -26,7 +26,7 @@ class Lab:
 
     def load(self, plan: Plan) -> Report:
         """Run a plan of requests."""
-        raw = self.run("benchmarks.load", ["--plan"], asdict(plan))
+        raw = self.run("benchmarks.load_client", [], asdict(plan))
         streams = {
             name: StreamReport(s["sent"], s["latency_ms"], s["ends_s"], Counter(s["failures"]))
             for name, s in raw["streams"].items()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.churn.expected import Png, distance, pixels
-from benchmarks.load import Target
 from benchmarks.servers import Server, free_port, serve
 from benchmarks.sets import Weights
-from benchmarks.wire import Client
+from mtlora.bench.load import Target
+from mtlora.bench.wire import Client
 
 BOUNDARY = "a-boundary-that-no-photo-holds"
 JPEG = "image/jpeg"

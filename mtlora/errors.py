@@ -12,7 +12,12 @@ MTLoRAError
 │   ├── ImageFormatError        not an image of a known format
 │   └── ImageTooLargeError      more pixels than the limit
 ├── DataError               a training dataset with problems (lists every problem)
-└── TrainingError           a run that cannot start, resume or go on
+├── TrainingError           a run that cannot start, resume or go on
+└── RemoteError             a server could not be asked, or said no
+    ├── UnreachableError        no connection: nothing was sent
+    ├── LostAnswerError         sent, but no whole answer came: what it did is unknown
+    ├── BadAnswerError          an answer that is not what the API says
+    └── RefusedError            the server's problem document: status, kind, detail, errors
 """
 
 from collections.abc import Sequence
@@ -77,3 +82,52 @@ class DataError(ProblemsError):
 
 class TrainingError(MTLoRAError):
     """A training run that cannot start, resume or go on."""
+
+
+class RemoteError(MTLoRAError):
+    """A server that could not be asked, or that said no."""
+
+
+class UnreachableError(RemoteError):
+    """No connection came about; nothing was sent."""
+
+
+class LostAnswerError(RemoteError):
+    """A request was sent and no whole answer came: whether it had an effect is unknown."""
+
+
+class BadAnswerError(RemoteError):
+    """An answer that is not what the API says: another server, perhaps, or something in between."""
+
+
+class RefusedError(RemoteError):
+    """The server said no, in words.
+
+    status:        of HTTP
+    kind:          last part of the problem's type, such as `queue-full`; empty if the answer was no problem document
+    problems:      every fault, where there is a list
+    request_id:    under which the server's log has it
+    retry_after_s: when the server would be asked again; None if it did not say
+    quota:         name of the quota that is used up; empty if it is not about one
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str = "",
+        problems: Sequence[str] = (),
+        request_id: str = "",
+        retry_after_s: float | None = None,
+        quota: str = "",
+    ) -> None:
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.problems = tuple(problems)
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        self.quota = quota
+        lines = [f"{detail} ({status}{f', request {request_id}' if request_id else ''})", *self.problems]
+        super().__init__("\n  - ".join(lines))

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.churn.expected import Content
 from benchmarks.churn.ledger import Ledger, SetNow
 from benchmarks.churn.world import OutageError, World
-from benchmarks.wire import WireError, multipart
+from mtlora.bench.wire import WireError, multipart
 
 MOST_REVISIONS = 5
 LIVE_NAMES = 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.churn.expected import Content, Photo
 from benchmarks.churn.ledger import Ledger
-from benchmarks.wire import Client, Reply, WireError
+from mtlora.bench.wire import Client, Reply, WireError
 
 SHOWN_VIOLATIONS = 50
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mtlora.cli import backbone, compare, evaluate, files, pretrain, train
+from mtlora.cli import backbone, bench, compare, evaluate, files, pretrain, train
 from mtlora.cli.data import data
+from mtlora.cli.remote import remote
 from mtlora.errors import MTLoRAError
 from mtlora.version import __version__
 
@@ -46,9 +47,11 @@ for _command in (
     train.train,
     evaluate.evaluate,
     compare.compare,
+    bench.bench,
 ):
     cli.command()(_command)
 cli.add_typer(data, name="data")
+cli.add_typer(remote, name="remote")
 for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry.name):
     _loaded = _entry.load()
     if isinstance(_loaded, typer.Typer):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import Plan, Report, Stream, Target, arrivals, quantile, run
-from benchmarks.wire import Client, WireError
+from mtlora.bench.load import Plan, Report, Stream, Target, arrivals, quantile, run
+from mtlora.bench.wire import Client, WireError
 
 STALL_S = 0.3
 

@@ -39,9 +39,11 @@ class Client:
 
     def __init__(self, url: str, *, connections: int = 64, timeout_s: float = 60.0) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"need http://HOST:PORT, got {url!r}")
-        self.host, self.port = parts.hostname, parts.port or 80
+        self.host, self.port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = True if parts.scheme == "https" else None
+        self._under = parts.path.rstrip("/")
         self._timeout_s = timeout_s
         self._free: list[_Connection] = []
         self._room = asyncio.Semaphore(connections)
@@ -103,12 +105,18 @@ class Client:
                 return connection
             connection.writer.transport.abort()
         try:
-            return _Connection(*await asyncio.open_connection(self.host, self.port, limit=STREAM_LIMIT))
+            async with asyncio.timeout(self._timeout_s):
+                opened = asyncio.open_connection(self.host, self.port, limit=STREAM_LIMIT, ssl=self._tls)
+                return _Connection(*await opened)
         except OSError as error:
             raise WireError(f"cannot connect to {self.host}:{self.port}: {error}") from error
 
     def _head(self, method: str, path: str, length: int, headers: Mapping[str, str] | None) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self.port}", f"Content-Length: {length}"]
+        lines = [
+            f"{method} {self._under}{path} HTTP/1.1",
+            f"Host: {self.host}:{self.port}",
+            f"Content-Length: {length}",
+        ]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -1,18 +1,14 @@
-"""Load generator: open loop with Poisson arrivals, or closed loop; runs in a process of its own.
+"""Load generator: open loop with Poisson arrivals, or closed loop; to be run in a process of its own.
 
 Open loop: requests are due at times drawn beforehand, whatever the server does, and their latency counts from that
 time, so a server that stalls is charged for everyone who would have waited. Closed loop (rate 0): each of N clients
 sends its next request when the last one is answered; that measures throughput, and its latencies are not to be quoted.
 
-    python -m benchmarks.load http://127.0.0.1:8000 --photo photo.jpg --rate 5 --seconds 20 --adapter default
-
 How late the generator itself was (`lag`) is in the report: figures are good only where it is small beside the latency.
 """
 
-import argparse
 import asyncio
 import itertools
-import json
 import math
 import random
 import statistics
@@ -20,11 +16,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.wire import Client, Reply, WireError
+from mtlora.bench.wire import Client, Reply, WireError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 
@@ -61,6 +57,7 @@ class Plan:
     seed: int = 0
     content_type: str = "image/jpeg"
     timeout_s: float = 60.0
+    headers: dict[str, str] = field(default_factory=dict)  # beside the type of the body
     beside: tuple[str, ...] = ()  # a command that runs while the load does, in a process of its own
 
 
@@ -201,7 +198,8 @@ class _Generator:
         body = target.body or self._plan.photo
         if body not in self._bodies:
             self._bodies[body] = Path(body).read_bytes()
-        headers = {"Content-Type": target.content_type or self._plan.content_type, "Accept": "application/json"}
+        content_type = target.content_type or self._plan.content_type
+        headers = {"Accept": "application/json", **self._plan.headers, "Content-Type": content_type}
         try:
             return await self._clients[key].request("POST", target.path, self._bodies[body], headers)
         except WireError as error:
@@ -220,43 +218,3 @@ def _picks(stream: Stream, seed: int) -> Iterator[Target]:
         return itertools.cycle(stream.targets)
     chance = random.Random(f"{seed} {stream.name} targets")
     return iter(lambda: chance.choice(stream.targets), None)
-
-
-def _plan_of(raw: dict[str, Any]) -> Plan:
-    streams = tuple(Stream(**{**s, "targets": tuple(Target(**t) for t in s["targets"])}) for s in raw.pop("streams"))
-    return Plan(streams=streams, **raw)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", nargs="?", help="http://HOST:PORT")
-    parser.add_argument("--plan", action="store_true", help="read a plan as JSON from standard input, answer with JSON")
-    parser.add_argument("--photo", help="JPEG to send")
-    parser.add_argument("--adapter", action="append", default=[], help="adapter set; repeat for several, in turn")
-    parser.add_argument("--tasks", default="", help="comma list; default: all of the set")
-    parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: closed loop")
-    parser.add_argument("--clients", type=int, default=8, help="connections at a time")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    options = parser.parse_args()
-    if not options.plan and not (options.url and options.photo):
-        parser.error("need URL and --photo, or --plan")
-    return options
-
-
-def main() -> None:
-    options = _parse()
-    if options.plan:
-        from benchmarks.lab import answer
-
-        answer(lambda document: asdict(asyncio.run(run(_plan_of(document)))))
-        return
-    tasks = f"&tasks={options.tasks}" if options.tasks else ""
-    names = options.adapter or ["default"]
-    targets = tuple(Target(options.url, f"/predict?adapter={name}{tasks}") for name in names)
-    stream = Stream("load", targets, options.rate, options.clients)
-    report = asyncio.run(run(Plan(options.photo, (stream,), options.seconds)))
-    print(json.dumps(report.summary(), indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Load on a running server, and what came of it: for `mtlora bench` and `make bench`. Needs no torch."""

@@ -1,0 +1,89 @@
+"""The options by which a command finds its server: address, key, timeout."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtlora.errors import RemoteError
+
+if TYPE_CHECKING:
+    from mtlora.client import AsyncClient, Client
+
+UrlOption = Annotated[str, typer.Option(envvar="MTLORA_URL", help="Address of the server.")]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the API key; else the environment's MTLORA_KEY. A key is never an argument."),
+]
+TimeoutOption = Annotated[float, typer.Option(help="Seconds without a byte after which a request is given up.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server is, and what it is asked with."""
+
+    url: str
+    key_file: Path | None
+    timeout: float
+
+    def client(self) -> "Client":
+        """A client, to be closed."""
+        from mtlora.client import Client
+
+        return Client(self.url, key=self.key(), timeout_s=self.timeout)
+
+    def async_client(self, connections: int) -> "AsyncClient":
+        """The same, for an event loop."""
+        from mtlora.client import AsyncClient
+
+        return AsyncClient(self.url, key=self.key(), timeout_s=self.timeout, connections=connections)
+
+    def key(self) -> str:
+        """The API key; empty if none is given."""
+        if self.key_file is None:
+            return os.environ.get("MTLORA_KEY", "")
+        try:
+            lines = self.key_file.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RemoteError(f"cannot read the key file {self.key_file}: {error}") from error
+        if len(lines) != 1:
+            raise RemoteError(f"{self.key_file} should hold one key and nothing else, got {len(lines)} words")
+        return lines[0]
+
+
+def with_server(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is a `Server`, with --url, --key-file and --timeout in its place."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    added = [
+        inspect.Parameter("url", inspect.Parameter.KEYWORD_ONLY, default="http://127.0.0.1:8000", annotation=UrlOption),
+        inspect.Parameter("key_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=KeyFileOption),
+        inspect.Parameter("timeout", inspect.Parameter.KEYWORD_ONLY, default=60.0, annotation=TimeoutOption),
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + added
+
+    @functools.wraps(command)
+    def connected(*, url: str, key_file: Path | None, timeout: float, **given: Any) -> None:
+        command(Server(url, key_file, timeout), **given)
+
+    connected.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    connected.__annotations__ = {p.name: p.annotation for p in parameters}
+    del connected.__wrapped__
+    return connected
+
+
+def adapter_names(incomplete: str) -> list[str]:
+    """Names of the server's sets, for shell completion; none if it does not answer at once."""
+    from mtlora.client import Client, Retry
+    from mtlora.errors import MTLoRAError
+
+    url = os.environ.get("MTLORA_URL", "http://127.0.0.1:8000")
+    try:
+        with Client(url, timeout_s=1.0, retry=Retry(attempts=1)) as client:
+            return [found.name for found in client.adapters().adapters if found.name.startswith(incomplete)]
+    except MTLoRAError:
+        return []

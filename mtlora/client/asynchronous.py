@@ -1,0 +1,142 @@
+"""`AsyncClient`: the methods of `Client`, awaited."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from mtlora.client import calls
+from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus
+from mtlora.client.attempts import DEFAULT_URL, Attempts, connection_options
+from mtlora.client.calls import Call
+from mtlora.client.maps import Pictures, Prediction
+from mtlora.client.photos import Photo
+from mtlora.client.retry import Retry
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A server, for one event loop; as `Client`, with `await`.
+
+    url:         http://HOST:PORT, with a path if the server lies under one
+    key:         API key; None: the environment's MTLORA_KEY, if set
+    timeout_s:   longest time without a byte, in either direction; connecting has 10 s at most
+    retry:       what is done when the server is busy (429, 503) or a connection breaks
+    connections: most at a time; further requests wait for a free one
+
+    Every method raises `RefusedError` with the server's words, `UnreachableError`, or `LostAnswerError`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retry: Retry | None = None,
+        connections: int = 16,
+    ) -> None:
+        self._http = httpx.AsyncClient(**connection_options(url, key, timeout_s, connections))
+        self._retry = retry or Retry()
+        self._chance = random.Random()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def predict(
+        self,
+        photo: Photo,
+        *,
+        tasks: str | Iterable[str] = (),
+        adapter: str = "",
+        logits: bool = False,
+        deadline_ms: int | None = None,
+    ) -> Prediction:
+        """Maps of a photo as arrays of its size.
+
+        tasks:       names, or a comma list; none: all of the set
+        adapter:     NAME or NAME@REVISION; none: the server's default set
+        logits:      also the float32 logits at the model's resolution
+        deadline_ms: the server gives up after so long; none: the server's own limit
+        """
+        return await self._ask(calls.predict(photo, tasks, adapter, logits=logits, deadline_ms=deadline_ms))
+
+    async def pictures(
+        self, photo: Photo, *, tasks: str | Iterable[str] = (), adapter: str = "", deadline_ms: int | None = None
+    ) -> Pictures:
+        """Maps of a photo as PNG files, and what the server says of them; parameters as in `predict`."""
+        return await self._ask(calls.pictures(photo, tasks, adapter, deadline_ms=deadline_ms))
+
+    async def overlay(self, photo: Photo, task: str, *, adapter: str = "", deadline_ms: int | None = None) -> bytes:
+        """A PNG for people: one task's map blended over the photo."""
+        return await self._ask(calls.overlay(photo, task, adapter, deadline_ms=deadline_ms))
+
+    async def status(self) -> ServerStatus:
+        """Whether the server takes requests."""
+        return await self._ask(calls.status())
+
+    async def adapters(self) -> AdapterList:
+        """Every adapter set, by name."""
+        return await self._ask(calls.adapters())
+
+    async def adapter(self, name: str) -> AdapterSet:
+        """One adapter set."""
+        return await self._ask(calls.adapter(name))
+
+    async def push(self, file: str | Path, name: str = "", *, activate: bool = True) -> Pushed:
+        """Upload an adapter file as a revision of `name` (none: the file names itself). The same bytes again are the
+        same revision. A refusal lists everything that is wrong with the file, and has changed nothing."""
+        return await self._ask(calls.push(file, name, activate=activate))
+
+    async def activate(self, name: str, revision: int) -> AdapterSet:
+        """Make a revision the current one: forward or back. Requests under way finish on the old one."""
+        return await self._ask(calls.activate(name, revision))
+
+    async def pin(self, name: str) -> AdapterSet:
+        """Keep a set in memory whatever else is asked for."""
+        return await self._ask(calls.pin(name))
+
+    async def unpin(self, name: str) -> AdapterSet:
+        """Let a set be evicted again."""
+        return await self._ask(calls.unpin(name))
+
+    async def load(self, name: str) -> AdapterSet:
+        """Bring a set into memory before the first request needs it."""
+        return await self._ask(calls.load(name))
+
+    async def unload(self, name: str) -> AdapterSet:
+        """Take a set out of memory; requests that use it finish first."""
+        return await self._ask(calls.unload(name))
+
+    async def delete(self, name: str, revision: int | None = None) -> None:
+        """Delete a set, or one revision that is not current. Never sent twice if an answer is lost."""
+        await self._ask(calls.delete(name, revision))
+
+    async def _ask(self, call: Call[T]) -> T:
+        attempts = Attempts(call, self._retry, self._chance)
+        while True:
+            outcome = await self._once(call)
+            if isinstance(outcome, httpx.Response) and attempts.done(outcome):
+                return call.read(outcome)
+            await asyncio.sleep(attempts.pause_s(outcome))
+
+    async def _once(self, call: Call[T]) -> httpx.Response | httpx.RequestError:
+        with call.arguments() as arguments:
+            try:
+                return await self._http.request(call.method, call.path, **arguments)
+            except httpx.RequestError as error:
+                return error

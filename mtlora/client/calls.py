@@ -1,0 +1,170 @@
+"""Every request a client can make, as a value: what is sent, what of it may be repeated, how the answer is read."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus, read_as, read_pushed, read_status
+from mtlora.client.maps import Pictures, Prediction, read_pictures, read_prediction
+from mtlora.client.photos import Photo, photo_bytes
+from mtlora.errors import RemoteError
+from mtlora.tasks import parse_tasks
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request."""
+
+    method: str
+    path: str  # relative to the server's address
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    json: object = None
+    form: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None  # sent in the form, read from its beginning by every attempt
+    repeatable: bool = True  # sending it twice does what sending it once does
+    patient: bool = True  # sent again when the server is busy
+    accepted: frozenset[int] = frozenset({200})
+
+    @contextmanager
+    def arguments(self) -> Iterator[dict[str, Any]]:
+        """What httpx needs beside method and path, for one attempt."""
+        given: dict[str, Any] = {"params": dict(self.params), "headers": dict(self.headers)}
+        if self.content is not None:
+            given["content"] = self.content
+        if self.json is not None:
+            given["json"] = self.json
+        if self.file is None:
+            yield given
+            return
+        try:
+            opened = self.file.open("rb")
+        except OSError as error:
+            raise RemoteError(f"cannot read {self.file}: {error.strerror or error}") from error
+        with opened as file:
+            yield given | {"files": {"file": (self.file.name, file)}, "data": dict(self.form)}
+
+
+def predict(
+    photo: Photo, tasks: str | Iterable[str], adapter: str, *, logits: bool, deadline_ms: int | None
+) -> Call[Prediction]:
+    """Maps as arrays."""
+    params = {"format": "npz"} | ({"logits": "true"} if logits else {})
+    return _prediction(photo, tasks, adapter, deadline_ms, params, read_prediction)
+
+
+def pictures(photo: Photo, tasks: str | Iterable[str], adapter: str, *, deadline_ms: int | None) -> Call[Pictures]:
+    """Maps as PNG files."""
+    return _prediction(photo, tasks, adapter, deadline_ms, {"format": "zip"}, read_pictures)
+
+
+def overlay(photo: Photo, task: str, adapter: str, *, deadline_ms: int | None) -> Call[bytes]:
+    """One map blended over the photo, as PNG."""
+    return _prediction(photo, task, adapter, deadline_ms, {"format": "overlay"}, lambda response: response.content)
+
+
+def status() -> Call[ServerStatus]:
+    """Readiness; a server that is not ready is an answer here, so it is not asked again."""
+    return Call(method="GET", path="readyz", read=read_status, patient=False, accepted=frozenset({200, 503}))
+
+
+def adapters() -> Call[AdapterList]:
+    """All sets."""
+    return Call(method="GET", path="adapters", read=lambda response: read_as(AdapterList, response))
+
+
+def adapter(name: str) -> Call[AdapterSet]:
+    """One set."""
+    return _about(name, "GET")
+
+
+def push(file: str | Path, name: str, *, activate: bool) -> Call[Pushed]:
+    """Upload a file. Repeatable: the same bytes are the same revision."""
+    return Call(
+        method="POST",
+        path="adapters",
+        read=read_pushed,
+        form=({"name": name} if name else {}) | {"activate": "true" if activate else "false"},
+        file=Path(file),
+        accepted=frozenset({200, 201}),
+    )
+
+
+def activate(name: str, revision: int) -> Call[AdapterSet]:
+    """Make a revision the current one."""
+    return _about(name, "PUT", "/current", json={"revision": revision})
+
+
+def pin(name: str) -> Call[AdapterSet]:
+    """Keep a set in memory."""
+    return _about(name, "PUT", "/pin")
+
+
+def unpin(name: str) -> Call[AdapterSet]:
+    """Let a set be evicted again."""
+    return _about(name, "DELETE", "/pin")
+
+
+def load(name: str) -> Call[AdapterSet]:
+    """Bring a set into memory."""
+    return _about(name, "POST", "/load")
+
+
+def unload(name: str) -> Call[AdapterSet]:
+    """Take a set out of memory."""
+    return _about(name, "POST", "/unload")
+
+
+def delete(name: str, revision: int | None) -> Call[None]:
+    """Delete a set or a revision. Not repeatable: in between, somebody may have uploaded another set of this name."""
+    return Call(
+        method="DELETE",
+        path=_path(name),
+        read=lambda _: None,
+        params={} if revision is None else {"revision": str(revision)},
+        repeatable=False,
+        accepted=frozenset({204}),
+    )
+
+
+def _prediction(
+    photo: Photo,
+    tasks: str | Iterable[str],
+    adapter: str,
+    deadline_ms: int | None,
+    params: Mapping[str, str],
+    read: Callable[[httpx.Response], T],
+) -> Call[T]:
+    wanted = ",".join(parse_tasks(tasks))
+    asked = {"tasks": wanted, "adapter": adapter, "deadline_ms": "" if deadline_ms is None else str(deadline_ms)}
+    return Call(
+        method="POST",
+        path="predict",
+        read=read,
+        params={**params, **{name: value for name, value in asked.items() if value}},
+        headers={"Content-Type": "image/*"},
+        content=photo_bytes(photo),
+    )
+
+
+def _about(name: str, method: str, what: str = "", json: object = None) -> Call[AdapterSet]:
+    return Call(method=method, path=_path(name) + what, read=_read_set, json=json)
+
+
+def _path(name: str) -> str:
+    if not name or name in {".", ".."}:
+        raise RemoteError(f"an adapter set's name is needed, got {name!r}")
+    return f"adapters/{quote(name, safe='')}"
+
+
+def _read_set(response: httpx.Response) -> AdapterSet:
+    return read_as(AdapterSet, response)

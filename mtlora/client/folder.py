@@ -1,0 +1,182 @@
+"""Predicting many photos into a folder: bounded concurrency, resumable, one bad photo does not stop the others.
+
+Of each photo there are `STEM.TASK.png` and, written last, the record `STEM.json`: what was asked, what the server said.
+A photo whose record fits what is asked now, and whose maps are there, is not sent again.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtlora.atomic import write_atomically
+from mtlora.client.asynchronous import AsyncClient
+from mtlora.client.maps import Pictures
+from mtlora.errors import ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
+from mtlora.tasks import parse_tasks
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels", "body-too-large", "empty-body",
+                             "non-finite-output", "inference", "device-memory", "deadline", "queue-full",
+                             "wait-too-long", "body-memory", "body-too-slow"})  # fmt: skip
+"""Refusals that say nothing about the next photo; all others (no key, no such set, …) end the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A photo, and where its maps go: `base` with `.TASK.png` behind it, inside the folder of the results."""
+
+    photo: Path
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of every photo; `tasks` and `adapter` as in `Client.predict`."""
+
+    out: Path
+    tasks: tuple[str, ...] = ()
+    adapter: str = ""
+    overwrite: bool = False
+
+    @classmethod
+    def make(cls, out: Path, tasks: str = "", adapter: str = "", *, overwrite: bool = False) -> "Wanted":
+        """From a comma list of tasks or aliases."""
+        return cls(out, tuple(task.value for task in parse_tasks(tasks)), adapter, overwrite)
+
+
+@dataclass(slots=True)
+class FolderReport:
+    """What became of the photos."""
+
+    predicted: int = 0
+    already_there: int = 0
+    failed: dict[Path, str] = field(default_factory=dict)
+    answered_by: Counter[str] = field(default_factory=Counter)  # NAME@REVISION
+
+
+def find_photos(paths: Sequence[Path], out: Path) -> list[Source]:
+    """Photos among files and folders (with all below them, but not `out`), sorted; folders keep their structure."""
+    found: list[tuple[Path, Path]] = []  # the photo, and its place in the results
+    for path in paths:
+        if path.is_dir():
+            found += [(photo, photo.relative_to(path)) for photo in _below(path, out)]
+        elif path.is_file():
+            found.append((path, Path(path.name)))
+        else:
+            raise ImageError(f"there is no photo or folder {path}")
+    if not found:
+        raise ImageError(f"no photos in {', '.join(map(str, paths))}; known are {', '.join(sorted(SUFFIXES))}")
+    stems = Counter(place.with_suffix("") for _, place in found)
+    # a.jpg beside a.png: both keep their suffix in the name
+    sources = [
+        Source(photo, str(place if stems[place.with_suffix("")] > 1 else place.with_suffix("")))
+        for photo, place in found
+    ]
+    twice = [base for base, count in Counter(source.base for source in sources).items() if count > 1]
+    if twice:
+        raise ImageError(f"several photos would be written as {twice[0]}: give them one folder at a time")
+    return sources
+
+
+async def predict_folder(
+    client: AsyncClient,
+    sources: Sequence[Source],
+    wanted: Wanted,
+    *,
+    concurrency: int = 4,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> FolderReport:
+    """Maps of all photos as PNG files. Raises what would befall every photo: no such set, no right, no server."""
+    if concurrency < 1:
+        raise RemoteError(f"concurrency must be at least 1, got {concurrency}")
+    run = _Run(client, wanted, len(sources), progress)
+    queue = iter(sources)
+    workers = [asyncio.create_task(run.work(queue)) for _ in range(min(concurrency, len(sources)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return run.report
+
+
+@dataclass(slots=True)
+class _Run:
+    client: AsyncClient
+    wanted: Wanted
+    total: int
+    progress: Callable[[int, int], None]
+    report: FolderReport = field(default_factory=FolderReport)
+    done: int = 0
+
+    async def work(self, queue: Iterator[Source]) -> None:
+        for source in queue:
+            await self._photo(source)
+            self.done += 1
+            self.progress(self.done, self.total)
+
+    async def _photo(self, source: Source) -> None:
+        if not self.wanted.overwrite and await asyncio.to_thread(is_there, source, self.wanted):
+            self.report.already_there += 1
+            return
+        try:
+            body = await asyncio.to_thread(source.photo.read_bytes)
+            answer = await self.client.pictures(body, tasks=self.wanted.tasks, adapter=self.wanted.adapter)
+            await asyncio.to_thread(_write, source, self.wanted, answer)
+        except OSError as error:
+            if error.filename is None or Path(error.filename) != source.photo:
+                raise MTLoRAError(f"cannot write into {self.wanted.out}: {error.strerror or error}") from error
+            self.report.failed[source.photo] = f"cannot be read: {error.strerror or error}"
+        except (RefusedError, LostAnswerError) as error:
+            if isinstance(error, RefusedError) and error.kind not in ABOUT_THE_PHOTO:
+                raise
+            self.report.failed[source.photo] = str(error)
+        else:
+            self.report.predicted += 1
+            self.report.answered_by[answer.adapter] += 1
+
+
+def is_there(source: Source, wanted: Wanted) -> bool:
+    """Whether all maps that are asked for are there, of this photo as it is now, asked with the same adapter."""
+    record_path = _file(source, wanted, "json")
+    try:
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        if record["asked"]["adapter"] != wanted.adapter:
+            return False
+        if record_path.stat().st_mtime < source.photo.stat().st_mtime:
+            return False
+        had = set(record["tasks"])
+        whole = not record["asked"]["tasks"]  # all that the set had
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    needed = set(wanted.tasks) or (had if whole else None)
+    if needed is None or not needed <= had:
+        return False
+    return all(_file(source, wanted, f"{task}.png").is_file() for task in needed)
+
+
+def _write(source: Source, wanted: Wanted, answer: Pictures) -> None:
+    for task, png in answer.pngs.items():
+        _save(_file(source, wanted, f"{task}.png"), png)
+    asked = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
+    record: dict[str, Any] = {"photo": source.photo.name, "asked": asked, **answer.record}
+    _save(_file(source, wanted, "json"), json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+
+def _save(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _file(source: Source, wanted: Wanted, ending: str) -> Path:
+    return wanted.out / f"{source.base}.{ending}"
+
+
+def _below(folder: Path, out: Path) -> list[Path]:
+    inside = out.resolve()
+    photos = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in photos if not path.resolve().is_relative_to(inside))

@@ -1,0 +1,142 @@
+"""`Client`: the server's API as methods that return when the answer is there."""
+
+import random
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from mtlora.client import calls
+from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus
+from mtlora.client.attempts import DEFAULT_URL, Attempts, connection_options
+from mtlora.client.calls import Call
+from mtlora.client.maps import Pictures, Prediction
+from mtlora.client.photos import Photo
+from mtlora.client.retry import Retry
+
+T = TypeVar("T")
+
+
+class Client:
+    """A server, for threads: one client may be used by several.
+
+    url:         http://HOST:PORT, with a path if the server lies under one
+    key:         API key; None: the environment's MTLORA_KEY, if set
+    timeout_s:   longest time without a byte, in either direction; connecting has 10 s at most
+    retry:       what is done when the server is busy (429, 503) or a connection breaks
+    connections: most at a time; further requests wait for a free one
+
+    Every method raises `RefusedError` with the server's words, `UnreachableError`, or `LostAnswerError`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retry: Retry | None = None,
+        connections: int = 16,
+    ) -> None:
+        self._http = httpx.Client(**connection_options(url, key, timeout_s, connections))
+        self._retry = retry or Retry()
+        self._chance = random.Random()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(
+        self,
+        photo: Photo,
+        *,
+        tasks: str | Iterable[str] = (),
+        adapter: str = "",
+        logits: bool = False,
+        deadline_ms: int | None = None,
+    ) -> Prediction:
+        """Maps of a photo as arrays of its size.
+
+        tasks:       names, or a comma list; none: all of the set
+        adapter:     NAME or NAME@REVISION; none: the server's default set
+        logits:      also the float32 logits at the model's resolution
+        deadline_ms: the server gives up after so long; none: the server's own limit
+        """
+        return self._ask(calls.predict(photo, tasks, adapter, logits=logits, deadline_ms=deadline_ms))
+
+    def pictures(
+        self, photo: Photo, *, tasks: str | Iterable[str] = (), adapter: str = "", deadline_ms: int | None = None
+    ) -> Pictures:
+        """Maps of a photo as PNG files, and what the server says of them; parameters as in `predict`."""
+        return self._ask(calls.pictures(photo, tasks, adapter, deadline_ms=deadline_ms))
+
+    def overlay(self, photo: Photo, task: str, *, adapter: str = "", deadline_ms: int | None = None) -> bytes:
+        """A PNG for people: one task's map blended over the photo."""
+        return self._ask(calls.overlay(photo, task, adapter, deadline_ms=deadline_ms))
+
+    def status(self) -> ServerStatus:
+        """Whether the server takes requests."""
+        return self._ask(calls.status())
+
+    def adapters(self) -> AdapterList:
+        """Every adapter set, by name."""
+        return self._ask(calls.adapters())
+
+    def adapter(self, name: str) -> AdapterSet:
+        """One adapter set."""
+        return self._ask(calls.adapter(name))
+
+    def push(self, file: str | Path, name: str = "", *, activate: bool = True) -> Pushed:
+        """Upload an adapter file as a revision of `name` (none: the file names itself). The same bytes again are the
+        same revision. A refusal lists everything that is wrong with the file, and has changed nothing."""
+        return self._ask(calls.push(file, name, activate=activate))
+
+    def activate(self, name: str, revision: int) -> AdapterSet:
+        """Make a revision the current one: forward or back. Requests under way finish on the old one."""
+        return self._ask(calls.activate(name, revision))
+
+    def pin(self, name: str) -> AdapterSet:
+        """Keep a set in memory whatever else is asked for."""
+        return self._ask(calls.pin(name))
+
+    def unpin(self, name: str) -> AdapterSet:
+        """Let a set be evicted again."""
+        return self._ask(calls.unpin(name))
+
+    def load(self, name: str) -> AdapterSet:
+        """Bring a set into memory before the first request needs it."""
+        return self._ask(calls.load(name))
+
+    def unload(self, name: str) -> AdapterSet:
+        """Take a set out of memory; requests that use it finish first."""
+        return self._ask(calls.unload(name))
+
+    def delete(self, name: str, revision: int | None = None) -> None:
+        """Delete a set, or one revision that is not current. Never sent twice if an answer is lost."""
+        self._ask(calls.delete(name, revision))
+
+    def _ask(self, call: Call[T]) -> T:
+        attempts = Attempts(call, self._retry, self._chance)
+        while True:
+            outcome = self._once(call)
+            if isinstance(outcome, httpx.Response) and attempts.done(outcome):
+                return call.read(outcome)
+            time.sleep(attempts.pause_s(outcome))
+
+    def _once(self, call: Call[T]) -> httpx.Response | httpx.RequestError:
+        with call.arguments() as arguments:
+            try:
+                return self._http.request(call.method, call.path, **arguments)
+            except httpx.RequestError as error:
+                return error
