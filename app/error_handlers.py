@@ -16,6 +16,7 @@ from app import errors as e
 from app.context import REQUEST_ID, context_of
 from app.imaging.render import to_json
 from app.schemas.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
+from app.schemas.v2 import V2_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,13 @@ def problem_of(error: e.ServiceError, request_id: str) -> Problem:
     )
 
 
-def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """A problem as an HTTP answer."""
+def problem_response(path: str, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """A problem as an HTTP answer, in the words that clients of that path expect."""
+    if path == V2_PREFIX or path.startswith(f"{V2_PREFIX}/"):
+        more = [item.detail for item in problem.errors or () if item.where is None]
+        told = f"{problem.title}: {problem.detail}" + (f" ({'; '.join(more)})" if more else "")
+        content = to_json({"error": told})
+        return Response(content, problem.status, headers, "application/json")
     return Response(to_json(problem.document()), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
@@ -119,7 +125,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
         request.app.state.service.metrics.rejected.labels(reason).inc()
     problem = problem_of(error, request_id_of(request))
     context_of(request.scope).facts["problem"] = problem.type.rpartition(":")[2]
-    return problem_response(problem, headers)
+    return problem_response(request.scope["path"], problem, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -127,7 +133,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     items = [ProblemItem(detail=f["msg"], where=".".join(map(str, f["loc"]))) for f in faults]
     detail = "; ".join(f"{item.where}: {item.detail}" for item in items) or "the request makes no sense"
     status = 400 if any(f["type"] == "json_invalid" for f in faults) else 422
-    return problem_response(http_problem(status, detail, request_id_of(request), items))
+    problem = http_problem(status, detail, request_id_of(request), items)
+    return problem_response(request.scope["path"], problem)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -135,4 +142,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
     headers = dict(error.headers or {})
-    return problem_response(http_problem(error.status_code, detail, request_id_of(request)), headers)
+    problem = http_problem(error.status_code, detail, request_id_of(request))
+    return problem_response(request.scope["path"], problem, headers)

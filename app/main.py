@@ -6,19 +6,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app import error_handlers
-from app.api import adapters, health, home, predict, tasks
+from app.api import adapters, health, home, predict, tasks, v2
 from app.lifespan import lifespan
 from app.middleware import RequestMiddleware
 from app.schemas.adapters import CurrentIn
 from app.schemas.predict import CocoOut, HfMaskOut, PredictManyOut, PredictOut
 from app.schemas.problem import Problem
+from app.schemas.v2 import InferIn, InferOut, V2ErrorOut
 from app.service import Service
 from app.settings import Settings
 from mtlora.version import __version__
 
 SUMMARY = "Dense prediction with one frozen backbone and many hot-swapped MTLoRA adapter sets."
 # documented by reference, read or written as bytes
-BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, HfMaskOut, CocoOut, CurrentIn)
+BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, HfMaskOut, CocoOut, CurrentIn, InferIn, InferOut, V2ErrorOut)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -28,7 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="MTLoRA server", summary=SUMMARY, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
-    for module in (predict, adapters, tasks, health, home):
+    for module in (predict, adapters, tasks, v2, health, home):
         app.include_router(module.router)
     error_handlers.install(app)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)

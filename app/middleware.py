@@ -53,14 +53,15 @@ class RequestMiddleware:
                     await self._app(scope, receive, send_with_headers)
                 else:
                     # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.
-                    response = problem_response(http_problem(*fault, request_id), {"Connection": "close"})
+                    problem = http_problem(*fault, request_id)
+                    response = problem_response(scope["path"], problem, {"Connection": "close"})
                     await response(scope, receive, send_with_headers)
             except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
                 log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"]})
                 if status:
                     raise
                 problem = http_problem(500, "the server failed; the log has the details", request_id)
-                await problem_response(problem)(scope, receive, send_with_headers)
+                await problem_response(scope["path"], problem)(scope, receive, send_with_headers)
         self._account(scope, context, request_id, status, time.perf_counter() - start)
 
     def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, seconds: float) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from app.batching.policy import Flow
 from app.errors import ServiceError
 from app.imaging.render import Rendered, RenderPlan
+from app.intake.formats import AnswerFormat
 from app.residency.names import AdapterRef
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 
+JSON_PLAN = RenderPlan(AnswerFormat.JSON)
 STAGES = ("decode", "queue", "load", "forward", "encode")
 
 
@@ -20,7 +22,7 @@ class Order:
     ref: AdapterRef
     spec: AdapterSpec
     tasks: tuple[Task, ...]
-    plan: RenderPlan
+    plan: RenderPlan = JSON_PLAN
     caller: str = ""  # label of the key; empty where no keys are set
     deadline: float = math.inf  # on the clock of time.monotonic
 

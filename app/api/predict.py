@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ServiceDep, require
+from app.dialects.plain import PlainDialect
 from app.predictions import Predictions, Wanted
 from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
 from app.schemas.problem import problem_responses
@@ -38,11 +39,6 @@ async def predict(
     """
     context.prediction, context.format = True, "none"
     parts = service.require_ready()
-    wanted = Wanted(
-        caller=caller,
-        query=query,
-        adapter=query.adapter or x_adapter,
-        deadline_ms=query.deadline_ms or x_deadline_ms,
-        accept=", ".join(request.headers.getlist("accept")),
-    )
-    return await Predictions(service, parts).answer(request, wanted, context)
+    wanted = Wanted(caller, query.adapter or x_adapter, query.deadline_ms or x_deadline_ms)
+    dialect = PlainDialect(query, ", ".join(request.headers.getlist("accept")))
+    return await Predictions(service, parts).answer(request, wanted, dialect, context)

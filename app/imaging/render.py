@@ -18,6 +18,7 @@ from app.imaging.decode import Decoded
 from app.imaging.masks import to_coco, to_hf
 from app.imaging.overlay import blend
 from app.imaging.rle import class_rle, find_runs
+from app.imaging.tensors import text_bytes, to_bytes, to_text
 from app.intake.formats import AnswerFormat
 from mtlora.outputs import PhotoMap, WholeMap, at_model_size, decode_coarse
 from mtlora.png import Painted, encode, paint
@@ -48,6 +49,8 @@ class RenderPlan:
     pngs: bool = True  # in JSON
     rle: bool = False  # in JSON and zip
     logits: bool = False  # in npz
+    as_text: frozenset[Task] = frozenset()  # in v2: tensors as JSON rather than bytes
+    most_values: int = 0  # that an image's tensor may have as JSON
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Rendered:
 
     document: Document
     pngs: dict[Task, bytes] = field(default_factory=dict)
+    tensors: dict[Task, bytes] = field(default_factory=dict)  # little-endian, or JSON without its brackets
     body: bytes = b""  # the whole answer, for forms that need nothing else
 
 
@@ -79,6 +83,8 @@ def render(
             arrays[task.value] = source
             if plan.logits:
                 arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
+        elif plan.form is AnswerFormat.V2:
+            rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else to_bytes(source)
         elif plan.form is AnswerFormat.HF:
             rendered.body = to_json(to_hf(source, coarse, spec.task(task)))
         elif plan.form is AnswerFormat.COCO:
@@ -97,6 +103,9 @@ def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> int:
     kinds = [TRAITS[task].decode for task in tasks]
     if plan.form is AnswerFormat.NPZ:
         return pixels * 2 * sum(_ARRAY_BYTES[kind] for kind in kinds)  # a growing buffer may be copied
+    if plan.form is AnswerFormat.V2:
+        sizes = [text_bytes(task) if task in plan.as_text else _ARRAY_BYTES[TRAITS[task].decode] for task in tasks]
+        return pixels * 2 * sum(sizes)  # bands, and all of them in one piece
     if plan.form in _WHOLE_BYTES:
         return pixels * _WHOLE_BYTES[plan.form]
     kept = _KEPT_BYTES_JSON if plan.form is AnswerFormat.JSON else _KEPT_BYTES

@@ -13,6 +13,7 @@ ONCE = frozenset(
         b"content-encoding",
         b"authorization",
         b"x-api-key",
+        b"inference-header-content-length",
     }
 )
 

@@ -4,19 +4,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from app.errors import BadBodyError, BadParameterError, EmptyBodyError, UnsupportedMediaError
 from app.intake.budget import Hold
+from app.intake.documents import check_values
 from app.intake.multipart import PartBegin, PartData, PartEnd, multipart_events
 from app.intake.stream import announced_bytes, bounded_stream, read_all
 
 IMAGE_FIELD = "image"
 FORMS = 'send image/* bytes, multipart/form-data with parts named "image", or JSON {"image": base64}'
-MAX_JSON_VALUES = 10_000
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,", re.ASCII)
 
 
@@ -28,14 +28,28 @@ class Intake:
     several: bool
 
 
-async def read_images(request: Request, hold: Hold, *, limit: int, max_images: int, timeout_s: float) -> Intake:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one request's body."""
+
+    bytes: int
+    images: int
+    timeout_s: float
+
+
+def open_body(request: Request, hold: Hold, bounds: Bounds) -> AsyncIterator[bytes]:
+    """The body of a prediction as it comes, within its own bounds and those of all bodies together."""
+    hold.check(min(announced_bytes(request), bounds.bytes))
+    return bounded_stream(request, limit=bounds.bytes, timeout_s=bounds.timeout_s, on_bytes=hold.grow)
+
+
+async def read_images(request: Request, hold: Hold, bounds: Bounds) -> Intake:
     """Read the body, whatever its form; `RequestError` says what is wrong with it."""
-    hold.check(min(announced_bytes(request), limit))
+    stream = open_body(request, hold, bounds)
     content_type = request.headers.get("content-type", "")
     media = content_type.partition(";")[0].strip().lower()
-    stream = bounded_stream(request, limit=limit, timeout_s=timeout_s, on_bytes=hold.grow)
     if media == "multipart/form-data":
-        intake = await _from_multipart(stream, content_type, max_images)
+        intake = await _from_multipart(stream, content_type, bounds.images)
     elif media == "application/json":
         intake = parse_json(await read_all(stream))
     elif media.startswith("image/"):
@@ -44,16 +58,14 @@ async def read_images(request: Request, hold: Hold, *, limit: int, max_images: i
         raise EmptyBodyError(f"the request has no body; {FORMS}")
     else:
         raise UnsupportedMediaError(f"Content-Type {media[:80]!r} is not understood; {FORMS}")
-    return _checked(intake, max_images)
+    return _checked(intake, bounds.images)
 
 
 def parse_json(body: bytes) -> Intake:
     """Images of a JSON body."""
     if not body:
         raise EmptyBodyError(f"the JSON body is empty; {FORMS}")
-    values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
-    if values > MAX_JSON_VALUES:  # each small value becomes an object many times its size
-        raise BadBodyError(f"the JSON body may have {MAX_JSON_VALUES} values, this one has {values} or more")
+    check_values(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -61,14 +73,15 @@ def parse_json(body: bytes) -> Intake:
     if not isinstance(document, dict) or len(document.keys() & {"image", "images"}) != 1:
         raise BadBodyError('the JSON body must be an object with either "image" or "images"')
     if "image" in document:
-        return Intake((_decode_base64(document["image"], "image"),), several=False)
+        return Intake((decode_base64(document["image"], "image"),), several=False)
     listed = document["images"]
     if not isinstance(listed, list):
         raise BadBodyError(f'"images" must be a list of base64 strings, got {type(listed).__name__}')
-    return Intake(tuple(_decode_base64(text, f"images[{i}]") for i, text in enumerate(listed)), several=True)
+    return Intake(tuple(decode_base64(text, f"images[{i}]") for i, text in enumerate(listed)), several=True)
 
 
-def _decode_base64(text: object, where: str) -> bytes:
+def decode_base64(text: object, where: str) -> bytes:
+    """The bytes of base64, or of a data: URL of it."""
     if not isinstance(text, str):
         raise BadBodyError(f"{where} must be a base64 string, got {type(text).__name__}")
     match = _DATA_URL.match(text)
@@ -91,7 +104,7 @@ async def _from_multipart(stream: AsyncIterator[bytes], content_type: str, max_i
                 chunks.append(data)
             case PartEnd() if field == IMAGE_FIELD:
                 images.append(b"".join(chunks))
-                _check_count(images, max_images)
+                check_count(len(images), max_images)
             case PartEnd():
                 ignored.append(field)
     if not images:
@@ -102,10 +115,11 @@ async def _from_multipart(stream: AsyncIterator[bytes], content_type: str, max_i
 def _checked(intake: Intake, max_images: int) -> Intake:
     if not intake.images or (len(intake.images) == 1 and not intake.images[0]):
         raise EmptyBodyError(f"no image was sent; {FORMS}")
-    _check_count(intake.images, max_images)
+    check_count(len(intake.images), max_images)
     return intake
 
 
-def _check_count(images: Sequence[bytes], max_images: int) -> None:
-    if len(images) > max_images:
-        raise BadParameterError(f"a request may have {max_images} images, got {len(images)} or more")
+def check_count(count: int, max_images: int) -> None:
+    """`BadParameterError` if there are too many."""
+    if count > max_images:
+        raise BadParameterError(f"a request may have {max_images} images, got {count} or more")

@@ -1,5 +1,6 @@
 """Name spaces and quotas over HTTP: what is another's answers as what is not there; nobody gets more than theirs."""
 
+import base64
 import json
 import logging
 import socket
@@ -16,6 +17,10 @@ from tests.app.access.test_gatekeeper import add, key
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
+INFER = {
+    "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(PHOTO).decode()]}],
+    "outputs": [{"name": "semseg"}],
+}
 ALL = (Scope.PREDICT, Scope.ADAPTERS_READ, Scope.ADAPTERS_WRITE)
 
 
@@ -97,6 +102,9 @@ def test_one_name_in_two_name_spaces_is_two_sets(both: None, acme: Tenant, zeta:
     assert 'filename="pets-1.safetensors"' in fetched.headers["content-disposition"]
     semseg = next(t for t in acme.client.get("/tasks").json()["tasks"] if t["name"] == "semseg")
     assert semseg["adapters"] == ["default", "pets"]
+    inferred = [t.client.post("/v2/models/pets/infer", json=INFER).json() for t in (acme, zeta)]
+    assert [i["model_name"] for i in inferred] == ["pets", "pets"]
+    assert inferred[0]["outputs"] != inferred[1]["outputs"]
     acme.client.delete("/adapters/pets")
     assert (acme.predict("pets").status_code, zeta.predict("pets").status_code) == (404, 200)
 
@@ -128,6 +136,12 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("HEAD", "/adapters/{}/file", {}),
     ("POST", "/predict?adapter={}", {"content": PHOTO, "headers": {"Content-Type": "image/jpeg"}}),
     ("POST", "/predict?adapter={}@1", {"content": PHOTO, "headers": {"Content-Type": "image/jpeg"}}),
+    ("GET", "/v2/models/{}", {}),
+    ("GET", "/v2/models/{}/versions/1", {}),
+    ("GET", "/v2/models/{}/ready", {}),
+    ("POST", "/v2/models/{}/infer", {"json": INFER}),
+    ("POST", "/v2/models/{}@1/infer", {"json": INFER}),
+    ("POST", "/v2/models/{}/infer", {"content": b"{"}),
     ("POST", "/predict?adapter={}&tasks=nonsense", {"content": b"", "headers": {"Content-Type": "image/jpeg"}}),
 ]
 

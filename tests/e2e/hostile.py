@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from app.schemas.v2 import LENGTH_HEADER
 from mtlora.adapter_file.manifest import METADATA_KEY
+from tests.app.intake.test_tensors import LYING, head, packed
 from tests.app.test_protocol import CONFUSING
 from tests.mtlora.adapter_file.test_hostile import LIES, join, split
 from tests.mtlora.test_image_guard import BOMBS, chunk
@@ -409,6 +411,23 @@ def odd_connections() -> Iterator[Case]:
         yield Case(f"HTTP: {name}", lambda _, r=raw: Request(raw=r), frozenset({status}))
 
 
+def odd_tensors() -> Iterator[Case]:
+    """Requests of the Open Inference Protocol that lie about themselves, or carry what is no good image."""
+    for name, ((body, announced, _), _, _) in LYING.items():
+        yield Case(f"tensors: {name}", lambda _, b=body, a=announced: tensors(b, a), frozenset({400, 415, 422}))
+    bad = {"bomb": max(BOMBS.values(), key=len)[:1_900_000], "huge": huge_pictures()["PNG"], "text": b"hello", "": b""}
+    for name, content in bad.items():
+        binary = packed(encoded(picture(), "PNG"), content)
+        document = head(size=len(binary), input={"shape": [2]})
+        request = tensors(document + binary, str(len(document)))
+        yield Case(f"tensors: image {name!r}", lambda _, r=request: r, frozenset({413, 415, 422}))
+
+
+def tensors(body: bytes, announced: str | None) -> Request:
+    """A request for inference; `announced`: how many bytes of it are said to be JSON."""
+    return Request("/v2/models/default/infer", body, {LENGTH_HEADER: announced} if announced else {})
+
+
 FAMILIES = (
     truncated_files,
     flipped_files,
@@ -424,5 +443,6 @@ FAMILIES = (
     odd_documents,
     odd_parameters,
     odd_connections,
+    odd_tensors,
 )
 CASES = [case for family in FAMILIES for case in family()]

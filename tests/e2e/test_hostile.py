@@ -89,7 +89,9 @@ def test_refused(server: ServerProcess, good: GoodClient, hostile: httpx.Client,
     else:
         answer = hostile.post(request.path, content=request.body, headers=_latin(request.headers))
         status = answer.status_code
-        if status >= 400:
+        if status >= 400 and request.path.startswith("/v2"):
+            assert list(answer.json()) == ["error"]
+        elif status >= 400:
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["status"] == status
     assert status in case.expected
@@ -125,4 +127,4 @@ def _say(server: ServerProcess, raw: bytes) -> int:
 
 
 def _latin(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]

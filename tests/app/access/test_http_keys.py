@@ -51,6 +51,12 @@ def guarded(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ("method", "path", "scope"),
     [
         ("POST", "/predict", Scope.PREDICT),
+        ("POST", "/v2/models/default/infer", Scope.PREDICT),
+        ("POST", "/v2/models/default/versions/1/infer", Scope.PREDICT),
+        ("GET", "/v2/models/default", Scope.PREDICT),
+        ("GET", "/v2/models/default/versions/1", Scope.PREDICT),
+        ("GET", "/v2/models/default/ready", Scope.PREDICT),
+        ("GET", "/v2/models/default/versions/1/ready", Scope.PREDICT),
         ("GET", "/adapters", Scope.ADAPTERS_READ),
         ("GET", "/adapters/default", Scope.ADAPTERS_READ),
         ("GET", "/adapters/default/file", Scope.ADAPTERS_READ),
@@ -89,7 +95,10 @@ def test_nothing_is_read_of_a_stranger(guarded: Live) -> None:
         assert guarded.client.put("/adapters/default/current", content=content, headers=headers).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/docs", "/openapi.json", "/favicon.ico"])
+@pytest.mark.parametrize(
+    "path",
+    ["/livez", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json", "/favicon.ico"],
+)
 def test_what_is_open_to_everyone(guarded: Live, path: str) -> None:
     assert guarded.client.get(path).status_code == 200
 

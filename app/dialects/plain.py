@@ -1,0 +1,94 @@
+"""The words of POST /predict: query parameters, three forms of body, many forms of answer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.requests import Request
+
+from app.error_handlers import problem_of
+from app.errors import BadParameterError, ServiceError
+from app.imaging.render import Document, RenderPlan, to_json, to_zip
+from app.intake.budget import Hold
+from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
+from app.intake.images import Bounds, Intake, read_images
+from app.order import ImageAnswer, Order, Outcome
+from app.predictions import Body
+from app.residency.names import plain_name
+from app.schemas.predict import PredictQuery
+from mtlora.errors import TaskError
+from mtlora.tasks import Task, parse_tasks
+
+MULTI_STATUS = 207
+
+
+class PlainDialect:
+    """One request of POST /predict."""
+
+    partial = True
+
+    def __init__(self, query: PredictQuery, accept: str) -> None:
+        self._query = query
+        self._accept = accept
+        self._intake = Intake((), several=False)
+
+    def begin(self, order: Order) -> Order:
+        """The tasks asked for, and a form in which one image could be answered."""
+        return self._planned(replace(order, tasks=_tasks(self._query.tasks, order)), images=1)
+
+    async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
+        """The images, whatever the form of the body."""
+        self._intake = await read_images(request, hold, bounds)
+        return self._intake.images
+
+    def finish(self, order: Order) -> Order:
+        """A form for so many images."""
+        return self._planned(order, images=len(self._intake.images))
+
+    def assemble(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> Body:
+        """The answer in the form chosen."""
+        failed = sum(isinstance(outcome, ServiceError) for outcome in outcomes)
+        content = self._content(outcomes, order, total_ms, request_id)
+        form = order.plan.form
+        return Body(content, MEDIA_TYPE[form], {"Vary": "Accept"}, MULTI_STATUS if failed else 200)
+
+    def _planned(self, order: Order, *, images: int) -> Order:
+        query = self._query
+        form = choose_format(query.format, self._accept, tasks=order.tasks, images=images)
+        plan = RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
+        return replace(order, plan=plan)
+
+    def _content(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> bytes:
+        documents = [_document(outcome, order, total_ms, request_id) for outcome in outcomes]
+        first = outcomes[0]
+        if order.plan.form is AnswerFormat.JSON or not isinstance(first, ImageAnswer):
+            return to_json({"results": documents} if self._intake.several else documents[0])
+        if order.plan.form is AnswerFormat.ZIP:
+            return to_zip(first.rendered)
+        if order.plan.form is AnswerFormat.PNG:
+            return first.rendered.pngs[order.tasks[0]]
+        return first.rendered.body
+
+
+def _tasks(names: str | None, order: Order) -> tuple[Task, ...]:
+    known = order.spec.task_names
+    if names is None:
+        return known
+    try:
+        tasks = parse_tasks(names)
+        lacking = [task.value for task in tasks if task not in known]
+        if not tasks or lacking:
+            raise TaskError(f"there is no task {', '.join(lacking)}" if lacking else f"{names!r} names no task")
+    except TaskError as error:
+        raise BadParameterError(f"{error}; adapter set {order.ref} has {', '.join(known)}") from error
+    return tasks
+
+
+def _document(outcome: Outcome, order: Order, total_ms: float, request_id: str) -> Document:
+    if isinstance(outcome, ServiceError):
+        return problem_of(outcome, request_id).document()
+    ref = order.ref
+    document = outcome.rendered.document
+    document["adapter"] = {"name": plain_name(ref.name), "revision": ref.revision, "digest": ref.digest}
+    document["timings_ms"] = {**outcome.stages.milliseconds(), "total": total_ms}
+    document["batch"] = {"size": outcome.batch_images, "adapters": outcome.batch_adapters}
+    return document

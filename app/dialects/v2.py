@@ -1,0 +1,101 @@
+"""The words of the Open Inference Protocol: adapter sets are models, tasks are outputs, maps are tensors.
+
+A tensor has one shape, so the photos of one request have one size, and a request fails if one of its images does.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.requests import Request
+
+from app.errors import BadParameterError
+from app.imaging.render import Document, Rendered, RenderPlan, to_json
+from app.imaging.tensors import channels, datatype
+from app.intake.budget import Hold
+from app.intake.formats import AnswerFormat
+from app.intake.images import Bounds, open_body
+from app.intake.stream import read_all
+from app.intake.tensors import TensorRequest, parse_request
+from app.order import ImageAnswer, Order, Outcome
+from app.predictions import Body
+from app.residency.names import plain_name
+from app.schemas.v2 import LENGTH_HEADER, OutputIn
+from mtlora.tasks import Task
+
+MOST_TEXT_VALUES = 4_000_000  # of one output as JSON: some 80 MB; binary tensors have no such bound
+
+
+class TensorDialect:
+    """One request for inference."""
+
+    partial = False
+
+    def __init__(self) -> None:
+        self._asked = TensorRequest((), "", (), False, None)
+
+    def begin(self, order: Order) -> Order:
+        """Nothing yet: tasks and deadline are in the body."""
+        return replace(order, plan=RenderPlan(AnswerFormat.V2))
+
+    async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
+        """The images, as base64 in JSON or as bytes behind it."""
+        body = await read_all(open_body(request, hold, bounds))
+        self._asked = parse_request(body, request.headers.get(LENGTH_HEADER), bounds.images)
+        return self._asked.images
+
+    def finish(self, order: Order) -> Order:
+        """The tasks that are asked for as outputs, and by when."""
+        asked = self._asked
+        outputs = asked.outputs or [OutputIn(name=task) for task in order.spec.task_names]
+        tasks = tuple(_task(output.name, order) for output in outputs)
+        binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
+        as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
+        plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
+        deadline = order.deadline
+        if asked.timeout_us is not None:
+            deadline = min(deadline, time.monotonic() + asked.timeout_us / 1e6)
+        return replace(order, tasks=tasks, plan=plan, deadline=deadline)
+
+    def assemble(self, outcomes: Sequence[Outcome], order: Order, *_: object) -> Body:
+        """JSON, and behind it the tensors that are wanted as bytes."""
+        rendered = [outcome.rendered for outcome in outcomes if isinstance(outcome, ImageAnswer)]
+        size = _common_size(rendered)
+        outputs, behind = [], []
+        for task in order.tasks:
+            parts = [one.tensors[task] for one in rendered]
+            described: Document = {
+                "name": task,
+                "datatype": datatype(task),
+                "shape": [len(parts), *size, *channels(task)],
+            }
+            if task in order.plan.as_text:
+                outputs.append(to_json(described)[:-1] + b',"data":[' + b",".join(parts) + b"]}")
+            else:
+                described["parameters"] = {"binary_data_size": sum(map(len, parts))}
+                outputs.append(to_json(described))
+                behind.extend(parts)
+        model = {"model_name": plain_name(order.ref.name), "model_version": str(order.ref.revision)}
+        if self._asked.id:
+            model["id"] = self._asked.id
+        head = to_json(model)[:-1] + b',"outputs":[' + b",".join(outputs) + b"]}"
+        if not behind:
+            return Body(head, "application/json", {})
+        return Body(b"".join([head, *behind]), "application/octet-stream", {LENGTH_HEADER: str(len(head))})
+
+
+def _task(name: str, order: Order) -> Task:
+    found = next((task for task in order.spec.task_names if task == name), None)
+    if found is None:
+        known = ", ".join(order.spec.task_names)
+        raise BadParameterError(f"there is no output {name!r}; adapter set {order.ref} has {known}")
+    return found
+
+
+def _common_size(rendered: Sequence[Rendered]) -> tuple[int, int]:
+    """Height and width that all images have."""
+    sizes = list(dict.fromkeys((r.document["image"]["height"], r.document["image"]["width"]) for r in rendered))
+    if len(sizes) > 1:
+        told = ", ".join(f"{width}x{height}" for height, width in sizes)
+        raise BadParameterError(f"a tensor has one shape, so the photos of a request have one size; got {told}")
+    return sizes[0]
