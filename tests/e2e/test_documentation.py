@@ -19,7 +19,7 @@ from tests.serving import ServerProcess, Weights
 ROOT = Path(__file__).parents[2]
 BUNDLED = Weights(ROOT, ROOT / "adapters" / "backbone.safetensors", ROOT / "adapters", ROOT)
 PAGES = ("README.md", "docs/quickstart.md", "docs/client.md", "docs/http-api.md", "docs/tutorial.md")
-ADDRESS = re.compile(r"http://(127\.0\.0\.1|localhost):8000")
+ADDRESS = re.compile(r"\b(127\.0\.0\.1|localhost):8000\b")
 
 NOT_RUN = {
     r"^make serve|^mtlora serve": "a server, which does not end; another one runs already",
@@ -34,7 +34,7 @@ SHORTER = {r"--steps \d+": "--steps 2"}
 """Training teaches nothing in so few steps; that it runs, and that its result can be served, is what is tested."""
 
 PRELUDES = {
-    "docs/http-api.md": "import httpx, pycocotools.coco\nserver = 'http://127.0.0.1:8000'\n"
+    "docs/http-api.md": "import httpx, numpy as np, pycocotools.coco, tritonclient.http\nserver = 'http://127.0.0.1:8000'\n"
     "photo = open('photo.jpg', 'rb').read()\n"
 }
 """Names that a page's fragments of Python take for granted."""
@@ -74,7 +74,7 @@ def test_every_block_of_a_page_runs(page: str, server: ServerProcess, desk: Path
     for pattern, instead in SHORTER.items():
         script = re.sub(pattern, instead, script)
     for program in desk.glob("line_*.py"):
-        program.write_text(ADDRESS.sub(server.url, program.read_text()))
+        program.write_text(ADDRESS.sub(f"127.0.0.1:{server.port}", program.read_text()))
     failed = tmp_path / "failed"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MTLORA_")},
@@ -84,11 +84,11 @@ def test_every_block_of_a_page_runs(page: str, server: ServerProcess, desk: Path
         "MTLORA_URL": server.url,
         "FAILED": str(failed),
     }
-    script = ADDRESS.sub(server.url, script.replace(".venv/bin/mtlora", "mtlora"))
+    script = ADDRESS.sub(f"127.0.0.1:{server.port}", script.replace(".venv/bin/mtlora", "mtlora"))
     finished = subprocess.run(
         ["bash", "-c", script], cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
-    shown = f"{finished.stdout[-3000:]}\n{finished.stderr[-3000:]}"
+    shown = "\n".join(line[:200] for line in f"{finished.stdout}\n{finished.stderr}".splitlines()[-60:])
     assert finished.returncode == 0, shown
     assert not failed.exists(), failed.read_text() + shown
     for promise in promises(ROOT / page):
