@@ -5,6 +5,8 @@ from typing import Any
 
 from starlette.types import Scope
 
+from app.order import Stages
+
 CONTEXT = "mtlora.context"
 REQUEST_ID = "mtlora.request_id"
 
@@ -17,6 +19,7 @@ class RequestContext:
     prediction: bool = False
     change: str = ""  # what a request changes, or wants to: for the audit log
     stages_ms: dict[str, float] = field(default_factory=dict)
+    images: tuple[Stages, ...] = ()  # of those that were answered
     facts: dict[str, Any] = field(default_factory=dict)  # adapter, revision, images, …
 
 

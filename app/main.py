@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (predict, adapters, tasks, v2, health, home):
         app.include_router(module.router)
     error_handlers.install(app)
-    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics, tracer=service.tracer)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -13,19 +13,21 @@ from app.error_handlers import http_problem, problem_response
 from app.intake.heads import fault_of
 from app.telemetry import audit
 from app.telemetry.metrics import Metrics
+from app.telemetry.traces import RequestTrace, Tracer
 
 log = logging.getLogger("app.requests")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_QUIET = ("/livez", "/readyz", "/metrics", "/favicon.ico", "/static/")
+_QUIET = ("/livez", "/readyz", "/v2/health/", "/metrics", "/favicon.ico", "/static/")
 
 
 class RequestMiddleware:
     """Plain ASGI, so that streaming and disconnects pass through untouched."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -62,15 +64,31 @@ class RequestMiddleware:
                     raise
                 problem = http_problem(500, "the server failed; the log has the details", request_id)
                 await problem_response(scope["path"], problem)(scope, receive, send_with_headers)
-        self._account(scope, context, request_id, status, time.perf_counter() - start)
+        self._account(scope, context, request_id, status, start)
 
-    def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, seconds: float) -> None:
+    def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, start: float) -> None:
+        ended = time.perf_counter()
+        seconds = ended - start
         self._metrics.requests.labels(str(status), context.format).inc()
         if context.prediction:
             self._metrics.request_seconds.observe(seconds)
         if context.change:
             self._audit(scope, context, request_id, status)
-        level = logging.DEBUG if scope["path"].startswith(_QUIET) else logging.INFO
+        quiet = scope["path"].startswith(_QUIET)
+        if self._tracer is not None and not quiet:
+            request = RequestTrace(
+                method=scope["method"],
+                route=str(getattr(scope.get("route"), "path", "")),
+                path=scope["path"][:200],
+                status=status,
+                began_s=start,
+                ended_s=ended,
+                images=context.images,
+                facts={"request_id": request_id, "format": context.format, **context.facts},
+                headers=Headers(scope=scope),
+            )
+            context.facts["trace_id"] = self._tracer.record(request)
+        level = logging.DEBUG if quiet else logging.INFO
         log.log(
             level,
             "request",

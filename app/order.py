@@ -1,6 +1,7 @@
 """What the path of a prediction is about: what was asked for, what came of it, and how long each stage took."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.batching.policy import Flow
@@ -12,7 +13,7 @@ from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 
 JSON_PLAN = RenderPlan(AnswerFormat.JSON)
-STAGES = ("decode", "queue", "load", "forward", "encode")
+STAGES = ("decode", "load", "queue", "forward", "encode")  # in this order
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,16 @@ class Stages:
     load: float = 0.0
     forward: float = 0.0
     encode: float = 0.0
+    began: float = 0.0  # on the clock of time.perf_counter
+    ended: float = 0.0
+
+    def intervals(self) -> Iterator[tuple[str, float, float]]:
+        """Name, beginning and end of each stage: one after the other, the last up to the image's end."""
+        began = self.began
+        for name in STAGES[:-1]:
+            yield name, began, began + getattr(self, name)
+            began += getattr(self, name)
+        yield STAGES[-1], self.ended - self.encode, self.ended
 
     def milliseconds(self) -> dict[str, float]:
         """By stage, in ms."""

@@ -106,7 +106,7 @@ class Pipeline:
         return Demand(order.flow, images, cost_us, cold, order.deadline - time.monotonic())
 
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
-        order, stages = run.order, Stages()
+        order, stages = run.order, Stages(began=time.perf_counter())
         try:
             decoded, stages.decode = await _timed(self._decode(data, order))
             lease = await asyncio.shield(run.lease)
@@ -118,6 +118,7 @@ class Pipeline:
             return error
         finally:
             self._admission.leave(run.ticket)
+        stages.ended = time.perf_counter()
         for stage in STAGES:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
         self._metrics.image_done(order.ref.name, order.tasks)

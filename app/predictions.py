@@ -115,6 +115,7 @@ class Predictions:
         outcomes = await self._parts.pipeline.run(images, order)
         answers = _answers_or_raise(outcomes, all_of_them=not dialect.partial)
         context.stages_ms = _slowest(answers)
+        context.images = tuple(answer.stages for answer in answers)
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
         context.facts["batch"] = max(answer.batch_images for answer in answers)
         context.facts["batch_adapters"] = max(answer.batch_adapters for answer in answers)

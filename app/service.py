@@ -37,6 +37,7 @@ from app.residency.uploads import Uploader, UploadLimits
 from app.settings import Settings
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
+from app.telemetry.traces import open_tracer
 from mtlora.adapter_file import check_backbone
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
@@ -122,6 +123,7 @@ class Service:
         self.metrics.levels = self._levels
         self.metrics.queue_limit.set(settings.max_queue_images)
         self.gatekeeper = Gatekeeper(KeyRing(parse_keys(settings.api_keys), settings.keys_file))
+        self.tracer = open_tracer()
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -185,6 +187,8 @@ class Service:
             await self._parts.pipeline.close()
             await self._parts.adapters.close()
         await asyncio.to_thread(self._pools.close)
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,56 @@
+"""Whether traces are wanted, by OpenTelemetry's own environment variables. Imports nothing of it while they are not."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.order import Stages
+
+log = logging.getLogger(__name__)
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTrace:
+    """One request that was answered."""
+
+    method: str
+    route: str  # the path's pattern; empty where none fits
+    path: str
+    status: int
+    began_s: float  # on the clock of time.perf_counter, as the times of its stages
+    ended_s: float
+    images: tuple[Stages, ...]
+    facts: Mapping[str, Any]
+    headers: Mapping[str, str]
+
+
+class Tracer(Protocol):
+    """Takes requests when they are over."""
+
+    def record(self, request: RequestTrace) -> str:
+        """Make spans of it, and say its trace's id."""
+
+    def close(self) -> None:
+        """Send what is left; blocks."""
+
+
+def open_tracer(environ: Mapping[str, str] = os.environ) -> Tracer | None:
+    """A tracer if an endpoint is set and the extra `otel` is installed, else None."""
+    if not wanted(environ):
+        return None
+    try:
+        from app.telemetry.spans import SpanRecorder
+    except ImportError as error:
+        log.warning("traces are off: install mtlora-server[otel]", extra={"reason": str(error)})
+        return None
+    return SpanRecorder()
+
+
+def wanted(environ: Mapping[str, str]) -> bool:
+    """Whether an endpoint is set, and nothing says that it is not to be used."""
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER", "") == "none"
+    return not off and any(environ.get(name) for name in ENDPOINTS)
