@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.churn.expected import Content
@@ -97,12 +98,14 @@ class Owner:
 
     async def _pin(self, ledger: Ledger) -> None:
         """Pinned and released again, so that pins never fill the memory."""
-        before = ledger.certain
-        if before.current is None:
+        if ledger.certain.current is None:
             return
-        pinned = SetNow(before.revisions, before.current, before.next_revision, pinned=True)
+        pinned = replace(ledger.certain, pinned=True)
         if await self._change(ledger, pinned, "PUT", "/pin", b"", {200}, may_refuse={409}):
-            await self._change(ledger, before, "DELETE", "/pin", b"", {200})
+            await self._release(ledger)
+
+    async def _release(self, ledger: Ledger) -> None:
+        await self._change(ledger, replace(ledger.certain, pinned=False), "DELETE", "/pin", b"", {200})
 
     async def _look(self, ledger: Ledger) -> None:
         reply, _, _ = await self._world.ask("GET", f"/adapters/{ledger.name}")
@@ -220,6 +223,8 @@ class Owner:
             self._world.violated(f"after a crash {ledger.name} is {actual}, but {ledger.certain} was acknowledged")
             ledger.acknowledge(ledger.begin(actual, answered), answered)
         self._world.counts["settled after a crash"] += 1
+        if ledger.certain.pinned:  # killed between pinning and releasing it
+            await self._release(ledger)
 
 
 def state_of(document: dict[str, Any]) -> SetNow:

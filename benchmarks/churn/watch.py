@@ -15,6 +15,7 @@ RISING = ("_total", "_count", "_sum", "_bucket")
 WARM_UP_SHARE = 0.3  # of a process's life: caches, the allocator's arenas
 SHORTEST_TREND_S = 60.0  # a shorter time says nothing about growth
 MOST_GROWTH = 1.10  # median of the last quarter over the first, after warm-up
+SHORTEST_SLOPE_S = 300.0  # in a shorter time a few MiB of one arena look like hundreds an hour
 MOST_GROWTH_MIB_PER_HOUR = 100.0
 MIB = 2**20
 
@@ -70,8 +71,10 @@ class Trend:
     @property
     def flat(self) -> bool:
         """Whether memory stayed; true as well where the time was too short to tell."""
-        steep = self.growth > MOST_GROWTH or self.mib_per_hour > MOST_GROWTH_MIB_PER_HOUR
-        return self.seconds < SHORTEST_TREND_S or not steep
+        if self.seconds < SHORTEST_TREND_S:
+            return True
+        rising = self.seconds >= SHORTEST_SLOPE_S and self.mib_per_hour > MOST_GROWTH_MIB_PER_HOUR
+        return self.growth <= MOST_GROWTH and not rising
 
 
 async def watch(world: World, lives: list[Life], interval_s: float = 1.0) -> None:
