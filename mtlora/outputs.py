@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from mtlora.inference.ops import upsample_argmax
+from mtlora.inference.plain_ops import bands_of_rows, bilinear, enlarged_rows, lengths, unit_vectors
 from mtlora.tasks import TRAITS, Decode, Task
 
 Map = NDArray[np.uint8] | NDArray[np.float32]
 """uint8 [H, W] of class indices; float32 [H, W]; or float32 [H, W, 3] of unit vectors: see `Decode`."""
 
-_SMALLEST_NORM = 1e-12
-_BAND_PIXELS = 1 << 18  # of normals 3 MB: little memory, and most of it stays in the cache
 _LARGEST_LOGIT = 1e15
 """Far beyond what a trained set gives; squares and sums over a photo still fit float32 below it."""
 
@@ -37,7 +35,10 @@ def decode(task: Task, logits: Tensor) -> Tensor:
         case Decode.SIGMOID:
             return logits[0].float().sigmoid()
         case Decode.UNIT_VECTOR:
-            return functional.normalize(logits.float(), dim=0, eps=_SMALLEST_NORM)
+            vectors = logits.float()
+            return vectors / lengths(
+                vectors
+            )  # forty times as fast on a CPU as functional.normalize over the first dimension
         case Decode.IDENTITY:
             return logits[0].float()
 
@@ -62,7 +63,7 @@ def decode_coarse(task: Task, coarse: Tensor, size: int) -> Tensor:
 
 def at_model_size(coarse: Tensor, size: int) -> Tensor:
     """A decoder's logits of one image, float [K, h, w], upsampled bilinearly to the model's input: [K, size, size]."""
-    return _bilinear(coarse, size, size)
+    return bilinear(coarse, size, size)
 
 
 def class_map(logits: Tensor) -> Tensor:
@@ -99,9 +100,8 @@ class PhotoMap:
 
     def bands(self) -> Iterator[Map]:
         """Some rows at a time: uint8 [h, W], float32 [h, W], or float32 [h, W, 3]."""
-        rows = max(1, _BAND_PIXELS // self.width)
-        for top in range(0, self.height, rows):
-            yield self._rows(top, min(top + rows, self.height))
+        for top, bottom in bands_of_rows(self.height, self.width):
+            yield self._rows(top, bottom)
 
     def whole(self) -> Map:
         """All rows in one array of its own."""
@@ -120,19 +120,9 @@ class PhotoMap:
                 indices: NDArray[np.uint8] = self.decoded.cpu().numpy()
                 return indices.take(rows, axis=0).take(_nearest(self.decoded.shape[1], self.width), axis=1)
             case Decode.UNIT_VECTOR:
-                return _unit_vectors(self._bilinear(self.decoded, top, bottom)).cpu().numpy()
+                return unit_vectors(enlarged_rows(self.decoded, top, bottom, self.height, self.width)).cpu().numpy()
             case Decode.SIGMOID | Decode.IDENTITY:
-                return self._bilinear(self.decoded[None], top, bottom)[0].cpu().numpy()
-
-    def _bilinear(self, maps: Tensor, top: int, bottom: int) -> Tensor:
-        """Rows of float32 [C, h, w] enlarged to [C, bottom - top, W]."""
-        source = maps.shape[1]
-        centres = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * (source / self.height) - 0.5
-        centres = centres.clamp(0, source - 1)
-        upper = centres.floor().long()
-        weight = (centres - upper).float()[:, None].to(maps.device)
-        rows = torch.lerp(maps[:, upper], maps[:, (upper + 1).clamp(max=source - 1)], weight)
-        return _bilinear(rows, bottom - top, self.width)
+                return enlarged_rows(self.decoded[None], top, bottom, self.height, self.width)[0].cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,25 +146,6 @@ def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:
     return PhotoMap(task, decoded, height, width).whole()
 
 
-def _unit_vectors(planes: Tensor) -> Tensor:
-    """float32 [3, H, W] to unit length as float32 [H, W, 3].
-
-    Plane by plane into the final layout: far faster than normalising and then transposing a large map.
-    """
-    x, y, z = planes
-    length = (x * x + y * y + z * z).sqrt_().clamp_min_(_SMALLEST_NORM)
-    vectors = torch.empty(*length.shape, 3, device=planes.device)
-    for axis, plane in enumerate(planes):
-        torch.div(plane, length, out=vectors[..., axis])
-    return vectors
-
-
 def _nearest(source: int, target: int) -> NDArray[np.intp]:
     """For each of `target` positions the index of the nearest of `source` pixel centres."""
     return (2 * np.arange(target, dtype=np.intp) + 1) * source // (2 * target)
-
-
-def _bilinear(maps: Tensor, height: int, width: int) -> Tensor:
-    if maps.shape[1:] == (height, width):
-        return maps
-    return functional.interpolate(maps[None], (height, width), mode="bilinear", align_corners=False)[0]

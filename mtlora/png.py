@@ -1,23 +1,22 @@
-"""Maps as PNG, in the field's conventions; level 1, because level 9 takes twenty times as long for a few percent."""
+"""Maps as PNG, in the field's conventions."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
 
 from mtlora.errors import ImageError
+from mtlora.inference import ops
 from mtlora.outputs import Map, PhotoMap, WholeMap
+from mtlora.png_file import png_file
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task, voc_color
 
 P = TypeVar("P", np.uint8, np.uint16)
 
-COMPRESS_LEVEL = 1
-_MAX_16_BIT = 65535
+_MAX_8_BIT, _MAX_16_BIT = 255, 65535
 
 ENCODINGS = {
     Task.SEMSEG: "png-palette",
@@ -51,7 +50,7 @@ class Painted:
     pixels: NDArray[np.uint8] | NDArray[np.uint16]  # [H, W], of normals [H, W, 3]
     minimum: float = 0.0  # of the values; of classes and normals 0
     maximum: float = 0.0
-    mean: float = 0.0
+    mean: float = 0.0  # of depth; of saliency and edges that of what the pixels stand for
 
 
 def encode_map(values: Map, spec: TaskSpec) -> EncodedMap:
@@ -67,34 +66,22 @@ def paint(source: PhotoMap | WholeMap, spec: TaskSpec) -> Painted:
         case Decode.ARGMAX:
             return Painted(_assemble(source, lambda band: band.astype(np.uint8, copy=False)))
         case Decode.UNIT_VECTOR:
-            return Painted(_assemble(source, lambda band: normals_to_rgb(band.astype(np.float32, copy=False))))
+            return Painted(_colors(source))
         case Decode.SIGMOID:
-            total = 0.0
-
-            def grey(band: Map) -> NDArray[np.uint8]:
-                nonlocal total
-                total += float(band.sum(dtype=np.float64))
-                return (band * 255).round().clip(0, 255).astype(np.uint8)
-
-            pixels = _assemble(source, grey)
-            return Painted(pixels, 0.0, 1.0, total / pixels.size)
+            pixels = _greys(source)
+            return Painted(pixels, 0.0, 1.0, float(pixels.mean(dtype=np.float64)) / _MAX_8_BIT)
         case Decode.IDENTITY:
             return _paint_deep(source)
 
 
 def encode(painted: Painted, spec: TaskSpec) -> EncodedMap:
     """Pixels as PNG. 16-bit grey states what its ends stand for as text chunks `minimum` and `maximum`."""
-    image, text = Image.fromarray(painted.pixels), None
     encoding = ENCODINGS[spec.task]
-    if encoding == "png-palette":
-        image.putpalette(palette(spec))  # turns "L" into "P" and leaves the values alone
-    elif encoding == "png-gray16":
-        text = PngImagePlugin.PngInfo()
-        text.add_text("minimum", repr(painted.minimum))
-        text.add_text("maximum", repr(painted.maximum))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=COMPRESS_LEVEL, pnginfo=text)
-    return EncodedMap(buffer.getvalue(), encoding, painted.minimum, painted.maximum)
+    colors = bytes(palette(spec)) if encoding == "png-palette" else b""
+    deep = encoding == "png-gray16"
+    text = {"minimum": repr(painted.minimum), "maximum": repr(painted.maximum)} if deep else None
+    png = png_file(painted.pixels, colors, text)
+    return EncodedMap(png, encoding, painted.minimum, painted.maximum)
 
 
 def normals_to_rgb(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -107,6 +94,20 @@ def palette(spec: TaskSpec) -> list[int]:
     """256 colours as red, green, blue in turn: the classes' own, then those of the VOC palette (255: ignored)."""
     colors = [c.color for c in spec.classes] + [voc_color(index) for index in range(len(spec.classes), 256)]
     return [part for color in colors for part in color]
+
+
+def _colors(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
+    if isinstance(source, WholeMap):
+        return normals_to_rgb(source.values.astype(np.float32, copy=False))
+    colors: NDArray[np.uint8] = ops.quantise_normals(source.decoded, source.height, source.width).cpu().numpy()
+    return colors
+
+
+def _greys(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
+    if isinstance(source, WholeMap):
+        return (source.values * _MAX_8_BIT).round().clip(0, _MAX_8_BIT).astype(np.uint8)
+    greys: NDArray[np.uint8] = ops.saliency_to_gray(source.decoded, source.height, source.width).cpu().numpy()
+    return greys
 
 
 def _paint_deep(source: PhotoMap | WholeMap) -> Painted:

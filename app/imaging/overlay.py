@@ -1,11 +1,10 @@
 """A picture for people: the photo with one task's map over it."""
 
-import io
-
 import numpy as np
 from PIL import Image
 
-from mtlora.png import COMPRESS_LEVEL, Painted, palette
+from mtlora.png import Painted, palette
+from mtlora.png_file import png_file
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode
 
@@ -31,6 +30,4 @@ def blend(photo: Image.Image, painted: Painted, spec: TaskSpec) -> bytes:
         top = Image.new("RGB", photo.size, HIGHLIGHT)
     else:
         veil = Image.new("L", photo.size, round(255 * OPACITY))
-    buffer = io.BytesIO()
-    Image.composite(top.convert("RGB"), photo, veil).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
-    return buffer.getvalue()
+    return png_file(np.asarray(Image.composite(top.convert("RGB"), photo, veil)))

@@ -202,6 +202,23 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     return _checked(out, failed)
 
 
+def resize_cubic(photo: Tensor, side: int) -> Tensor:
+    """A photo's bytes to a square, bicubic over the nearest 4 x 4 pixels (a = -0.75, align_corners=False).
+
+    photo:   uint8 [H, W, 3]
+    returns: float32 [3, side, side] on the scale 0..255; overshoots it at edges
+    """
+    _want(photo.ndim == 3 and photo.shape[2] == 3 and photo.numel() > 0, "photo", "[H, W, 3]", photo)
+    _want_size(side, side)
+    native = kernels()
+    if native is None or photo.device.type != "cpu":
+        return plain_ops.resize_cubic(photo, side)
+    photo, out = photo.contiguous(), torch.empty(3, side, side)
+    height, width, _ = photo.shape
+    failed = native.resize_cubic(photo.data_ptr(), out.data_ptr(), height, width, side, torch.get_num_threads())
+    return _checked(out, failed)
+
+
 def _native(*tensors: Tensor) -> Kernels | None:
     """The kernels, where these tensors are what they take and nothing asks for gradients."""
     for tensor in tensors:

@@ -3,12 +3,15 @@
 Shapes are checked by `ops`; see there for what each computes.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _TOKENS_AT_ONCE = 512  # hidden activations of so many tokens stay in a core's second-level cache
 _SMALLEST_NORM = 1e-12
+_BAND_PIXELS = 1 << 18  # of normals 3 MB: little memory, and most of it stays in the cache
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor) -> Tensor:
@@ -65,18 +68,41 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
 
 
 def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.quantise_normals`."""
-    return to_bytes(unit_vectors(bilinear(normals, height, width)) * 127.5 + 127.5)
+    """See `ops.quantise_normals`; band by band."""
+    out = normals.new_empty(height, width, 3, dtype=torch.uint8)
+    for top, bottom in bands_of_rows(height, width):
+        vectors = unit_vectors(enlarged_rows(normals, top, bottom, height, width))
+        out[top:bottom] = to_bytes(vectors.mul_(127.5).add_(127.5))
+    return out
 
 
 def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.saliency_to_gray`."""
-    return to_bytes(bilinear(probability[None], height, width)[0] * 255)
+    """See `ops.saliency_to_gray`; band by band."""
+    out = probability.new_empty(height, width, dtype=torch.uint8)
+    for top, bottom in bands_of_rows(height, width):
+        out[top:bottom] = to_bytes(enlarged_rows(probability[None], top, bottom, height, width)[0].mul_(255))
+    return out
+
+
+def resize_cubic(photo: Tensor, side: int) -> Tensor:
+    """See `ops.resize_cubic`; one channel at a time: a 50-megapixel photo needs 200 MB of float32 for each."""
+    channels = [
+        functional.interpolate(channel.float()[None, None], (side, side), mode="bicubic", align_corners=False)[0, 0]
+        for channel in photo.unbind(2)
+    ]
+    return torch.stack(channels)
 
 
 def to_bytes(values: Tensor) -> Tensor:
-    """Rounded (half to even) and cut to 0..255, as uint8."""
-    return values.round().clamp_(0, 255).to(torch.uint8)
+    """Rounded (half to even) and cut to 0..255, as uint8. Overwrites its input."""
+    return values.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def lengths(planes: Tensor) -> Tensor:
+    """Of vectors, float [3, H, W] -> [H, W]; at least 1e-12, so that they can be divided by."""
+    x, y, z = planes
+    squared: Tensor = x * x + y * y + z * z
+    return squared.sqrt_().clamp_min_(_SMALLEST_NORM)
 
 
 def unit_vectors(planes: Tensor) -> Tensor:
@@ -84,12 +110,29 @@ def unit_vectors(planes: Tensor) -> Tensor:
 
     Plane by plane into the final layout: far faster than normalising and then transposing a large map.
     """
-    x, y, z = planes
-    length = (x * x + y * y + z * z).sqrt_().clamp_min_(_SMALLEST_NORM)
+    length = lengths(planes)
     vectors = planes.new_empty(*length.shape, 3)
     for axis, plane in enumerate(planes):
         torch.div(plane, length, out=vectors[..., axis])
     return vectors
+
+
+def bands_of_rows(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Where to cut a map of that size so that a band takes little memory: first row, and the one behind the last."""
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def enlarged_rows(maps: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:
+    """Rows `top` to `bottom` of what `bilinear` makes: float [K, h, w] -> a new [K, bottom - top, width]."""
+    source = maps.shape[1]
+    centres = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * (source / height) - 0.5
+    centres = centres.clamp(0, source - 1)
+    upper = centres.floor().long()
+    weight = (centres - upper).to(maps)[:, None]
+    rows = torch.lerp(maps[:, upper], maps[:, (upper + 1).clamp(max=source - 1)], weight)
+    return bilinear(rows, bottom - top, width)
 
 
 def bilinear(maps: Tensor, height: int, width: int) -> Tensor:

@@ -33,9 +33,10 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 3, _INT),
 }
 _RESULTS: dict[str, type] = {"packed_floats": _LONG} | dict.fromkeys(
-    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray"), _INT
+    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "resize_cubic"), _INT
 )
 """Other kernels return nothing. An int: 0, or 1 where there was no memory."""
 
@@ -68,6 +69,7 @@ class Kernels:
     upsample_argmax: Callable[..., int]
     quantise_normals: Callable[..., int]
     saliency_to_gray: Callable[..., int]
+    resize_cubic: Callable[..., int]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))

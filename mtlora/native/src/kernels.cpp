@@ -2,6 +2,7 @@
 #include "attention.hpp"
 #include "block.hpp"
 #include "maps.hpp"
+#include "photo.hpp"
 #include "tasks.hpp"
 
 // Tells the kernels the GOMP_parallel of the pool to share; null: single-threaded.

@@ -107,6 +107,16 @@ inline void store_bytes(uint8_t* out, vi values, int n) {
     memcpy(out, &packed, static_cast<size_t>(n));
 }
 
+// The lower three bytes of each, one after the other; little-endian, as all that have these kernels.
+inline void store_colors(uint8_t* out, vi colors, int n) {
+    uint8_t packed[3 * kLanes + 1];
+    for (int i = 0; i < kLanes; ++i) {
+        const int color = colors[i];
+        memcpy(packed + 3 * i, &color, sizeof color);  // the fourth byte is overwritten by the next one
+    }
+    memcpy(out, packed, static_cast<size_t>(3 * n));
+}
+
 // Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels.
 // Returns 0, or 1 where there was no memory.
 template <class F>
@@ -162,12 +172,7 @@ EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, l
                           const vi red = to_byte(a / length * 127.5f + 127.5f),
                                    green = to_byte(b / length * 127.5f + 127.5f),
                                    blue = to_byte(c / length * 127.5f + 127.5f);
-                          uint8_t* p = out + (y * width + x) * 3;
-                          for (int i = 0; i < valid; ++i, p += 3) {
-                              p[0] = static_cast<uint8_t>(red[i]);
-                              p[1] = static_cast<uint8_t>(green[i]);
-                              p[2] = static_cast<uint8_t>(blue[i]);
-                          }
+                          store_colors(out + (y * width + x) * 3, red | green << 8 | blue << 16, valid);
                       });
 }
 

@@ -176,6 +176,17 @@ def test_saliency_to_gray(seed: int, h: int, w: int, height: int, width: int) ->
     assert float((result.double() - enlarged * 255).abs().max()) <= 0.5 + 1e-4
 
 
+@given(seed=seeds, side=st.integers(1, 40), height=st.integers(1, 60), width=st.integers(1, 60))
+def test_resize_cubic(seed: int, side: int, height: int, width: int) -> None:
+    torch.manual_seed(seed)
+    photo = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
+    channels = photo.permute(2, 0, 1)[None].double()
+    expected = functional.interpolate(channels, (side, side), mode="bicubic", align_corners=False)[0]
+    result = ops.resize_cubic(photo, side)
+    assert (result.dtype, result.shape) == (torch.float32, (3, side, side))
+    assert float((result.double() - expected).abs().max()) < 2e-3  # of 255
+
+
 def test_any_layout_and_float_type() -> None:
     """What native code does not take goes through torch, with the same result."""
     qkv, bias = noise(4, 9, 48), noise(2, 2, 9, 9)
@@ -221,6 +232,8 @@ def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
         (lambda: ops.upsample_argmax(noise(3, 2, 2), 0, 4), "at least 1 x 1, got 0 x 4"),
         (lambda: ops.quantise_normals(noise(4, 2, 2), 4, 4), "normals must be"),
         (lambda: ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
+        (lambda: ops.resize_cubic(noise(3, 2, 2), 4), "photo must be"),
+        (lambda: ops.resize_cubic(noise(2, 2, 3).byte(), 0), "size must be at least"),
     ],
 )
 def test_wrong_shapes_are_named(call: object, message: str) -> None:
