@@ -5,7 +5,6 @@ at least one half. A score is the mean probability of the mask's pixels.
 """
 
 import base64
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from PIL import Image
 
 from app.imaging.rle import Runs, class_bbox, class_rle, find_runs
 from mtlora.outputs import Map, PhotoMap
-from mtlora.png import COMPRESS_LEVEL
+from mtlora.png_file import png_file
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
 
@@ -96,9 +95,7 @@ def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int
 
 
 def _png(mask: Map | NDArray[np.bool_]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return base64.b64encode(png_file(mask.astype(np.uint8) * np.uint8(255))).decode("ascii")
 
 
 def _annotation(number: int, mask: Mask, runs: Runs) -> dict[str, Any]:
