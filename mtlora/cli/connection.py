@@ -46,7 +46,7 @@ class Server:
     def key(self) -> str:
         """The API key; empty if none is given."""
         if self.key_file is None:
-            return os.environ.get("MTLORA_KEY", "")
+            return os.environ.get("MTLORA_KEY", "").strip()
         try:
             lines = self.key_file.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:

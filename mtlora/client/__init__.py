@@ -13,6 +13,7 @@
 from mtlora.client.answers import AdapterList, AdapterSet, ClassInfo, Pushed, Revision, ServerStatus, TaskInfo
 from mtlora.client.asynchronous import AsyncClient
 from mtlora.client.maps import Pictures, Prediction
+from mtlora.client.photos import Photo
 from mtlora.client.retry import Retry
 from mtlora.client.synchronous import Client
 from mtlora.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
@@ -25,6 +26,7 @@ __all__ = [
     "ClassInfo",
     "Client",
     "LostAnswerError",
+    "Photo",
     "Pictures",
     "Prediction",
     "Pushed",
