@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -11,6 +12,7 @@ FLAGS = ["-O2", "-g0", "-w", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-m
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine() in {"x86_64", "AMD64"}:
     INSTRUCTION_SETS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
+    INSTRUCTION_SETS |= {"avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"]}
 
 
 class BuildKernels(build_ext):
@@ -30,9 +32,7 @@ def kernels(name: str, flags: list[str]) -> Extension:
     return Extension(
         f"mtlora.native.kernels_{name}",
         ["mtlora/native/src/kernels.cpp"],
-        depends=[
-            f"mtlora/native/src/{part}.hpp" for part in ("attention", "block", "maps", "parallel", "tasks", "vec")
-        ],
+        depends=sorted(str(header) for header in Path("mtlora/native/src").glob("*.hpp")),
         extra_compile_args=FLAGS + flags,
         language="c++",
         optional=True,

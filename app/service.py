@@ -209,7 +209,7 @@ class Service:
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
         budgets = choose_budgets(s.device_bytes, s.host_bytes, backbone.device)
-        form = make_form(backbone, s.form, budget_bytes=budgets.device_bytes)
+        form = make_form(backbone, s.form, precision=s.precision, budget_bytes=budgets.device_bytes)
         log.info("memory of adapter sets", extra=asdict(budgets))
         self.metrics.budgets(budgets)
         host = HostCache(budgets.host_bytes, partial(self.metrics.evicted, Tier.HOST))

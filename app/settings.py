@@ -14,7 +14,7 @@ from app.access.gatekeeper import KeyRing
 from app.access.keys import FORM, parse_keys
 from app.errors import KeyFileError
 from app.residency.names import NAME, NAME_RULE
-from mtlora.options import FormKind
+from mtlora.options import FormKind, Precision
 
 MIB = 1024 * 1024
 
@@ -80,6 +80,9 @@ class Settings(BaseSettings):
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
     )
     form: FormKind = Field(FormKind.AUTO, description="how sets are kept on the device: auto, merged, lowrank or plain")
+    precision: Precision = Field(
+        Precision.FLOAT32, description="of the linear layers: float32, or int8 (on a CPU; faster, maps differ a little)"
+    )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
     codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
     max_encode_bytes: int = Field(
@@ -112,6 +115,12 @@ class Settings(BaseSettings):
                 f"a body of max_body_bytes {self.max_body_bytes} would never fit max_inflight_body_bytes "
                 f"{self.max_inflight_body_bytes}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        if self.precision is Precision.INT8 and (self.form is FormKind.PLAIN or self.device.startswith("cuda")):
+            raise ValueError(f"precision int8 needs a CPU and a form other than plain, got {self.device}, {self.form}")
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from mtlora.adapter_file import AdapterSet
 from mtlora.backbone import Backbone, import_backbone
 from mtlora.inference import Form, Query, make_form
 from mtlora.native import status
-from mtlora.options import FormKind
+from mtlora.options import FormKind, Precision
 from mtlora.tasks import Task
 
 MATRIX_SIDE = 2048
@@ -82,6 +82,8 @@ def forward_cases(backbone: Backbone, options: argparse.Namespace) -> dict[str, 
     cases: dict[str, Run] = {"plain, 4 tasks": lambda: plain(images[:1]), "matmul 2048": lambda: a @ b}
     for count in (1, 2, 4):
         cases[f"{count} task{'s' * (count > 1)}"] = runner(merged, adapters[:1], images[:1], FOUR_TASKS[:count])
+    integers = make_form(backbone, FormKind.MERGED, precision=Precision.INT8)
+    cases["4 tasks, int8"] = runner(integers, adapters[:1], images[:1], FOUR_TASKS)
     cases["4 tasks, low-rank form"] = runner(apart, adapters[:1], images[:1], FOUR_TASKS)
     cases["8 images, one set"] = runner(merged, adapters[:1] * SETS_IN_A_BATCH, images, FOUR_TASKS)
     cases["8 images, 8 sets"] = runner(merged, adapters, images, FOUR_TASKS)
@@ -106,6 +108,7 @@ def figures(seconds: dict[str, list[float]]) -> dict[str, float]:
         "forward.four_tasks": ratio("plain, 4 tasks", "4 tasks"),
         "forward.four_tasks_torch": ratio("plain, 4 tasks", "4 tasks, no native code"),
         "forward.one_task": ratio("plain, 4 tasks", "1 task"),
+        "forward.int8": ratio("plain, 4 tasks", "4 tasks, int8"),
         "forward.roofline": ROOFLINE_GFLOP / product_gflop * ratio("matmul 2048", "4 tasks"),
         "forward.mixed8": ratio("8 images, 8 sets", "8 images, one set"),
     }

@@ -11,7 +11,7 @@ from mtlora.adapter_file import AdapterSet
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import Form, Query, Resident, make_form
-from mtlora.options import FormKind
+from mtlora.options import FormKind, Precision
 from mtlora.outputs import at_model_size
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
@@ -48,10 +48,15 @@ class Adapted:
         return {task: torch.stack([at_model_size(c, size) for c in logits]) for task, logits in coarse.items()}
 
 
-def build_adapted(backbone: Backbone, adapter: AdapterSet, form: FormKind = FormKind.AUTO) -> Adapted:
-    """A set on its backbone, ready to predict, on the backbone's device.
+def build_adapted(
+    backbone: Backbone,
+    adapter: AdapterSet,
+    form: FormKind = FormKind.AUTO,
+    precision: Precision = Precision.FLOAT32,
+) -> Adapted:
+    """A set on its backbone, ready to predict, on the backbone's device; int8 needs a CPU.
 
     `AdapterMismatchError` if the set was trained on another backbone.
     """
-    made = make_form(backbone, form)
+    made = make_form(backbone, form, precision=precision)
     return Adapted(made, made.prepare(adapter))

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Tests of the operations on kernels built with the address and undefined-behaviour sanitizers: any access out of bounds ends them.
-# Usage: scripts/sanitize_native.sh [avx512|avx2|baseline]; needs g++ and its sanitizer libraries. Works on a copy.
+# Usage: scripts/sanitize_native.sh [avx512vnni|avx512|avx2|baseline]; needs g++ and its sanitizer libraries. Works on a copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=$(realpath -s "${PYTHON:-.venv/bin/python}")
-SET=${1:-avx512}
+SET=${1:-avx512vnni}
 case "$SET" in
+    avx512vnni) MARCH="-march=x86-64-v4 -mavx512vnni" ;;
     avx512) MARCH=-march=x86-64-v4 ;;
     avx2) MARCH=-march=x86-64-v3 ;;
     *) MARCH= ;;

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli import options as o
+from mtlora.options import Precision
 
 if TYPE_CHECKING:
     from mtlora.evaluate import TaskReport
@@ -20,6 +21,9 @@ def evaluate(
     tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set with labels.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: o.DeviceOption = "auto",
+    precision: Annotated[Precision, typer.Option(help="float32, or int8 on a CPU: what its speed costs.")] = (
+        Precision.FLOAT32
+    ),
 ) -> None:
     """Score an adapter set on a split: mIoU, saliency IoU, angles, in all and by the labels' origin."""
     from mtlora.adapted import build_adapted
@@ -32,7 +36,8 @@ def evaluate(
     from mtlora.tasks import parse_tasks
 
     loaded = load_adapter(find_adapter(adapter))
-    model = build_adapted(load_backbone(find_backbone(backbone)).to(o.device_name(device)), loaded)
+    frozen = load_backbone(find_backbone(backbone)).to(o.device_name(device))
+    model = build_adapted(frozen, loaded, precision=precision)
     wanted = parse_tasks(tasks)
     dataset = open_dataset(data, split, wanted)
     with bar("evaluate") as progress:

@@ -83,11 +83,16 @@ def forward(
 
 
 def info(
-    file: Annotated[str, typer.Argument(help="Adapter file or bundled name, or backbone file.")],
+    file: Annotated[
+        str, typer.Argument(help="Adapter file or bundled name, or backbone file; none: the installation.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is in an adapter file or a backbone file, with parameter counts; the whole file is checked."""
-    described = _describe(file)
+    """Say what is in an adapter file or a backbone file, with parameter counts; the whole file is checked.
+
+    Without a file: versions, threads, and which native kernels run here, if any.
+    """
+    described = _describe(file) if file else _installation()
     if as_json:
         typer.echo(json.dumps(described, indent=2))
         return
@@ -101,6 +106,21 @@ def info(
                 typer.echo("  " + ", ".join(f"{name} {part}" for name, part in item.items()))
         else:
             typer.echo(f"{key}: {value}")
+
+
+def _installation() -> dict[str, Any]:
+    import torch
+
+    from mtlora.native import status
+    from mtlora.version import __version__
+
+    return {
+        "mtlora": __version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "native_kernels": status().instruction_set or "none",
+        "why": status().reason,
+    }
 
 
 def predict(

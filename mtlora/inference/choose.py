@@ -4,23 +4,32 @@ import math
 from typing import Any
 
 from mtlora.backbone import Backbone
+from mtlora.errors import MTLoRAError
 from mtlora.inference.folded import FoldedForm
 from mtlora.inference.form import Form
 from mtlora.inference.plain import PlainForm
-from mtlora.options import FormKind
+from mtlora.options import FormKind, Precision
 
 MERGED_SETS_AT_LEAST = 4  # with room for fewer, sets would be folded anew all the time
 
 
-def make_form(backbone: Backbone, kind: FormKind = FormKind.AUTO, *, budget_bytes: float = math.inf) -> Form[Any]:
-    """The form of a kind, on the backbone's device.
+def make_form(
+    backbone: Backbone,
+    kind: FormKind = FormKind.AUTO,
+    *,
+    precision: Precision = Precision.FLOAT32,
+    budget_bytes: float = math.inf,
+) -> Form[Any]:
+    """The form of a kind, on the backbone's device. int8 is for a CPU, and not for `plain`.
 
     `auto`: low-rank on a GPU; on a CPU merged, if `budget_bytes` holds a few merged sets, each about as large as the
     backbone, else low-rank.
     """
+    if precision is Precision.INT8 and (kind is FormKind.PLAIN or backbone.device.type != "cpu"):
+        raise MTLoRAError(f"precision int8 needs a CPU and form merged or lowrank, got {backbone.device}, form {kind}")
     if kind is FormKind.PLAIN:
         return PlainForm(backbone)
     if kind is FormKind.AUTO:
         roomy = budget_bytes >= MERGED_SETS_AT_LEAST * backbone.nbytes
         kind = FormKind.MERGED if roomy and backbone.device.type == "cpu" else FormKind.LOWRANK
-    return FoldedForm(backbone, merge=kind is FormKind.MERGED)
+    return FoldedForm(backbone, merge=kind is FormKind.MERGED, precision=precision)

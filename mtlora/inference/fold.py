@@ -38,8 +38,8 @@ class _Fold:
         self._merge = merge
 
     def encoder(self) -> Encoder:
-        patches = self._linear("patch_embed.proj", 0)
-        flat = Linear(patches.weight.flatten(-3), patches.bias)
+        name = "patch_embed.proj"
+        flat = Linear(self._parameter(f"{name}.weight").flatten(-3), self._parameter(f"{name}.bias"))
         stages = tuple(self._stage(index) for index in range(len(self._spec.backbone.depths)))
         return Encoder(flat, self._norm("patch_embed.norm"), stages)
 

@@ -5,8 +5,9 @@ what it trained, and images of different sets can share a pass: the form for a G
 """
 
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,13 +18,17 @@ from mtlora.errors import MTLoRAError
 from mtlora.inference.encode import Plan, encode
 from mtlora.inference.fold import fold_encoder
 from mtlora.inference.form import Query
-from mtlora.inference.fused import fuse, packer
+from mtlora.inference.fused import FusedBlock, fuse, packer
 from mtlora.inference.heads import Head, fold_head
-from mtlora.inference.layers import Encoder, own_bytes, tensors_of
+from mtlora.inference.integers import integer_weight
+from mtlora.inference.layers import Block, Encoder, own_bytes, tensors_of
 from mtlora.inference.windows import stage_shapes
-from mtlora.native import Kernels, kernels
+from mtlora.native import kernels
+from mtlora.options import Precision
 from mtlora.spec import AdapterSpec, SharedMode
 from mtlora.tasks import Task
+
+T = TypeVar("T")
 
 _COSTS_KEPT = 64
 
@@ -42,12 +47,13 @@ class FoldedSet:
 class FoldedForm:
     """Sets as folded layers; see the module."""
 
-    def __init__(self, backbone: Backbone, *, merge: bool) -> None:
+    def __init__(self, backbone: Backbone, *, merge: bool, precision: Precision = Precision.FLOAT32) -> None:
         self.name = "merged" if merge else "lowrank"
         self._backbone = backbone
         self._merge = merge
+        self._precision = precision
         self._kernels = kernels() if backbone.device.type == "cpu" else None
-        self._packed: dict[int, Tensor] = {}  # frozen weights in the kernels' layout, shared by all sets
+        self._made: dict[tuple[str, int], Any] = {}  # of frozen weights, shared by all sets
         self._costs: dict[AdapterSpec, int] = {}
         self._lock = threading.Lock()
 
@@ -91,8 +97,11 @@ class FoldedForm:
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
         encoder = fold_encoder(frozen, spec, tensors, merge=self._merge)
         shared = list(frozen.values())
-        if self._kernels is not None:
-            encoder = self._fused(encoder, spec, self._kernels, shared)
+        stages = tuple(
+            replace(stage, blocks=tuple(self._ready(block, heads, shared) for block in stage.blocks))
+            for stage, heads in zip(encoder.stages, spec.backbone.num_heads, strict=True)
+        )
+        encoder = replace(encoder, stages=stages)
         heads = {}
         for task in spec.tasks:
             prefix = f"decoders.{task.task}."
@@ -102,26 +111,31 @@ class FoldedForm:
         cost = own_bytes((encoder, *heads.values()), shared)
         return FoldedSet(spec, encoder, heads, signature, cost)
 
-    def _fused(self, encoder: Encoder, spec: AdapterSpec, native: Kernels, shared: list[Tensor]) -> Encoder:
-        """With blocks for the kernels; packed frozen weights join what is `shared`."""
-        pack = packer(native)
+    def _ready(self, block: Block, heads: int, shared: list[Tensor]) -> Block | FusedBlock:
+        """In this precision, for the kernels where they know its kind; what is made of frozen weights is `shared`."""
+        ready: Block | FusedBlock = block
+        if self._kernels is not None:
+            pack = packer(self._kernels, self._precision)
+            ready = fuse(block, heads, self._kernels, pack, self._once("packed", pack, shared))
+        if isinstance(ready, FusedBlock) or self._precision is Precision.FLOAT32:
+            return ready
+        once = self._once("integers", integer_weight, shared)
+        return ready.with_weights(lambda weight: (once if weight.ndim == 2 else integer_weight)(weight))
 
-        def pack_frozen(weight: Tensor) -> Tensor:
+    def _once(self, name: str, make: Callable[[Tensor], T], shared: list[Tensor]) -> Callable[[Tensor], T]:
+        """`make` for frozen weights: every set gets the same result, kept as long as this form."""
+
+        def made(weight: Tensor) -> T:
             if weight.device.type == "meta":
-                packed = pack(weight)
+                result = make(weight)
             else:
                 with self._lock:
-                    packed = self._packed.get(id(weight), None)  # type: ignore[assignment]
-                    if packed is None:
-                        packed = self._packed[id(weight)] = pack(weight)
-            shared.append(packed)
-            return packed
+                    key = (name, id(weight))
+                    result = self._made[key] if key in self._made else self._made.setdefault(key, make(weight))
+            shared.extend(tensors_of(result))
+            return result
 
-        stages = tuple(
-            replace(stage, blocks=tuple(fuse(block, heads, native, pack_frozen) for block in stage.blocks))
-            for stage, heads in zip(encoder.stages, spec.backbone.num_heads, strict=True)
-        )
-        return replace(encoder, stages=stages)
+        return made
 
     def _cost(self, spec: AdapterSpec) -> int:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in adapter_shapes(spec).items()}

@@ -11,20 +11,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mtlora.inference.integers import ZERO, IntegerWeight, integer_weight
 from mtlora.inference.layers import NORM_EPS, Block, Linear, TaskLinear, TaskPairs
 from mtlora.inference.ops import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH
 from mtlora.inference.windows import Windows
 from mtlora.native import Kernels
+from mtlora.options import Precision
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 
-Packer = Callable[[Tensor], Tensor]
-"""A matrix float [out, in] in the kernels' layout."""
+Packer = Callable[[Tensor], tuple[Tensor, ...]]
+"""A matrix float [out, in] in the kernels' layout: float32; or int8, float scales [out], int32 offsets [out]."""
 
 
 class _Linear(ctypes.Structure):
     _fields_ = (
-        *((name, _POINTER) for name in ("weight", "bias", "down", "up")),
+        *((name, _POINTER) for name in ("weight", "bias", "down", "up", "integers", "scale", "offset")),
         *((name, _LONG) for name in ("inputs", "outputs", "rank")),
     )
 
@@ -91,23 +93,31 @@ class FusedBlock:
             raise MemoryError(f"not enough memory for the buffers of a block of {count} windows")
 
 
-def packer(kernels: Kernels) -> Packer:
+def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer:
     """The packing function of these kernels; on the meta device it makes shapes only."""
 
-    def pack(matrix: Tensor) -> Tensor:
+    def pack(matrix: Tensor) -> tuple[Tensor, ...]:
         out, columns = matrix.shape
         packed = matrix.new_empty(kernels.packed_floats(columns, out))
         if packed.device.type == "cpu":
             kernels.pack(matrix.contiguous().data_ptr(), packed.data_ptr(), columns, out)
-        return packed
+        return (packed,)
 
-    return pack
+    def pack_integers(matrix: Tensor) -> tuple[Tensor, ...]:
+        out, columns = matrix.shape
+        weight = integer_weight(matrix)
+        packed = matrix.new_empty(kernels.packed_bytes(columns, out), dtype=torch.int8)
+        if packed.device.type == "cpu":
+            kernels.pack_integers(weight.values.contiguous().data_ptr(), packed.data_ptr(), columns, out)
+        return packed, weight.scale, weight.values.sum(dim=1, dtype=torch.int32).mul_(-ZERO)
+
+    return pack_integers if precision is Precision.INT8 else pack
 
 
-def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer) -> "Block | FusedBlock":
+def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> "Block | FusedBlock":
     """The block for the kernel, or as it is where the kernel does not know its kind or its size.
 
-    pack: makes the kernels' layout of a frozen weight (float [out, in]), which sets may share
+    pack, pack_frozen: for the set's own weights, and for frozen ones, which sets may share
     """
     linears = (block.proj, block.fc1, block.fc2)
     tasked = [linear for linear in linears if isinstance(linear, TaskLinear)]
@@ -116,16 +126,17 @@ def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer) -> "Block | F
         return block
     if any(linear.norm is not None or linear.tasks.a.shape[2] > MAX_RANK for linear in tasked):
         return block
-    return _Fusing(kernels, pack).block(block, heads, tasked)
+    return _Fusing(kernels, pack, pack_frozen).block(block, heads, tasked)
 
 
 class _Fusing:
     """Collects the tensors that a layout points to."""
 
-    def __init__(self, kernels: Kernels, pack: Packer) -> None:
+    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> None:
         self._kernels = kernels
         self._pack = pack
-        self._own_pack = packer(kernels)
+        self._pack_frozen = pack_frozen
+        self._pack_pair = packer(kernels)
         self._tensors: list[Tensor] = []
 
     def block(self, block: Block, heads: int, tasked: list[TaskLinear]) -> FusedBlock:
@@ -152,14 +163,19 @@ class _Fusing:
     def _linear(self, linear: Linear | TaskLinear) -> _Linear:
         plain = linear.linear if isinstance(linear, TaskLinear) else linear
         weight = plain.weight
-        packed = self._pack(weight) if weight.ndim == 2 else self._own_pack(weight[0])
+        if isinstance(weight, IntegerWeight):
+            raise TypeError(f"blocks are fused before their weights are rounded, got int8 {list(weight.values.shape)}")
         outputs, inputs = weight.shape[-2:]
-        made = _Linear(weight=self._keep(packed), bias=None, inputs=inputs, outputs=outputs, rank=0)
+        made = _Linear(inputs=inputs, outputs=outputs, rank=0)
+        packed = self._pack_frozen(weight) if weight.ndim == 2 else self._pack(weight[0])
+        names = ("weight",) if len(packed) == 1 else ("integers", "scale", "offset")
+        for name, tensor in zip(names, packed, strict=True):
+            setattr(made, name, self._keep(tensor))
         if plain.bias is not None:
             made.bias = self._point(plain.bias)
         if plain.pair is not None:
             made.rank = plain.pair.a.shape[1]
-            made.down, made.up = (self._keep(self._own_pack(part[0])) for part in (plain.pair.a, plain.pair.b))
+            made.down, made.up = (self._keep(self._pack_pair(part[0])[0]) for part in (plain.pair.a, plain.pair.b))
         return made
 
     def _pairs(self, linear: Linear | TaskLinear) -> _Pairs:

@@ -7,13 +7,15 @@ shared by all. Task-specific tensors of a set are stacked too, ranks padded with
 Letters: n items of a batch or 1 for all alike, M tokens, C channels, T tasks, r and R ranks.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mtlora.inference.integers import IntegerWeight
 
 NORM_EPS = 1e-5
 
@@ -56,12 +58,14 @@ class Pair:
 class Linear:
     """Linear layer. weight: float [out, in] (the backbone's) or [n, out, in]; bias: float [out], [n, out] or None."""
 
-    weight: Tensor
+    weight: Tensor | IntegerWeight
     bias: Tensor | None
     pair: Pair | None = None
 
     def product(self, x: Tensor) -> Tensor:
         """W x + b, without the pair. float [n, M, in] -> [n, M, out]."""
+        if isinstance(self.weight, IntegerWeight):
+            return self.weight.product(x, self.bias)
         if self.weight.ndim == 2:
             return F.linear(x, self.weight, self.bias)
         if len(self.weight) == 1:
@@ -130,6 +134,22 @@ class Block:
     def gives_streams(self) -> bool:
         """Whether tasks get outputs of their own here."""
         return isinstance(self.proj, TaskLinear) or isinstance(self.fc2, TaskLinear)
+
+    def with_weights(self, change: Callable[[Tensor], IntegerWeight]) -> "Block":
+        """The block with its linears' weights changed; pairs stay as they are."""
+
+        def changed(linear: Linear | TaskLinear) -> Linear | TaskLinear:
+            if isinstance(linear, TaskLinear):
+                return replace(linear, linear=changed(linear.linear))  # type: ignore[arg-type]
+            return replace(linear, weight=change(linear.weight))  # type: ignore[arg-type]
+
+        return replace(
+            self,
+            qkv=changed(self.qkv),  # type: ignore[arg-type]
+            proj=changed(self.proj),
+            fc1=changed(self.fc1),
+            fc2=changed(self.fc2),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 One source (src/) is compiled once per instruction set at installation; which one is loaded is decided here, by what
 torch says of the CPU. The kernels run on torch's own OpenMP threads. `MTLORA_NATIVE=0` turns them off; `baseline`,
-`avx2` or `avx512` asks for one instruction set.
+`avx2`, `avx512` or `avx512vnni` asks for one instruction set.
 """
 
 from mtlora.native.library import Kernels, Status, kernels, status

@@ -16,7 +16,7 @@ from mtlora.errors import MTLoRAError
 log = logging.getLogger(__name__)
 
 VARIABLE = "MTLORA_NATIVE"
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512", "avx512vnni")
 """Every later one needs more of the CPU; `baseline` is what any CPU of its architecture has (SSE2, NEON)."""
 
 _FOLDER = Path(__file__).parent
@@ -29,13 +29,15 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
     "packed_floats": (_LONG, _LONG),
     "pack": (_POINTER, _POINTER, _LONG, _LONG),
+    "packed_bytes": (_LONG, _LONG),
+    "pack_integers": (_POINTER, _POINTER, _LONG, _LONG),
     "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
     "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 3, _INT),
 }
-_RESULTS: dict[str, type] = {"packed_floats": _LONG} | dict.fromkeys(
+_RESULTS: dict[str, type] = {"packed_floats": _LONG, "packed_bytes": _LONG} | dict.fromkeys(
     ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "resize_cubic"), _INT
 )
 """Other kernels return nothing. An int: 0, or 1 where there was no memory."""
@@ -65,6 +67,8 @@ class Kernels:
     layer_norm_tasks: Callable[..., None]
     packed_floats: Callable[..., int]
     pack: Callable[..., None]
+    packed_bytes: Callable[..., int]
+    pack_integers: Callable[..., None]
     block: Callable[..., int]
     upsample_argmax: Callable[..., int]
     quantise_normals: Callable[..., int]
@@ -101,6 +105,8 @@ def library_path(instruction_set: str) -> Path:
 def best_instruction_set() -> str:
     """The last of `INSTRUCTION_SETS` that this CPU has, as torch sees it."""
     capability = torch.backends.cpu.get_cpu_capability()
+    if capability == "AVX512" and torch.cpu._is_vnni_supported():
+        return "avx512vnni"
     return {"AVX512": "avx512", "AVX2": "avx2"}.get(capability, "baseline")
 
 

@@ -65,3 +65,9 @@ def test_every_setting_is_a_flag() -> None:
     shown = CliRunner().invoke(cli, ["--help"], env={"COLUMNS": "200"}).stdout
     for name in Settings.model_fields.keys() - {"api_keys"}:
         assert f"--{name.replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize("options", [{"form": "plain"}, {"device": "cuda"}])
+def test_int8_is_refused_where_it_cannot_be(options: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="int8 needs a CPU and a form other than plain"):
+        Settings(precision="int8", **options)  # type: ignore[arg-type]

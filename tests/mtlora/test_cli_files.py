@@ -15,6 +15,7 @@ from mtlora.backbone import load_backbone, save_backbone
 from mtlora.cli import files
 from mtlora.errors import AdapterFileError, BackboneError, ImageError, MTLoRAError, TaskError
 from mtlora.model import build_model
+from mtlora.native import status
 from mtlora.store import find_adapter
 from tests.mtlora.convert.published import publish
 from tests.mtlora.convert.test_conversion import whole
@@ -153,3 +154,10 @@ def test_predict_needs_known_tasks_and_a_backbone(tmp_path: Path, bundle: Path) 
     (bundle / "backbone.safetensors").unlink()
     with pytest.raises(BackboneError, match="give one with --backbone or MTLORA_BACKBONE"):
         run("predict", "x.png", "--adapter", "street", "--out", tmp_path)
+
+
+def test_info_without_a_file_tells_which_kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTLORA_NATIVE", "0")
+    assert "native_kernels: none\nwhy: turned off by MTLORA_NATIVE=0" in run("info").stdout
+    monkeypatch.delenv("MTLORA_NATIVE")
+    assert json.loads(run("info", "--json").stdout)["why"] == status().reason

@@ -93,6 +93,10 @@ def test_the_command(data: Path, files: tuple[Path, Path]) -> None:
     assert 0 <= tasks["normals"]["mean_deg"] <= 180
     text = CliRunner().invoke(cli, [*arguments, "--tasks", "parts"]).stdout
     assert text.startswith("human_parts: miou ")
+    rounded = CliRunner().invoke(cli, [*arguments, "--json", "--precision", "int8"])
+    assert json.loads(rounded.stdout)["tasks"]["normals"]["mean_deg"] == pytest.approx(
+        tasks["normals"]["mean_deg"], abs=2
+    )
 
 
 def test_train_from_the_command_line(data: Path, files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "attention.hpp"
+#include "int8.hpp"
 #include "parallel.hpp"
 #include "tasks.hpp"
 #include "vec.hpp"
@@ -20,8 +21,11 @@ constexpr int kBlockTokens = 196;              // tokens of one portion, at most
 // Layouts are shared with mtlora/inference/fused.py. Matrices are packed (`mtlora_pack`): [in][out], cut into panels.
 extern "C" {
 
-struct MtloraLinear {  // y = W x + bias + B A x
+struct MtloraLinear {  // y = W x + bias + B A x; W as floats, or else as `Integers` with scale and offset
     const float *weight, *bias, *down, *up;
+    const int8_t* integers;
+    const float* scale;
+    const int32_t* offset;
     long in, out, rank;  // rank 0: no A and B
 };
 
@@ -103,6 +107,8 @@ struct Portion {
     long count;            // of tasks; 0: no streams
     float *normed, *attended, *base, *wide, *low;  // wide: [rows][3 width or hidden]; low: [rows][largest rank]
     float *u, *u2;                                 // [count][rows][rank]
+    float* scales;                                 // [rows], of `bytes`
+    uint8_t* bytes;                                // [rows][largest input]
 };
 
 // y += B A x, then GELU if asked for.
@@ -113,6 +119,13 @@ inline void add_pair(const Portion& p, const MtloraLinear& l, const float* x, bo
 
 // y = W x + bias.
 inline void product(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
+    if (l.integers != nullptr) {
+        const Bytes bytes{p.bytes, p.scales, round_up(static_cast<int>(l.in))};
+        for (int r = 0; r < p.rows; ++r)
+            p.scales[r] = to_bytes(x + r * l.in, static_cast<int>(l.in), p.bytes + r * bytes.stride);
+        multiply_integers(bytes, p.rows, Integers{l.integers, l.scale, l.offset, l.bias}, l.in, l.out, activate, y);
+        return;
+    }
     multiply(x, l.in, p.rows, l.weight, l.in, l.out, l.bias, Start::kBias, activate, y, l.out);
 }
 
@@ -328,12 +341,16 @@ EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which
     if (at_once * threads > windows) at_once = windows / threads;
     if (at_once < 1) at_once = 1;
     const long rows = at_once * tokens, wide = larger_of(3 * width, hidden);
-    long low = 0;
-    for (const MtloraLinear* l : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) low = larger_of(low, l->rank);
+    long low = 0, bytes = 0;
+    for (const MtloraLinear* l : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) {
+        low = larger_of(low, l->rank);
+        if (l->integers != nullptr) bytes = larger_of(bytes, round_up(static_cast<int>(l->in)));
+    }
     const long u = count * b.proj_tasks.rank, u2 = count * larger_of(b.fc1_tasks.rank, b.fc2_tasks.rank);
     std::atomic<int> failed{0};
     parallel_for(windows, at_once, threads, [&](long begin, long end) {
-        float* memory = scratch.reserve(static_cast<size_t>(rows * (3 * width + wide + low + u + u2)));
+        const long floats = rows * (3 * width + wide + low + u + u2 + 1);
+        float* memory = scratch.reserve(static_cast<size_t>(floats + rows * bytes / static_cast<long>(sizeof(float)) + 1));
         if (memory == nullptr) {
             failed = 1;
             return;
@@ -341,7 +358,8 @@ EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which
         Portion p{b, static_cast<int>((end - begin) * tokens), tokens, width, hidden, tasks, count,
                   memory, memory + rows * width, memory + 2 * rows * width, memory + 3 * rows * width,
                   memory + rows * (3 * width + wide), memory + rows * (3 * width + wide + low),
-                  memory + rows * (3 * width + wide + low + u)};
+                  memory + rows * (3 * width + wide + low + u), memory + floats - rows,
+                  reinterpret_cast<uint8_t*>(memory + floats)};
         int32_t kinds[kBlockTokens];
         for (long w = begin; w < end; ++w) kinds[w - begin] = which[w % period];
         float* own = x + begin * tokens * width;

@@ -26,7 +26,7 @@ def test_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unknown_instruction_sets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(library.VARIABLE, "avx9")
-    with pytest.raises(MTLoRAError, match="must be 0, 1, or one of baseline, avx2, avx512, got 'avx9'"):
+    with pytest.raises(MTLoRAError, match="must be 0, 1, or one of baseline, avx2, avx512, avx512vnni, got 'avx9'"):
         kernels()
 
 
