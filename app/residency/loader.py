@@ -12,7 +12,7 @@ from app.errors import AdapterLoadError
 from app.residency.host import HostCache
 from app.residency.names import AdapterRef
 from app.residency.tiers import Tier, TierEvents
-from mtlora.adapter_file import AdapterSet, load_adapter
+from mtlora.adapter_file import AdapterSet, CheckedFiles, load_adapter
 from mtlora.errors import MTLoRAError
 from mtlora.inference import Form, Resident
 from mtlora.spec import AdapterSpec
@@ -46,6 +46,7 @@ class AdapterLoader:
         self._locate = locate
         self._host = host
         self._events = events
+        self._checked = CheckedFiles()
 
     def load(self, ref: AdapterRef) -> AdaptedSet:
         """The revision on the device, read from disk unless it is in host memory; `AdapterLoadError` says why not."""
@@ -64,7 +65,7 @@ class AdapterLoader:
 
     def _read(self, ref: AdapterRef) -> AdapterSet:
         with self._told(Tier.HOST):
-            adapter = load_adapter(self._locate(ref))
+            adapter = load_adapter(self._locate(ref), known=self._checked)
             if adapter.digest != ref.digest:
                 raise AdapterLoadError(f"the file of {ref} has digest {adapter.digest}, expected {ref.digest}")
         self._host.put(ref, adapter)

@@ -2,7 +2,7 @@
 
 from mtlora.adapter_file.check import check_backbone
 from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes, model_shapes, parameter_counts
-from mtlora.adapter_file.load import AdapterSet, has_manifest, load_adapter, read_manifest
+from mtlora.adapter_file.load import AdapterSet, CheckedFiles, has_manifest, load_adapter, read_manifest
 from mtlora.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
 from mtlora.adapter_file.save import save_adapter
 
@@ -10,6 +10,7 @@ __all__ = [
     "FORMAT_VERSION",
     "AdapterManifest",
     "AdapterSet",
+    "CheckedFiles",
     "adapter_shapes",
     "check_backbone",
     "frozen_shapes",

@@ -34,6 +34,7 @@ def stage_shapes(spec: AdapterSpec) -> tuple[StageShape, ...]:
     return tuple(StageShape(s, w, shift if s > w else 0) for s, w in zip(sides, windows, strict=True))
 
 
+@lru_cache(maxsize=16)
 def relative_positions(window: int) -> Tensor:
     """Row of the position bias table for every two tokens of a window: int64 [N, N]."""
     rows, columns = (part[0] for part in _token_grid(window, window))
