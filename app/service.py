@@ -39,6 +39,7 @@ from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from app.telemetry.traces import open_tracer
 from mtlora.adapter_file import check_backbone
+from mtlora.adapter_file import CheckedFiles
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import make_form
@@ -213,8 +214,9 @@ class Service:
         log.info("memory of adapter sets", extra=asdict(budgets))
         self.metrics.budgets(budgets)
         host = HostCache(budgets.host_bytes, partial(self.metrics.evicted, Tier.HOST))
+        checked = CheckedFiles()
         residency: Residency[AdaptedSet] = Residency(
-            AdapterLoader(form, catalog.path, host, self.metrics),
+            AdapterLoader(form, catalog.path, host, self.metrics, checked),
             pools.loader,
             self.metrics,
             budget_bytes=budgets.device_bytes,
@@ -222,7 +224,7 @@ class Service:
             failure_ttl_s=s.load_failure_ttl_s,
         )
         bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
-        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds)
+        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds, checked)
         pins = Pins(catalog, residency, form.device_bytes, pools.files)
         forget = self.metrics.forget_adapter
         adapters = AdapterService(catalog, store, residency, host, pins, uploader, pools.files, forget)

@@ -40,13 +40,18 @@ class AdapterLoader:
     """Brings revisions from disk to host, and from host to the device in the form that the engine runs."""
 
     def __init__(
-        self, form: Form[Any], locate: Callable[[AdapterRef], Path], host: HostCache, events: TierEvents
+        self,
+        form: Form[Any],
+        locate: Callable[[AdapterRef], Path],
+        host: HostCache,
+        events: TierEvents,
+        checked: CheckedFiles,
     ) -> None:
         self._form = form
         self._locate = locate
         self._host = host
         self._events = events
-        self._checked = CheckedFiles()
+        self._checked = checked
 
     def load(self, ref: AdapterRef) -> AdaptedSet:
         """The revision on the device, read from disk unless it is in host memory; `AdapterLoadError` says why not."""

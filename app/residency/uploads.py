@@ -14,7 +14,7 @@ from app.residency.blobs import Staged
 from app.residency.catalog import Catalog
 from app.residency.names import AdapterRef, check_name
 from app.residency.store import AdapterStore
-from mtlora.adapter_file import AdapterManifest, check_backbone, load_adapter
+from mtlora.adapter_file import AdapterManifest, CheckedFiles, check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import AdapterFileError, MTLoRAError
 from mtlora.spec import AdapterSpec
@@ -56,6 +56,7 @@ class Uploader:
         device_bytes: Callable[[AdapterSpec], int],
         executor: Executor,
         limits: UploadLimits,
+        checked: CheckedFiles,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -63,6 +64,7 @@ class Uploader:
         self._device_bytes = device_bytes
         self._executor = executor
         self._limits = limits
+        self._checked = checked
         self._arriving: list[_Arriving] = []
 
     async def receive(self, events: AsyncIterator[Event], caller: Caller, announced: int = 0) -> Uploaded:
@@ -153,7 +155,7 @@ class Uploader:
 
     def _validated(self, staged: Staged) -> AdapterManifest:
         try:
-            adapter = load_adapter(staged.path, max_bytes=self._limits.max_bytes)
+            adapter = load_adapter(staged.path, max_bytes=self._limits.max_bytes, known=self._checked)
             check_backbone(adapter.manifest, self._backbone)
         except AdapterFileError as error:
             file_name = staged.path.name  # ours, not the client's: of no use to them

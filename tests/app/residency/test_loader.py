@@ -14,7 +14,7 @@ from app.residency.loader import AdapterLoader
 from app.residency.names import AdapterRef
 from app.residency.tiers import Tier
 from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
+from mtlora.adapter_file import CheckedFiles, load_adapter
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.inference import PlainForm, Query
 from mtlora.outputs import at_model_size
@@ -30,7 +30,7 @@ class Bench:
         self.form = PlainForm(self.backbone)
         self.loads: Counter[tuple[Tier, bool]] = Counter()
         self.host = HostCache(host_bytes, lambda reason: None)
-        self.loader = AdapterLoader(self.form, lambda ref: self.path(ref.name), self.host, self)
+        self.loader = AdapterLoader(self.form, lambda ref: self.path(ref.name), self.host, self, CheckedFiles())
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
