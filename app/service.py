@@ -38,8 +38,7 @@ from app.settings import Settings
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from app.telemetry.traces import open_tracer
-from mtlora.adapter_file import check_backbone
-from mtlora.adapter_file import CheckedFiles
+from mtlora.adapter_file import CheckedFiles, check_backbone
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import make_form
