@@ -16,12 +16,10 @@ _BAND_PIXELS = 1 << 18  # of normals 3 MB: little memory, and most of it stays i
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor) -> Tensor:
     """See `ops.window_attention`."""
-    bias = bias[which.to(bias.device)]
     windows, tokens, width = qkv.shape
     q, k, v = qkv.view(windows, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)
-    scores = (q * scale) @ k.transpose(-2, -1)
-    scores = (scores.view(-1, *bias.shape) + bias).view(scores.shape)
-    attended: Tensor = scores.softmax(dim=-1) @ v
+    own = bias[which.to(bias.device)].repeat(windows // len(which), 1, 1, 1)
+    attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=own, scale=scale)
     return attended.transpose(1, 2).flatten(2)
 
 

@@ -13,8 +13,8 @@
 namespace {
 
 constexpr int kPanel = kTileColumns * kLanes;  // columns of a weight that one pass over the tokens multiplies with
-constexpr int kDepth = 96;                     // rows of a panel that stay in first-level cache
-constexpr int kBlockTokens = 196;              // tokens of one portion, at most (but at least one window)
+constexpr int kDepth = 384;                    // rows of a panel between two visits of the sums in memory
+constexpr int kBlockTokens = 98;               // tokens of one portion, at most (but at least one window)
 
 }  // namespace
 
