@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests of the operations on kernels built with the address and undefined-behaviour sanitizers: any access out of bounds ends them.
+# Tests of the operations and of whole blocks on kernels built with the address and undefined-behaviour sanitizers: any access out of bounds ends them.
 # Usage: scripts/sanitize_native.sh [avx512vnni|avx512|avx2|baseline]; needs g++ and its sanitizer libraries. Works on a copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ case "$SET" in
 esac
 COPY=$(mktemp -d)
 trap 'rm -rf "$COPY"' EXIT
-cp -r mtlora tests "$COPY"
+cp -r mtlora tests benchmarks adapters docs "$COPY"
 cd "$COPY"
 SUFFIX=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 rm -f mtlora/native/*.so
@@ -21,4 +21,5 @@ g++ -O1 -g -w -std=gnu++17 -fPIC -shared $MARCH -fsanitize=address,undefined -fn
     mtlora/native/src/kernels.cpp -o "mtlora/native/kernels_$SET$SUFFIX"
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$COPY MTLORA_NATIVE=$SET \
-    "$PYTHON" -m pytest -q -p no:cacheprovider -rs tests/mtlora/inference/test_ops.py -k "$SET"
+    "$PYTHON" -m pytest -q -p no:cacheprovider -rs -k "$SET or native" \
+    tests/mtlora/inference/test_ops.py tests/mtlora/inference/test_integers.py tests/mtlora/inference/test_folded.py

@@ -1,0 +1,40 @@
+"""Class maps of the bundled weights: the fast way against the long one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtlora.adapter_file import load_adapter
+from mtlora.backbone import load_backbone
+from mtlora.inference import Query, make_form
+from mtlora.native import kernels, library, status
+from mtlora.options import FormKind
+from mtlora.outputs import at_model_size, decode_coarse
+from mtlora.preprocess import open_photo, preprocess
+from mtlora.store import bundled_backbone, find_adapter
+from mtlora.tasks import TRAITS, Decode
+
+SAMPLES = Path(__file__).parents[3] / "docs" / "samples"
+SAME = 0.9999  # share of pixels; the others have two best classes but for rounding
+
+
+@pytest.mark.parametrize("kind", [FormKind.MERGED, FormKind.LOWRANK])
+def test_native_class_maps_are_those_of_the_long_way(kind: FormKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long way: the training model in plain torch, every score enlarged to the model's size, argmax over them."""
+    monkeypatch.delenv(library.VARIABLE, raising=False)
+    if kernels() is None:
+        pytest.skip(f"no native code: {status().reason}")
+    backbone, adapter = load_backbone(bundled_backbone()), load_adapter(find_adapter("default"))
+    spec = adapter.manifest.spec
+    tasks = tuple(task for task in spec.task_names if TRAITS[task].decode is Decode.ARGMAX)
+    fast, long = (make_form(backbone, which) for which in (kind, FormKind.PLAIN))
+    same = torch.zeros(0, dtype=torch.bool)
+    for photo in sorted(SAMPLES.glob("*.jpg")):
+        pixels = preprocess(open_photo(photo), spec)
+        ours, theirs = (form.forward([Query(form.prepare(adapter), pixels, tasks)])[0] for form in (fast, long))
+        for task in tasks:
+            expected = at_model_size(theirs[task], spec.image_size).argmax(0)
+            same = torch.cat([same, (decode_coarse(task, ours[task], spec.image_size) == expected).flatten()])
+    assert len(same) >= 10 * spec.image_size**2
+    assert same.float().mean() >= SAME
