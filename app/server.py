@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+import sys
 import threading
 from types import FrameType
 
@@ -16,6 +17,10 @@ from app.settings import Settings
 from app.telemetry.logs import set_up_logs
 
 log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that runs Python holds the interpreter for so long at most while others want it. The engine gives it up and
+takes it back at every operation, so with Python's own 5 ms a load beside it makes a forward pass half as long again."""
 
 OK = 0
 FAILED = 1
@@ -77,6 +82,7 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def run(settings: Settings) -> int:
     """Serve until told to stop; the process's exit status."""
     set_up_logs(settings.log_level)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     service: Service = app.state.service
     config = http_config(app, settings)

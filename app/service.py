@@ -1,8 +1,11 @@
 """Everything that runs behind the handlers: built in the background at start, taken down in order at the end."""
 
 import asyncio
+import contextlib
 import enum
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -49,6 +52,7 @@ log = logging.getLogger(__name__)
 
 UPLOAD_THREADS = 2
 FILE_THREADS = 2
+UPLOADS_NICE, LOADS_NICE = 19, 10  # predictions go first; a load that somebody waits for still gets on
 
 
 class Phase(enum.Enum):
@@ -74,8 +78,8 @@ class Pools:
         """The pools that the settings ask for."""
         return cls(
             files=ThreadPoolExecutor(FILE_THREADS, "mtlora-files"),
-            uploads=ThreadPoolExecutor(UPLOAD_THREADS, "mtlora-uploads", _single_threaded),
-            loader=ThreadPoolExecutor(settings.loader_threads, "mtlora-loader", _single_threaded),
+            uploads=ThreadPoolExecutor(UPLOAD_THREADS, "mtlora-uploads", _yielding(UPLOADS_NICE)),
+            loader=ThreadPoolExecutor(settings.loader_threads, "mtlora-loader", _yielding(LOADS_NICE)),
             codec=ThreadPoolExecutor(settings.codec_threads, "mtlora-codec", _single_threaded),
         )
 
@@ -292,3 +296,16 @@ def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Ca
 def _single_threaded() -> None:
     """The engine alone may use several cores for one operator; others would fight it for them."""
     torch.set_num_threads(1)
+
+
+def _yielding(nice: int) -> Callable[[], None]:
+    """Begin a thread that gives way to the engine's, where threads have priorities of their own (Linux)."""
+
+    def begin() -> None:
+        _single_threaded()
+        if sys.platform == "linux":
+            thread = threading.get_native_id()
+            with contextlib.suppress(OSError):  # a sandbox may forbid it
+                os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + nice))
+
+    return begin

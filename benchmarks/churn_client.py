@@ -17,6 +17,7 @@ async def churn(url: str, files: list[bytes]) -> None:
     """Two revisions, up and down, in and out of memory, gone; again."""
     client = Client(url, connections=1)
     json_type = {"Content-Type": "application/json"}
+    await client.request("DELETE", f"/adapters/{NAME}")  # what a churn that was ended has left
     while True:
         for file in files:
             body, headers = multipart({"name": NAME}, file)

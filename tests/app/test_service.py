@@ -1,10 +1,12 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from app.errors import StartupError
-from app.service import _open_backbone
+from app.service import LOADS_NICE, UPLOADS_NICE, Pools, _open_backbone
 from app.settings import Settings
 from mtlora.backbone import save_backbone
 from tests.factories import make_backbone
@@ -35,3 +37,17 @@ def test_limits_are_exposed_so_that_ratios_need_no_constants(weights: Weights, t
         assert metric(live, 'mtlora_adapter_budget_bytes{tier="device"}') == 12345678
         assert metric(live, 'mtlora_adapter_budget_bytes{tier="host"}') == 234567
         assert metric(live, "mtlora_queue_limit_images") == 32
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_uploads_and_loads_give_way_to_predictions() -> None:
+    pools, own = Pools.make(Settings()), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)  # 0: the calling thread
+
+    try:
+        found = [pool.submit(nice).result() for pool in (pools.codec, pools.loader, pools.uploads)]
+    finally:
+        pools.close()
+    assert found == [own, min(19, own + LOADS_NICE), min(19, own + UPLOADS_NICE)]
