@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from app.batching.admission import Admission, Demand, Ticket
-from app.batching.costs import Costs, forward_bytes
+from app.batching.costs import Costs
 from app.batching.request import Forwarded, Item
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
@@ -22,6 +22,7 @@ from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Lease, Residency
 from app.telemetry.metrics import Metrics
+from mtlora.inference import forward_bytes
 from mtlora.outputs import is_usable
 from mtlora.tasks import Task
 

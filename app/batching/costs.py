@@ -9,8 +9,6 @@ US_PER_PIXEL = (
     3.3  # two cores of a 2.5 GHz Xeon, see docs/performance.md; only ratios matter until something is measured
 )
 TASK_SHARE = 0.15  # what each task adds to the pass that all tasks share
-BYTES_PER_PIXEL = 400  # peak of one pass beyond the weights, measured as growth of a process (Swin-T, 448 and 896 px)
-BYTES_PER_PIXEL_AND_TASK = 265
 SMOOTHING = 0.2
 SHAPES_KEPT = 256
 
@@ -49,8 +47,3 @@ class Costs:
 def guess_us(spec: AdapterSpec, tasks: tuple[Task, ...]) -> float:
     """Microseconds by the number of input pixels and tasks alone."""
     return US_PER_PIXEL * spec.image_size**2 * (1 + TASK_SHARE * len(tasks))
-
-
-def forward_bytes(spec: AdapterSpec, tasks: tuple[Task, ...]) -> int:
-    """Memory that one image adds to a forward pass, beyond the weights; an upper estimate."""
-    return spec.image_size**2 * (BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_TASK * len(tasks))

@@ -51,7 +51,7 @@ def convert(
     )
     typer.echo(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
     typer.echo(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
-    typer.echo(_counts_line(parameter_counts(converted.spec)._asdict()))
+    typer.echo(_numbers_line("counts", parameter_counts(converted.spec)._asdict()))
     typer.echo(f"digest {digest}")
 
 
@@ -88,7 +88,7 @@ def info(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is in an adapter file or a backbone file, with parameter counts; the whole file is checked.
+    """Say what is in an adapter file or a backbone file, and what it takes of memory; the whole file is checked.
 
     Without a file: versions, threads, and which native kernels run here, if any.
     """
@@ -98,8 +98,8 @@ def info(
         return
     described.pop("spec", None)
     for key, value in described.items():
-        if key == "counts":
-            typer.echo(_counts_line(value))
+        if key in ("counts", "device_bytes"):
+            typer.echo(_numbers_line(key, value))
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             typer.echo(f"{key}:")
             for item in value:
@@ -215,6 +215,7 @@ def _is_backbone(path: Path) -> bool:
 
 def _describe_adapter(path: Path) -> dict[str, Any]:
     from mtlora.adapter_file import load_adapter, parameter_counts
+    from mtlora.inference import device_bytes, forward_bytes
 
     adapter = load_adapter(path)
     manifest, spec = adapter.manifest, adapter.manifest.spec
@@ -241,6 +242,8 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
         "backbone": spec.backbone.model_dump(mode="json"),
         "backbone_fingerprint": manifest.backbone_fingerprint,
         "counts": parameter_counts(spec)._asdict(),
+        "device_bytes": device_bytes(spec),
+        "forward_bytes": forward_bytes(spec, spec.task_names),
         "provenance": dict(manifest.provenance),
         "spec": spec.model_dump(mode="json"),
     }
@@ -257,6 +260,7 @@ def _describe_backbone(path: Path) -> dict[str, Any]:
         "fingerprints": _fingerprints(loaded),
         "backbone": loaded.spec.model_dump(mode="json"),
         "counts": {"total": sum(tensor.numel() for tensor in loaded.tensors.values())},
+        "device_bytes": {"shared": loaded.nbytes},
     }
 
 
@@ -273,5 +277,5 @@ def _fingerprints(backbone: "Backbone") -> dict[str, str]:
     return {"mtlora": backbone.fingerprint(spec), "mtlora_plus": backbone.fingerprint(plus)}
 
 
-def _counts_line(counts: dict[str, int]) -> str:
-    return "counts: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+def _numbers_line(key: str, numbers: dict[str, int]) -> str:
+    return f"{key}: " + ", ".join(f"{name} {number:,}" for name, number in numbers.items())

@@ -3,6 +3,7 @@
 from mtlora.inference.choose import make_form
 from mtlora.inference.folded import FoldedForm
 from mtlora.inference.form import Form, Query, Resident
+from mtlora.inference.needs import device_bytes, forward_bytes
 from mtlora.inference.plain import PlainForm
 
-__all__ = ["FoldedForm", "Form", "PlainForm", "Query", "Resident", "make_form"]
+__all__ = ["FoldedForm", "Form", "PlainForm", "Query", "Resident", "device_bytes", "forward_bytes", "make_form"]

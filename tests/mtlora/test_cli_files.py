@@ -14,6 +14,7 @@ from mtlora.adapter_file import load_adapter, read_manifest, save_adapter
 from mtlora.backbone import load_backbone, save_backbone
 from mtlora.cli import files
 from mtlora.errors import AdapterFileError, BackboneError, ImageError, MTLoRAError, TaskError
+from mtlora.inference import forward_bytes
 from mtlora.model import build_model
 from mtlora.native import status
 from mtlora.store import find_adapter
@@ -104,6 +105,8 @@ def test_info_of_an_adapter_set(bundle: Path) -> None:
     assert [task["task"] for task in described["tasks"]] == ["semseg", "saliency", "normals"]
     assert described["counts"]["total"] == sum(parameter.numel() for parameter in model.parameters())
     assert set(described["counts"]) == set(PARTS)
+    assert described["device_bytes"]["lowrank"] < described["device_bytes"]["merged"]
+    assert described["forward_bytes"] == forward_bytes(SPEC, SPEC.task_names)
     text = run("info", bundle / "street.safetensors").output
     assert "task semseg, outputs 21, ranks [2, 2, 2, 2], decoder hrnet" in text
     assert f"trainable {described['counts']['trainable']:,}" in text

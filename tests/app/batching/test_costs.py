@@ -3,7 +3,7 @@
 import pytest
 
 from app.batching import costs
-from app.batching.costs import Costs, forward_bytes
+from app.batching.costs import Costs
 from mtlora.tasks import Task
 from tests.factories import adapter_spec
 
@@ -47,8 +47,3 @@ def test_shapes_are_forgotten_beyond_a_bound(monkeypatch: pytest.MonkeyPatch) ->
         known.measured(*shape, seconds=9.0)
     assert len(known._measured_us) == 2
     assert known.estimate_us(SMALL, ONE) != guess  # by the scale of the others
-
-
-def test_memory_of_a_pass_grows_with_pixels_and_tasks() -> None:
-    assert forward_bytes(LARGE, ONE) == 4 * forward_bytes(SMALL, ONE)
-    assert forward_bytes(SMALL, ONE) < forward_bytes(SMALL, TWO) < 2 * forward_bytes(SMALL, ONE)
