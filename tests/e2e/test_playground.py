@@ -8,118 +8,32 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving import ServerProcess, Weights, encoded, live_app, picture, settings_for
+from tests.e2e.browsing import (
+    HEIGHT,
+    JPEG,
+    NO_CHROMIUM,
+    PHOTO,
+    TIMEOUT_MS,
+    WIDTH,
+    OpenPage,
+    no_sideways_scrolling,
+    seen,
+    send_photo,
+    wait_done,
+)
+from tests.serving import Weights, live_app, settings_for
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
-from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
+from playwright.sync_api import FilePayload, expect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDTH, HEIGHT = 400, 300
-PHOTO = encoded(picture(WIDTH, HEIGHT), "JPEG")
-JPEG = {"Content-Type": "image/jpeg"}
-TIMEOUT_MS = 20_000
-# Number of pixels that a layer paints, number of different colours, and its sides, in px.
-SEEN = """canvas => {
-  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
-  const pen = copy.getContext("2d", { willReadFrequently: true });
-  pen.drawImage(canvas, 0, 0);
-  const { data } = pen.getImageData(0, 0, copy.width, copy.height);
-  const colors = new Set();
-  let painted = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3] === 0) continue;
-    painted += 1;
-    colors.add(data[i] * 65536 + data[i + 1] * 256 + data[i + 2]);
-  }
-  return { painted, colors: colors.size, width: canvas.width, height: canvas.height };
-}"""
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium found; on Debian: apt-get install --no-install-recommends chromium"
-)
-OpenPage = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Opens pages, and fails the test if one of them said anything on its console that was not to be expected."""
-    said: list[str] = []
-    expected: set[int] = set()
-    contexts = []
-
-    def open_one(url: str, *, refusals: tuple[int, ...] = (), **options: Any) -> Page:
-        expected.update(refusals)  # Chromium itself logs every answer of 400 and more
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    logged = re.compile(rf"Failed to load resource.* ({'|'.join(map(str, expected)) or 'none'}) ")
-    assert [words for words in said if not logged.search(words)] == []
-
-
-def wait_done(page: Page, ref: str) -> None:
-    """Until the maps of a set's revision are on screen."""
-    expect(page.locator("#timings .timehead .ref").first).to_have_text(ref, timeout=TIMEOUT_MS)
-    expect(page.locator("#progress")).to_be_hidden()
-
-
-def send_photo(page: Page) -> None:
-    page.set_input_files("#photo-file", FilePayload(name="disc.jpg", mimeType="image/jpeg", buffer=PHOTO))
-    expect(page.locator("#photo-fact")).to_contain_text(f"disc.jpg · {WIDTH} × {HEIGHT} px")
-    expect(page.locator("#code")).to_contain_text("disc.jpg", timeout=TIMEOUT_MS)
-
-
-def seen(page: Page, layer: str = "layer-a") -> dict[str, int]:
-    result: dict[str, int] = page.locator(f"#frames .{layer}").first.evaluate(SEEN)
-    return result
-
-
-def no_sideways_scrolling(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
-
-
-@pytest.fixture(scope="class")
-def url(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = ServerProcess(weights, tmp_path_factory.mktemp("playground") / "store")
-    try:
-        server.wait_ready()
-        yield server.url
-    finally:
-        server.stop()
+pytestmark = NO_CHROMIUM
 
 
 class TestPage:

@@ -30,7 +30,7 @@ async function refresh() {
     byId("sets-problem").hidden = true;
   } catch (error) {
     showProblem(byId("sets-problem"), error, refresh);
-    if (!(error instanceof ApiError && error.status === 403)) showProblem(byId("problem"), error, start);
+    if (!(error instanceof ApiError && error.status === 403)) showProblem(byId("problem"), error, () => start());
     bench.setSets({ default: "", adapters: [] });
     if (!(error instanceof ApiError && error.status === 403)) throw error;
   }
@@ -48,14 +48,15 @@ const setsView = new SetsView({
   },
 });
 
-async function start() {
+/** @param {boolean} [again] ask once more about the photo that is there; at first it was asked about when it came */
+async function start(again = true) {
   byId("problem").hidden = true;
   try {
     await refresh();
   } catch {
     return; // said on the page, with a button to try again
   }
-  if (bench.photo) await bench.run();
+  if (again && bench.photo) await bench.run();
   else await bench.photos.takeFirstSample();
 }
 
@@ -69,4 +70,4 @@ addEventListener("hashchange", () => {
   if (view() === "sets") refresh().catch(() => {});
 });
 showView();
-start();
+start(false);
