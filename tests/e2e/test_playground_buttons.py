@@ -178,7 +178,7 @@ class TestButtons:
         expect(page.locator("#opacity-value")).to_have_text("0 %")
         assert page.locator("#frames .layer-a").first.evaluate("layer => getComputedStyle(layer).opacity") == "0"
         page.get_by_role("button", name="Copy").click()
-        expect(page.get_by_role("status")).to_contain_text("Copied")
+        expect(page.locator("#toast")).to_contain_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == page.locator("#code").text_content()
 
     def test_a_failed_request_is_tried_again_by_a_button(self, url: str, open_page: OpenPage) -> None:
