@@ -176,7 +176,7 @@ class TestButtons:
         expect(heads).to_have_text(before[::-1])
         page.locator("#opacity").fill("0")
         expect(page.locator("#opacity-value")).to_have_text("0 %")
-        assert page.locator("#frames .layer-a").first.evaluate("layer => getComputedStyle(layer).opacity") == "0"
+        expect(page.locator("#frames .layer-a").first).to_have_css("opacity", "0")
         page.get_by_role("button", name="Copy").click()
         expect(page.locator("#toast")).to_contain_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == page.locator("#code").text_content()
