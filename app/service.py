@@ -41,6 +41,7 @@ from app.settings import Settings
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from app.telemetry.traces import open_tracer
+from app.torch_threads import use_threads
 from mtlora.adapter_file import CheckedFiles, check_backbone
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
@@ -295,7 +296,7 @@ def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Ca
 
 def _single_threaded() -> None:
     """The engine alone may use several cores for one operator; others would fight it for them."""
-    torch.set_num_threads(1)
+    use_threads(1)
 
 
 def _yielding(nice: int) -> Callable[[], None]:

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-import torch
-
 from app.batching.batch import BatchLimits, patience, take_batch
 from app.batching.policy import FairQueue
 from app.batching.request import Item
 from app.engine import Engine
 from app.errors import DeadlineError, InferenceError, NotReadyError, ServiceError
+from app.torch_threads import CHOSEN, use_threads
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +88,7 @@ class Worker:
             return len(self._queue)
 
     def _main(self) -> None:
-        if self._threads:
-            torch.set_num_threads(self._threads)
+        use_threads(self._threads or CHOSEN)
         while (work := self._next_work()) is not None:
             work()
 

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +52,41 @@ def test_uploads_and_loads_give_way_to_predictions() -> None:
     finally:
         pools.close()
     assert found == [own, min(19, own + LOADS_NICE), min(19, own + UPLOADS_NICE)]
+
+
+THREADS = """
+import asyncio
+import torch
+from app.batching.batch import BatchLimits
+from app.batching.worker import Worker
+from app.service import Pools
+from app.settings import Settings
+from app.torch_threads import CHOSEN
+from tests.app.batching.test_worker import FakeEngine, NoEvents
+
+async def main():
+    settings = Settings(engine_threads={engine_threads})
+    pools = Pools.make(settings)
+    pools.warm(settings)
+    worker = Worker(FakeEngine(), NoEvents(), BatchLimits(images=1), threads=settings.engine_threads)
+    worker.start()
+    found = []
+    await worker.call(lambda: found.append(torch.get_num_threads()))
+    worker.stop()
+    others = (pools.codec, pools.loader, pools.uploads)
+    print(CHOSEN, *found, *(pool.submit(torch.get_num_threads).result() for pool in others))
+    pools.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("setting", [0, 3])
+def test_the_engine_has_all_cores_and_the_other_threads_one(setting: int) -> None:
+    """In a process of its own, because what is set last is what new threads begin with."""
+    command = [sys.executable, "-c", THREADS.format(engine_threads=setting)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    chosen, engine, *others = map(int, done.stdout.split())
+    assert engine == (setting or chosen)
+    assert others == [1, 1, 1]
