@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ADAPTERS = Path("adapters")
 COLORS = 256
+MAX_WIDTH_PX = 1280
 
 
 def main() -> None:
@@ -46,14 +47,14 @@ def opened(browser: Browser, url: str, scheme: str, width: int, height: int, sca
 
 
 def light(browser: Browser, url: str) -> bytes:
-    page = opened(browser, url, "light", 1200, 900)
+    page = opened(browser, url, "light", 1440, 1080)
     page.get_by_role("tab", name="All").click()
-    page.locator("#frames .picture").first.hover(position={"x": 140, "y": 92})
+    page.locator("#frames .picture").first.hover(position={"x": 170, "y": 110})
     return page.screenshot()
 
 
 def compare(browser: Browser, url: str) -> bytes:
-    page = opened(browser, url, "dark", 1200, 900)
+    page = opened(browser, url, "dark", 1440, 1080)
     page.get_by_role("switch").check()
     page.locator("#compare-b").select_option("people")
     page.locator("#timings .timehead .ref", has_text="people@1").wait_for()
@@ -76,8 +77,10 @@ def phone(browser: Browser, url: str) -> bytes:
 
 
 def small(png: bytes) -> Image.Image:
-    """With a palette, which is a quarter of the bytes."""
-    return Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS)
+    """At most so wide, and with a palette, which is a quarter of the bytes."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image.thumbnail((MAX_WIDTH_PX, MAX_WIDTH_PX))
+    return image.quantize(palette=image.quantize(COLORS), dither=Image.Dither.FLOYDSTEINBERG)
 
 
 if __name__ == "__main__":
