@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 0.0005
 """A thread that runs Python holds the interpreter for so long at most while others want it. The engine gives it up and
-takes it back at every operation, so with Python's own 5 ms a load beside it makes a forward pass half as long again."""
+takes it back at every operation, so a load beside it costs the forward pass up to so much, time and again."""
 
 OK = 0
 FAILED = 1

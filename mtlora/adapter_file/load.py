@@ -64,8 +64,8 @@ def has_manifest(path: str | Path) -> bool:
 class CheckedFiles:
     """Remembers of files that were checked what was found, so that a file that has not changed is not checked again.
 
-    Not changed: the same inode, size and time of change; it may have been renamed. Loading a set again takes a tenth of
-    the time then. Safe to share between threads.
+    Not changed: the same inode, size and time of change; it may have been renamed. Such a
+    file is read again, but neither parsed nor hashed. Safe to share between threads.
     """
 
     def __init__(self, most: int = 512) -> None:
