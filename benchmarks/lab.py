@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,10 +26,7 @@ class Lab:
     def load(self, plan: Plan) -> Report:
         """Run a plan of requests."""
         raw = self.run("benchmarks.load_client", [], asdict(plan))
-        streams = {
-            name: StreamReport(s["sent"], s["latency_ms"], s["ends_s"], Counter(s["failures"]))
-            for name, s in raw["streams"].items()
-        }
+        streams = {name: StreamReport(**stream) for name, stream in raw["streams"].items()}
         return Report(streams, raw["lag_ms"], raw["cpu_share"])
 
     def run(self, module: str, arguments: Sequence[str], document: object) -> Any:

@@ -14,7 +14,6 @@ import random
 import statistics
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +67,7 @@ class StreamReport:
     sent: int = 0
     latency_ms: list[float] = field(default_factory=list)  # open loop: from the scheduled time
     ends_s: list[float] = field(default_factory=list)  # when those answers were there, from the start
-    failures: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, int] = field(default_factory=dict)  # by status, or by what went wrong
 
     @property
     def throughput(self) -> float:
@@ -81,7 +80,7 @@ class StreamReport:
         return {
             "sent": self.sent,
             "ok": len(self.latency_ms),
-            "failures": dict(self.failures),
+            "failures": self.failures,
             "throughput_rps": round(self.throughput, 3),
             "latency_ms": quantiles(self.latency_ms),
         }
@@ -189,7 +188,8 @@ class _Generator:
             report.latency_ms.append(round(1e3 * (end - due), 3))
             report.ends_s.append(round(end, 6))
         else:
-            report.failures[str(outcome.status) if isinstance(outcome, Reply) else outcome] += 1
+            what = str(outcome.status) if isinstance(outcome, Reply) else outcome
+            report.failures[what] = report.failures.get(what, 0) + 1
 
     async def _outcome(self, stream: Stream, target: Target) -> Reply | str:
         key = (stream.name, target.url)
