@@ -45,7 +45,10 @@ def open_tracer(environ: Mapping[str, str] = os.environ) -> Tracer | None:
     try:
         from app.telemetry.spans import SpanRecorder
     except ImportError as error:
-        log.warning("traces are off: install mtlora-server[otel]", extra={"reason": str(error)})
+        reason = {"reason": str(error)}
+        log.warning(
+            "traces are off: the extra otel is not installed (in the repository: pip install '.[otel]')", extra=reason
+        )
         return None
     return SpanRecorder()
 

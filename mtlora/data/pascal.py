@@ -131,7 +131,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         from scipy.io import loadmat  # not needed by anything else, so only this layout asks for it
     except ImportError as error:
-        raise DataError("PASCAL-Context's .mat files need scipy: pip install 'mtlora-server[train]'") from error
+        raise DataError("PASCAL-Context's .mat files need scipy: pip install scipy") from error
     try:
         content: dict[str, Any] = loadmat(str(path))
     except Exception as error:  # scipy raises many kinds for a damaged file

@@ -237,6 +237,6 @@ print([name for name, module in sys.modules.items() if module and name.startswit
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     assert done.returncode == 0, done.stderr
     if missing:
-        assert "install mtlora-server[otel]" in done.stderr
+        assert "pip install '.[otel]'" in done.stderr
     else:
         assert done.stdout.strip() == "[]"
