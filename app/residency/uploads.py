@@ -158,8 +158,8 @@ class Uploader:
             adapter = load_adapter(staged.path, max_bytes=self._limits.max_bytes, known=self._checked)
             check_backbone(adapter.manifest, self._backbone)
         except AdapterFileError as error:
-            file_name = staged.path.name  # ours, not the client's: of no use to them
-            raise AdapterRefusedError(error.summary.replace(file_name, "the file"), error.problems) from error
+            ours = f"{staged.path.name}: "  # a name that tells the client nothing
+            raise AdapterRefusedError(error.summary.removeprefix(ours), error.problems) from error
         except MTLoRAError as error:
             raise AdapterRefusedError(f"the file is not a valid adapter set: {error}") from error
         spec = adapter.manifest.spec

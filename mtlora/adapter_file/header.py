@@ -46,7 +46,9 @@ def header_length(prefix: bytes, file_bytes: int, source: str) -> int:
         raise AdapterFileError(f"{source}: {len(prefix)} bytes are too few for an adapter file")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
-        raise AdapterFileError(f"{source}: header says {length} bytes, the limit is {MAX_HEADER_BYTES}")
+        raise AdapterFileError(
+            f"{source}: header says {length} bytes, the limit is {MAX_HEADER_BYTES}: no safetensors file"
+        )
     if length < 2 or LENGTH_BYTES + length > file_bytes:
         raise AdapterFileError(f"{source}: header says {length} bytes, but the file has {file_bytes} in all")
     return length

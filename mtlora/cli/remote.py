@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import Server, adapter_names, with_server
-from mtlora.errors import RemoteError
+from mtlora.errors import RefusedError, RemoteError
 
 if TYPE_CHECKING:
     from mtlora.client import AdapterSet
@@ -67,7 +67,10 @@ def push(
         raise RemoteError(f"--name names one set, got {len(files)} files")
     with server.client() as client:
         for file in files:
-            pushed = client.push(file, name, activate=activate)
+            try:
+                pushed = client.push(file, name, activate=activate)
+            except RefusedError as error:
+                raise RemoteError(f"{file}: {error}") from error
             found = pushed.adapter
             what = "new" if pushed.created else "there already"
             current = "current" if pushed.revision == found.current else f"current is {found.current}"

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -180,6 +182,26 @@ class TestButtons:
         page.get_by_role("button", name="Copy").click()
         expect(page.locator("#toast")).to_contain_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == page.locator("#code").text_content()
+
+    def test_the_code_of_a_comparison_asks_for_both_sets(self, url: str, open_page: OpenPage, tmp_path: Path) -> None:
+        page = open_page(url)
+        send_photo(page)
+        page.get_by_role("switch").check()
+        page.locator("#compare-b").select_option("people")
+        expect(page.locator("#timings .timehead .ref")).to_have_text(["default@1", "people@1"], timeout=TIMEOUT_MS)
+        command = page.locator("#code").text_content() or ""
+        assert [line.split(" -o ")[1] for line in command.splitlines() if " -o " in line] == [
+            "answer-default.json",
+            "answer-people.json",
+        ]
+        page.get_by_role("tab", name="Python").click()
+        program = page.locator("#code").text_content() or ""
+        (tmp_path / "disc.jpg").write_bytes(PHOTO)
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=30, capture_output=True)
+        for name in ("default", "people"):
+            parameters = f"tasks=saliency&adapter={name}&format=png"
+            answer = httpx.post(f"{url}/predict?{parameters}", content=PHOTO, headers=JPEG, timeout=30)
+            assert (tmp_path / f"{name}-saliency.png").read_bytes() == answer.content
 
     def test_a_failed_request_is_tried_again_by_a_button(self, url: str, open_page: OpenPage) -> None:
         page = open_page(f"{url}/livez", refusals=(503,))

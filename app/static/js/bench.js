@@ -238,7 +238,7 @@ export class Bench {
     );
     const history = this.history.element();
     if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
-    this.code.show(this.runs.a ?? this.runs.b);
+    this.code.show(shown.map(({ run }) => run));
   }
 
   /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */

@@ -14,58 +14,68 @@ const address = (run) => new URL(predictPath(run.wanted), location.href).href;
 /** @param {Run} run @returns {string} */
 const typeOf = (run) => (run.photo.blob.type.startsWith("image/") ? run.photo.blob.type : "image/jpeg");
 
-/** @param {Run} run @returns {string} */
-function curl(run) {
-  const lines = [
-    `curl -s --data-binary ${quoted(`@${run.photo.name}`)}`,
-    `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
-    key.get() && '  -H "Authorization: Bearer $MTLORA_KEY"',
-    `  ${quoted(address(run))} -o answer.json`,
-  ];
-  return lines.filter(Boolean).join(" \\\n");
+/** @param {Run[]} runs one, or two that are compared @returns {string} */
+function curl(runs) {
+  return runs
+    .map((run) => {
+      const file = runs.length > 1 ? `answer-${run.wanted.adapter}.json` : "answer.json";
+      const lines = [
+        `curl -s --data-binary ${quoted(`@${run.photo.name}`)}`,
+        `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
+        key.get() && '  -H "Authorization: Bearer $MTLORA_KEY"',
+        `  ${quoted(address(run))} -o ${file}`,
+      ];
+      return lines.filter(Boolean).join(" \\\n");
+    })
+    .join("\n");
 }
 
-/** @param {Run} run @returns {string} */
-function python(run) {
+/** @param {Run[]} runs one, or two that are compared @returns {string} */
+function python(runs) {
+  const [run] = runs;
+  const many = runs.length > 1;
   const headers = [
     `"Content-Type": "${typeOf(run)}"`,
     key.get() && '"Authorization": f"Bearer {os.environ[\'MTLORA_KEY\']}"',
   ];
-  return `import base64
-import json${key.get() ? "\nimport os" : ""}
-import urllib.request
-from pathlib import Path
-
-photo = Path(${JSON.stringify(run.photo.name)}).read_bytes()
-request = urllib.request.Request(
-    ${JSON.stringify(address(run))},
+  const asking = `request = urllib.request.Request(
+    ${many ? "url" : JSON.stringify(address(run))},
     data=photo,
     headers={${headers.filter(Boolean).join(", ")}},
 )
 with urllib.request.urlopen(request) as response:
     answer = json.load(response)
 for task, found in answer["tasks"].items():
-    Path(f"{task}.png").write_bytes(base64.b64decode(found["png"]))
-    print(task, found["encoding"], [c["name"] for c in found.get("classes", [])])
+    Path(f"${many ? "{adapter}-" : ""}{task}.png").write_bytes(base64.b64decode(found["png"]))
+    print(${many ? "adapter, " : ""}task, found["encoding"], [c["name"] for c in found.get("classes", [])])
 `;
+  const urls = runs.map((r) => `    ${JSON.stringify(r.wanted.adapter)}: ${JSON.stringify(address(r))},\n`).join("");
+  const each = `urls = {\n${urls}}\nfor adapter, url in urls.items():\n${asking.replaceAll(/^(?=.)/gm, "    ")}`;
+  return `import base64
+import json${key.get() ? "\nimport os" : ""}
+import urllib.request
+from pathlib import Path
+
+photo = Path(${JSON.stringify(run.photo.name)}).read_bytes()
+${many ? each : asking}`;
 }
 
-const LANGUAGES = /** @type {Record<string, (run: Run) => string>} */ ({ curl, Python: python });
+const LANGUAGES = /** @type {Record<string, (runs: Run[]) => string>} */ ({ curl, Python: python });
 
 /** The panel with the code. */
 export class CodePanel {
   constructor() {
     this.language = "curl";
-    /** @type {Run|null} */
-    this.run = null;
+    /** @type {Run[]} */
+    this.runs = [];
     tabKeys(byId("code-tabs"));
     byId("copy-code").addEventListener("click", () => this.#copy());
-    this.show(null);
+    this.show([]);
   }
 
-  /** @param {Run|null} run */
-  show(run) {
-    this.run = run;
+  /** @param {Run[]} runs on screen */
+  show(runs) {
+    this.runs = runs;
     const tabs = Object.keys(LANGUAGES).map((words) => ({ key: words, words }));
     fillTabs(
       byId("code-tabs"),
@@ -73,11 +83,11 @@ export class CodePanel {
       this.language,
       (language) => {
         this.language = language;
-        this.show(this.run);
+        this.show(this.runs);
       },
       "code",
     );
-    byId("code").textContent = run ? LANGUAGES[this.language](run) : "# after the first run";
+    byId("code").textContent = runs.length ? LANGUAGES[this.language](runs) : "# after the first run";
   }
 
   async #copy() {

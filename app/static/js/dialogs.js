@@ -68,6 +68,11 @@ export function showProblem(box, error, again = null) {
   if (again) box.append(el("button", { type: "button", on: { click: again } }, "Try again"));
 }
 
+/** @param {string} words @returns {string} */
+function sentence(words) {
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;
+}
+
 /** @param {unknown} error @returns {HTMLElement[]} */
 export function problemBody(error) {
   if (!(error instanceof ApiError)) {
@@ -77,7 +82,7 @@ export function problemBody(error) {
   const wait = error.retryAfterS ? ` The server asks to wait ${error.retryAfterS} s.` : "";
   return [
     el("strong", {}, error.title),
-    el("p", {}, `${error.message}${/[.?!]$/.test(error.message) ? "" : "."}${wait}`),
+    el("p", {}, `${sentence(error.message)}${wait}`),
     ...(error.reasons.length ? [el("ul", {}, ...error.reasons.map((reason) => el("li", {}, reason)))] : []),
     ...(error.requestId ? [el("p", { class: "request-id" }, `request ${error.requestId}`)] : []),
   ];

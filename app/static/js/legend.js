@@ -141,7 +141,7 @@ function scalarKey(part) {
 /** @param {Part} part @returns {HTMLElement[]} */
 function vectorKey(part) {
   const { axes } = /** @type {TaskMap} */ (part.a ?? part.b);
-  const words = el("p", { class: "fact" }, axes);
+  const words = el("p", { class: "fact" }, axes.charAt(0).toUpperCase() + axes.slice(1));
   if (!axes.includes(DRAWN_AXES)) return [words];
   const words2 = el("p", { class: "fact" }, "A ball seen from the camera has these colours.");
   return [el("div", { class: "ball-row" }, ball(), el("div", {}, words2, words))];

@@ -52,10 +52,14 @@ export function fillSlots(sets, chosen, choose) {
           checked: ref === chosen,
           on: { change: () => choose(ref) },
         }),
-        el("span", { class: `tier tier-${tier}`, title: TIER_WORDS[tier] }),
+        el("span", { class: `tier tier-${tier}`, "aria-hidden": true }),
         el("span", { class: "slot-name" }, old ? ref : `${set.name}`),
-        el("span", { class: "slot-facts" }, `rev ${revision} · ${size(bytes)}`),
-        el("span", { class: "unseen" }, TIER_WORDS[tier]),
+        el(
+          "span",
+          { class: "slot-facts" },
+          `rev ${revision} · ${size(bytes)}`,
+          el("span", { class: "slot-tier" }, ` · ${TIER_WORDS[tier]}`),
+        ),
       );
     });
   refill(byId("slots"), ...(rows.length ? rows : [el("p", { class: "fact" }, "The server's default set.")]));
