@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bring the Compose stack up and see it work: the server answers, Prometheus scrapes it by name, with and without API keys.
+# Bring the Compose stack up and see it work: the server answers, Prometheus scrapes it by name, with and without API keys,
+# and an alert reaches Alertmanager when the server stops.
 # Needs Docker with Compose, or on Debian as root what image_check.sh needs and podman-compose. Where no registry answers,
 # Prometheus and Alertmanager come from Debian's packages, and Grafana is left out.
 set -euo pipefail
@@ -59,6 +60,7 @@ ask() { curl -sf "http://127.0.0.1:$STACK_PROMETHEUS_PORT/api/v1/query" --data-u
 answers() { ask "$1" 2>/dev/null | grep -q '"value"'; }
 status() { curl -s -o /dev/null -w '%{http_code}' --data-binary @$PHOTO -H 'Content-Type: image/jpeg' "$@" "$URL/predict?tasks=semseg"; }
 alerting() { curl -sf "http://127.0.0.1:$STACK_PROMETHEUS_PORT/api/v1/alertmanagers" | grep -q 'alertmanager:9093'; }
+told() { curl -sf "http://127.0.0.1:$STACK_ALERTMANAGER_PORT/api/v2/alerts" | grep -q "\"alertname\":\"$1\""; }
 # podman-compose says the container's id first
 new_key() { compose run --rm -T --no-deps --entrypoint mtlora mtlora keys new "$1" --scopes "$2" 2>/dev/null | tail -n 1 | tr -d "\r"; }
 
@@ -74,6 +76,8 @@ await 60 "Prometheus scrapes mtlora:8000 by name" answers 'up{job="mtlora", inst
 await 60 "Prometheus has counted the prediction" answers 'sum(mtlora_requests_total{format="json", code="200"}) >= 1'
 await 60 "the rules are evaluated" answers 'instance:mtlora_queue_saturation:avg5m'
 await 60 "Prometheus knows Alertmanager" alerting
+compose stop mtlora >/dev/null 2>&1
+await 300 "the server is stopped, and the alert MTLoRADown is at Alertmanager" told MTLoRADown
 compose down >/dev/null 2>&1
 
 say "now with keys"
