@@ -1,5 +1,6 @@
 """`mtlora pretrain`: see docs/training.md."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,11 @@ def pretrain(  # noqa: PLR0913 (a command's options)
     decoder_channels: o.ChannelsOption = "16,24,40,64",
     distill: Annotated[float, typer.Option(help="Weight of the teacher's features; 0: no teacher.")] = 1.0,
     semantic: Annotated[float, typer.Option(help="Weight of the teacher's classes.")] = 0.3,
+    teacher: Annotated[
+        str, typer.Option(help="stored: features of whole photos, computed once; live: of every crop, for a GPU.")
+    ] = "stored",
+    zoom: Annotated[str, typer.Option(help="Smallest and largest zoom of photos.")] = "0.8,2",
+    jitter: Annotated[float, typer.Option(help="Strength of colour changes, 0..1.")] = 0.3,
     optimizer: Annotated[str, typer.Option(help="muon or adamw.")] = "muon",
     steps: o.StepsOption = 0,
     epochs: o.EpochsOption = 30.0,
@@ -62,7 +68,8 @@ def _config(given: dict[str, Any]) -> "PretrainConfig":
     """The settings of a run from the command's options, by name."""
     from mtlora.data.layout import open_dataset
     from mtlora.training.optim import OptimizerKind
-    from mtlora.training.pretrain import PretrainConfig
+    from mtlora.training.pretrain import PRETRAIN_AUGMENT, PretrainConfig
+    from mtlora.training.teacher_maps import TeacherKind
 
     dataset = open_dataset(given["data"], given["split"])
     alike = (
@@ -73,6 +80,8 @@ def _config(given: dict[str, Any]) -> "PretrainConfig":
         spec=_spec(dataset, given),
         loop=_loop(dataset, given),
         optimizer=o.member(OptimizerKind, given["optimizer"], "optimizer"),
+        teacher=o.member(TeacherKind, given["teacher"], "teacher"),
+        augment=replace(PRETRAIN_AUGMENT, scale=o.zoom_range(given["zoom"]), jitter=given["jitter"]),
         task_weights=o.task_weights(given["loss_weights"]),
         **{field: given[field] for field in alike.split()},
     )

@@ -1,7 +1,8 @@
 """Joint augmentation of photos and labels on batches of cached arrays: one affine map per photo, one sampling each.
 
 Geometry is done in coordinates in which a pixel of the original photo is square, so that a rotation is a rotation
-although cached photos are stretched to squares. Normals turn with the picture and depth shrinks with the zoom (what is
+although cached photos are stretched to squares. Random numbers are drawn on the CPU, whatever device samples, so a
+seed means the same everywhere. Normals turn with the picture and depth shrinks with the zoom (what is
 seen twice as large is half as far), as in the published recipe. Colours change for photos only.
 """
 
@@ -14,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from mtlora.data.cache import PhotoCache
 from mtlora.data.read import MM_PER_M
+from mtlora.data.shelf import PhotoShelves
 from mtlora.errors import TrainingError
 from mtlora.tasks import IGNORE_INDEX, Task
 
@@ -65,17 +66,33 @@ class Geometry:
         """The maps of some of the photos."""
         return Geometry(self.theta[keep], self.turn[keep], self.zoom[keep])
 
+    def to(self, device: str) -> "Geometry":
+        """The same maps on a device."""
+        return Geometry(self.theta.to(device), self.turn.to(device), self.zoom.to(device))
+
+    @classmethod
+    def identity(cls, count: int, device: torch.device) -> "Geometry":
+        """Maps that change nothing."""
+        turn = torch.eye(2, device=device).expand(count, 2, 2)
+        return cls(torch.eye(2, 3, device=device).expand(count, 2, 3), turn, torch.ones(count, device=device))
+
     def grid(self, height: int, width: int, extent: float = 1.0) -> Tensor:
         """Sampling positions, float [B, height, width, 2]; `extent` > 1 reaches over the right and lower border."""
-        xs = ((torch.arange(width) + 0.5) / width * 2 * extent) - 1
-        ys = ((torch.arange(height) + 0.5) / height * 2 * extent) - 1
-        base = torch.stack([*torch.meshgrid(ys, xs, indexing="ij")[::-1], torch.ones(height, width)], dim=-1)
+        device = self.theta.device
+        with exact(device):
+            return self._grid(height, width, extent, device)
+
+    def _grid(self, height: int, width: int, extent: float, device: torch.device) -> Tensor:
+        xs = ((torch.arange(width, device=device) + 0.5) / width * 2 * extent) - 1
+        ys = ((torch.arange(height, device=device) + 0.5) / height * 2 * extent) - 1
+        ones = torch.ones(height, width, device=device)
+        base = torch.stack([*torch.meshgrid(ys, xs, indexing="ij")[::-1], ones], dim=-1)
         return torch.einsum("bij,hwj->bhwi", self.theta, base)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a training step sees.
+    """What a training step sees; all tensors are on the device of training.
 
     photos:  float [B, 3, S, S], RGB 0..1
     targets: semseg, human_parts: int64 [B, s, s], 255 = ignore; saliency, edge: float [B, 1, s, s], -1 = ignore;
@@ -86,6 +103,11 @@ class Batch:
     photos: Tensor
     targets: dict[Task, Tensor]
     geometry: Geometry
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """A context without mixed precision: positions and labels in bfloat16 would be off by pixels."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def draw_geometry(aspect: Tensor, config: AugmentConfig, generator: Generator) -> Geometry:
@@ -114,7 +136,7 @@ def draw_geometry(aspect: Tensor, config: AugmentConfig, generator: Generator) -
 
 
 def make_batch(
-    cache: PhotoCache,
+    shelves: PhotoShelves,
     indices: NDArray[np.int64],
     image_size: int,
     config: AugmentConfig,
@@ -123,33 +145,37 @@ def make_batch(
     label_size: int | None = None,
     keep: slice = slice(None),
 ) -> Batch:
-    """Augmented photos and targets of these positions in the cache.
+    """Augmented photos and targets of these positions in the cache, on the shelves' device.
 
     indices:    int64 [B]
     image_size: side of the photos; label_size: side of the targets (None: the same)
     keep:       make only this part of the batch; its photos look as they would in the whole batch
     """
-    order = np.sort(indices)  # memory maps like ascending reads
-    geometry = draw_geometry(torch.from_numpy(cache.aspect[order]), config, generator).part(keep)
-    colours = draw_colours(len(order), config, generator)[:, keep]
-    order = order[keep]
-    photos = torch.from_numpy(cache.photos[order]).float() / 255
-    photos = F.grid_sample(photos, geometry.grid(image_size, image_size), align_corners=False)
-    photos = change_colours(photos, colours)
-    side = label_size or image_size
+    with exact(torch.device(shelves.device)):
+        order = np.sort(indices)  # memory maps like ascending reads
+        aspect = torch.from_numpy(shelves.cache.aspect[order])
+        geometry = draw_geometry(aspect, config, generator).part(keep).to(shelves.device)
+        colours = draw_colours(len(order), config, generator)[:, keep]
+        photos = F.grid_sample(
+            shelves.photos.rows(order[keep]).float() / 255, geometry.grid(image_size, image_size), align_corners=False
+        )
+        targets = _targets(shelves, order[keep], geometry, label_size or image_size)
+        return Batch(order[keep], change_colours(photos, colours), targets, geometry)
+
+
+def _targets(shelves: PhotoShelves, order: NDArray[np.int64], geometry: Geometry, side: int) -> dict[Task, Tensor]:
+    cache, device = shelves.cache, shelves.device
     grid = geometry.grid(side, side)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
     targets = {
-        task: make_target(
-            task, torch.from_numpy(labels[order]), torch.from_numpy(cache.known[task][order]), grid, inside
-        )
-        for task, labels in cache.labels.items()
+        task: make_target(task, labels.rows(order), torch.from_numpy(cache.known[task][order]).to(device), grid, inside)
+        for task, labels in shelves.labels.items()
     }
     if Task.NORMALS in targets:
         targets[Task.NORMALS] = turn_normals(targets[Task.NORMALS], geometry.turn)
     if Task.DEPTH in targets:
         targets[Task.DEPTH] = targets[Task.DEPTH] / geometry.zoom[:, None, None, None]
-    return Batch(order, photos, targets, geometry)
+    return targets
 
 
 def make_target(task: Task, stored: Tensor, known: Tensor, grid: Tensor, inside: Tensor) -> Tensor:
@@ -185,11 +211,14 @@ def draw_colours(count: int, config: AugmentConfig, generator: Generator) -> Ten
 
 
 def change_colours(photos: Tensor, factors: Tensor) -> Tensor:
-    """Change brightness, contrast and saturation; photos: float [B, 3, H, W] in 0..1, and so the result."""
+    """Change brightness, contrast and saturation by factors as drawn, on the CPU.
+
+    photos: float [B, 3, H, W] in 0..1, on any device, and so the result
+    """
     if bool((factors == 1).all()):
         return photos
-    brightness, contrast, saturation = factors[..., None, None, None]
-    weights = torch.tensor(_GREY)[:, None, None]
+    brightness, contrast, saturation = factors.to(photos.device)[..., None, None, None]
+    weights = torch.tensor(_GREY, device=photos.device)[:, None, None]
     grey = (photos * weights).sum(dim=1, keepdim=True)
     photos = grey + (photos - grey) * saturation
     mean = grey.mean(dim=(2, 3), keepdim=True)

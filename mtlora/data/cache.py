@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def _build(dataset: PhotoDataset, tasks: Sequence[Task], side: int, path: Path, 
         labels[task] = _create(path / f"{task.value}.npy", label_dtype(task), shape)
     known = {task: np.array([task in record.labels for record in dataset.records]) for task in tasks}
     aspect = np.empty(count, dtype=np.float32)
-    for index, record in enumerate(dataset.records):
+
+    def fill(index: int) -> None:
+        record = dataset.records[index]
         photos[index] = read_photo(record.photo, side)
         width, height = photo_size(record.photo)
         aspect[index] = width / height
@@ -117,7 +120,10 @@ def _build(dataset: PhotoDataset, tasks: Sequence[Task], side: int, path: Path, 
                 array[index] = read_label(record.labels[task], task, _label_side(task, side))
             else:
                 array[index] = IGNORE_VALUE.get(task, 0)
-        progress(index + 1, count)
+
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        for done, _ in enumerate(readers.map(fill, range(count)), start=1):
+            progress(done, count)
     photos.flush()
     np.save(path / "aspect.npy", aspect)
     for task, array in labels.items():

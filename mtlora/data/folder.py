@@ -1,6 +1,6 @@
 """Our own layout: one folder of PNG files per task.
 
-    DIR/JPEGImages/ID.jpg         RGB photo (also .jpeg, .png)
+    DIR/JPEGImages/ID.jpg         RGB photo (also .jpeg, .png, .webp)
     DIR/ImageSets/SPLIT.txt       one ID a line
     DIR/semseg/ID.png             class indices, 255 = ignore
     DIR/human_parts/ID.png        class indices, 255 = ignore

@@ -18,7 +18,7 @@ semseg, human_parts: uint8 class index, 255 = ignore; saliency, edge: uint8 255 
 all three 0 = ignore; depth: uint16 millimetres, 0 = ignore.
 """
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VOC_LABELS: Mapping[Task, tuple[str, ...]] = {Task.SEMSEG: VOC_CLASSES, Task.HUMAN_PARTS: HUMAN_PARTS_CLASSES}
 
 

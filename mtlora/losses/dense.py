@@ -27,7 +27,9 @@ def loss_counts(task: Task, target: Tensor, weight: Tensor | None = None) -> Ten
     negatives = torch.zeros((), dtype=torch.float64, device=target.device)
     if task in _CLASS_TASKS:
         valid = target != IGNORE_INDEX
-        count = valid.sum() if weight is None else weight[target[valid]].sum(dtype=torch.float64)
+        count = valid.sum()
+        if weight is not None:  # of a fixed shape, so that a GPU need not be waited for
+            count = torch.where(valid, weight[torch.where(valid, target, 0)], 0.0).sum(dtype=torch.float64)
     elif task is Task.NORMALS:
         count = (target != 0).any(dim=1).sum()
     elif task is Task.DEPTH:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mtlora.data.augment import Batch, make_batch
 from mtlora.data.cache import PhotoCache
 from mtlora.data.sampling import draw, shuffled, step_generator
+from mtlora.data.shelf import PhotoShelves
 from mtlora.errors import TrainingError
 from mtlora.losses import loss_counts, task_loss, weighted_sum
 from mtlora.model import MTLoRAModel
@@ -41,12 +42,14 @@ class AdapterJob:
             raise TrainingError(
                 f"a batch of {config.batch} cannot be shared by {crew.processes} processes x {config.accumulate} steps"
             )
-        self._adapted, self._photos, self._config, self._crew, self._soft = model, photos, config, crew, soft
+        self._adapted, self._config, self._crew, self._soft = model, config, crew, soft
         self._device = crew.device(config.loop.device)
+        self._shelves = PhotoShelves.of(photos, self._device)
         self._balance = balance(photos, config.spec, config.class_balance)
         self._labelled = np.flatnonzero(self._balance.photos)
-        self._mean = torch.tensor(config.spec.mean)[:, None, None]
-        self._std = torch.tensor(config.spec.std)[:, None, None]
+        self._weights = {task: w.to(self._device) for task, w in self._balance.classes.items()}
+        self._mean = torch.tensor(config.spec.mean, device=self._device)[:, None, None]
+        self._std = torch.tensor(config.spec.std, device=self._device)[:, None, None]
 
     @property
     def model(self) -> MTLoRAModel:
@@ -76,7 +79,7 @@ class AdapterJob:
         generator = step_generator(config.loop.seed, step)  # the same in all processes
         first = self._crew.rank + self._crew.processes * part
         batch = make_batch(
-            self._photos,
+            self._shelves,
             self._indices(step, generator),
             config.side,
             config.augment,
@@ -98,23 +101,21 @@ class AdapterJob:
         """What the losses of the whole step are divided by; from the labels alone, so known beforehand."""
         tasks = self._config.spec.task_names
         rows = [[loss_counts(task, batch.targets[task], self._weight(task)) for task in tasks] for batch in batches]
-        total = torch.stack([torch.stack(row) for row in rows]).sum(dim=0).to(self._device)
+        total = torch.stack([torch.stack(row) for row in rows]).sum(dim=0)
         self._crew.add_up(total)
         return dict(zip(tasks, total, strict=True))
 
     def _weight(self, task: Task) -> Tensor | None:
-        return self._balance.classes.get(task) if self._config.class_balance else None
+        return self._weights.get(task) if self._config.class_balance else None
 
     def _losses(self, batch: Batch, counts: Counts) -> dict[str, Tensor]:
-        photos = ((batch.photos - self._mean) / self._std).to(self._device)
+        photos = (batch.photos - self._mean) / self._std
         coarse = self._adapted.coarse_logits(photos)
         losses: dict[Task, Tensor] = {}
         for task in self._config.spec.task_names:
-            target = batch.targets[task].to(self._device)
+            target = batch.targets[task]
             logits = F.interpolate(coarse[task].float(), target.shape[-2:], mode="bilinear", align_corners=False)
-            weight = self._weight(task)
-            weight = None if weight is None else weight.to(self._device)
-            losses[task] = task_loss(task, logits, target, weight, counts[task])
+            losses[task] = task_loss(task, logits, target, self._weight(task), counts[task])
         total = weighted_sum(losses, self._config.task_weights)
         named = {task.value: loss for task, loss in losses.items()}
         if self._soft is not None:

@@ -137,11 +137,13 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-        losses = self._gradients()
+        found = self._gradients()
         self.crew.add_gradients(self.params)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.params, self.config.clip))
+        norms = torch.nn.utils.clip_grad_norm_(self.params, self.config.clip)
+        *values, norm = torch.cat([found, norms[None].to(found)]).tolist()  # the one time a step waits for a GPU
+        losses = dict(zip(self.job.loss_names, values, strict=True))
         # with loss scaling an infinite gradient is normal: the scaler skips the step
         self.guard.see(self.step + 1, losses["loss"], None if self.scaler.is_enabled() else norm)
         for optimizer in self.optimizers:
@@ -151,7 +153,7 @@ class Trainer:
         self.step += 1
         return {**losses, "gradient_norm": norm}
 
-    def _gradients(self) -> dict[str, float]:
+    def _gradients(self) -> Tensor:
         total = torch.zeros(len(self.job.loss_names), device=self.device)
         for part in self.job.parts(self.step):
             with autocast(self._dtype, self.device):
@@ -159,7 +161,7 @@ class Trainer:
             self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
             total += torch.stack([losses[name].detach().float() for name in self.job.loss_names])
         self.crew.add_up(total)
-        return dict(zip(self.job.loss_names, total.tolist(), strict=True))
+        return total
 
     def _follow(self) -> None:
         if not self.average:

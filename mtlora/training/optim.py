@@ -44,16 +44,16 @@ def build_adamw(named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_dec
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=BETAS)
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """Nearest half-orthogonal matrix, approximately (Newton-Schulz); float [rows, columns], and so the result."""
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Nearest half-orthogonal matrices, approximately (Newton-Schulz); float [..., rows, columns] -> the same."""
     a, b, c = _COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
+    result: Tensor = x.mT if tall else x
     return result
 
 
@@ -87,20 +87,31 @@ class Muon(torch.optim.Optimizer):
             raise TrainingError("Muon takes no closure")
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            updates = torch.zeros(sum(p.numel() for p in params), device=params[0].device if params else None)
+            if not params:
+                continue
+            updates = torch.zeros(sum(p.numel() for p in params), device=params[0].device)
             views = [
                 v.view_as(p) for v, p in zip(torch.split(updates, [p.numel() for p in params]), params, strict=True)
             ]
-            for number, (view, p) in enumerate(zip(views, params, strict=True)):
-                buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
-                buffer.lerp_(p.grad, 1 - group["momentum"])
-                if number % self._processes == self._rank:
-                    direction = torch.lerp(p.grad, buffer, group["momentum"])  # Nesterov
-                    view.copy_(orthogonalise(direction) * (0.2 * math.sqrt(max(p.shape))))
+            self._directions(params, views, group["momentum"])
             if self._share is not None:
                 self._share(updates)
-            for view, p in zip(views, params, strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(view, alpha=group["lr"])
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(params, views, alpha=group["lr"])
+
+    def _directions(self, params: list[nn.Parameter], views: list[Tensor], momentum: float) -> None:
+        """Follow the gradients and write this process's share of the updates into `views`, shape by shape."""
+        gradients = [p.grad for p in params if p.grad is not None]
+        buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in params]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        shapes: dict[torch.Size, list[int]] = {}
+        for number, p in enumerate(params):
+            if number % self._processes == self._rank:
+                shapes.setdefault(p.shape, []).append(number)
+        for shape, numbers in shapes.items():
+            steps = torch.stack([torch.lerp(gradients[n], buffers[n], momentum) for n in numbers])  # Nesterov
+            for number, step in zip(numbers, orthogonalise(steps) * (0.2 * math.sqrt(max(shape))), strict=True):
+                views[number].copy_(step)
 
 
 def learning_rate(

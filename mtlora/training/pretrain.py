@@ -1,7 +1,7 @@
 """`mtlora pretrain`: all weights of a small Swin from scratch, by four dense tasks and a distillation teacher at once.
 
 A transformer from scratch on a few thousand photos learns shapes but hardly classes; the teacher's dense features
-bring those. No teacher runs in the loop: its features are cached and sampled with the photo's own geometry.
+bring those. They are cached and sampled with the photo's own geometry, or the teacher looks at every crop itself.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from mtlora.backbone import Backbone, save_backbone
 from mtlora.data.augment import AugmentConfig, Batch, make_batch
@@ -22,6 +22,7 @@ from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset, open_photos
 from mtlora.data.records import PhotoDataset
 from mtlora.data.sampling import draw, step_generator
+from mtlora.data.shelf import PhotoShelves
 from mtlora.errors import TrainingError
 from mtlora.losses import feature_loss, semantic_loss, task_loss
 from mtlora.spec import AdapterSpec
@@ -34,14 +35,8 @@ from mtlora.training.optim import Muon, OptimizerKind, build_adamw
 from mtlora.training.pretrain_model import DISTILLED_STAGES, PretrainModel
 from mtlora.training.processes import Crew, leading, run_crew
 from mtlora.training.record import write_record
-from mtlora.training.teacher import (
-    CHANNELS,
-    TeacherCache,
-    cached_features,
-    default_weights,
-    load_teacher,
-    teacher_head,
-)
+from mtlora.training.teacher import CHANNELS, TeacherCache, cached_features, default_weights, load_teacher, teacher_head
+from mtlora.training.teacher_maps import LIVE_SIDE_PX, LiveMaps, StoredMaps, TeacherKind, TeacherMaps
 
 BACKBONE_FILE = "backbone.safetensors"
 PRETRAIN_AUGMENT = AugmentConfig(scale=(0.8, 2.0), rotate_deg=10.0, stretch=1.25, jitter=0.3, grey=0.1)
@@ -68,6 +63,7 @@ class PretrainConfig:
     drop_path: float = 0.05
     distill: float = 1.0  # weight of the teacher's features; 0 needs no teacher
     semantic: float = 0.3  # weight of the teacher's classes
+    teacher: TeacherKind = TeacherKind.STORED
     task_weights: dict[Task, float] = field(default_factory=dict)
     class_balance: float = 0.3  # exponent of the class weights of semseg and human_parts
     unlabelled_weight: float = 0.6  # how often an unlabelled photo is drawn, a labelled one being 1
@@ -80,10 +76,20 @@ class PretrainConfig:
                 f"a batch of {self.batch} cannot be shared by {self.processes} processes x {self.accumulate} steps"
             )
 
+    @property
+    def live(self) -> bool:
+        """Whether a teacher looks at every crop."""
+        return bool(self.distill) and self.teacher is TeacherKind.LIVE
+
+    @property
+    def crop_side(self) -> int:
+        """Side at which crops are made: a live teacher wants more than a network at low resolution does."""
+        return max(self.image_size, LIVE_SIDE_PX) if self.live else self.image_size
+
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
         free = {"out", "cache", "data", "unlabelled", "init", "spec", "loop"}
-        plain = settings_of(self, free=free, later={"accumulate"})
+        plain = settings_of(self, free=free, later={"accumulate", "teacher"})
         loop = settings_of(self.loop, free=LOOP_FREE, later=LOOP_LATER)
         return {**plain, "spec": self.spec.to_json(), "augment": dataclasses.asdict(self.augment), **loop}
 
@@ -169,8 +175,9 @@ def _open_data(
             raise TrainingError("unlabelled photos teach nothing without distillation; set its weight above 0")
         records = dataset.records + open_photos(config.unlabelled).records
         dataset = PhotoDataset(config.data, f"{config.split}+unlabelled", records)
-    photos = cached(dataset, tasks, cache_side(config.image_size), config.cache, progress)
-    features = cached_features(dataset, default_weights(), config.cache, progress) if config.distill else None
+    photos = cached(dataset, tasks, cache_side(config.crop_side), config.cache, progress)
+    stored = config.distill and not config.live
+    features = cached_features(dataset, default_weights(), config.cache, progress) if stored else None
     return dataset, photos, features
 
 
@@ -186,17 +193,24 @@ class PretrainJob:
         if config.batch % shares:
             raise TrainingError(f"a batch of {config.batch} cannot be shared by {shares} parts of a step")
         self._rank, self._shares, self._device = crew.rank, shares, crew.device(config.loop.device)
-        _, self.photos, self.teacher = _open_data(config)
+        _, self.photos, features = _open_data(config)
+        self._shelves = PhotoShelves.of(self.photos, self._device)
         self._balance = balance(self.photos, config.spec, config.class_balance)
         self._weights = np.where(self._balance.photos > 0, self._balance.photos, config.unlabelled_weight)
-        self._head = teacher_head(load_teacher(default_weights())).to(self._device) if config.distill else None
-        self._mean = torch.tensor(config.spec.mean)[:, None, None]
-        self._std = torch.tensor(config.spec.std)[:, None, None]
+        self._lesson = self._open_teacher(features) if config.distill else None
+        self._mean = torch.tensor(config.spec.mean, device=self._device)[:, None, None]
+        self._std = torch.tensor(config.spec.std, device=self._device)[:, None, None]
+
+    def _open_teacher(self, features: TeacherCache | None) -> tuple[TeacherMaps, nn.Module]:
+        """What the teacher sees in a batch, and its classifier."""
+        model = load_teacher(default_weights()).to(self._device)
+        maps = LiveMaps(model, self._shelves) if features is None else StoredMaps(features, self._device)
+        return maps, teacher_head(model)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """`loss`, one per task, and with a teacher one per scale and one for its classes."""
-        teacher = (*(f"features_{8 << k}" for k in range(len(CHANNELS))), "semantic") if self.teacher else ()
+        teacher = (*(f"features_{8 << k}" for k in range(len(CHANNELS))), "semantic") if self._lesson else ()
         return ("loss", *(t.value for t in self.config.spec.task_names), *teacher)
 
     @property
@@ -213,12 +227,13 @@ class PretrainJob:
         config = self.config
         size = config.image_size
         indices = draw(self._weights, config.batch // self._shares, generator)
-        batch = make_batch(self.photos, indices, size, config.augment, generator, label_size=size // 2)
-        outputs = self.model(((batch.photos - self._mean) / self._std).to(self._device))
+        batch = make_batch(self._shelves, indices, config.crop_side, config.augment, generator, label_size=size // 2)
+        photos = batch.photos if config.crop_side == size else F.interpolate(batch.photos, (size, size), mode="area")
+        outputs = self.model((photos - self._mean) / self._std)
         losses = {task.value: self._task_loss(task, batch, outputs.logits[task]) for task in config.spec.task_names}
         total = torch.stack([config.task_weights.get(Task(name), 1.0) * loss for name, loss in losses.items()]).sum()
-        if self.teacher is not None:
-            taught = self._teacher_losses(self.teacher, batch, outputs.features)
+        if self._lesson is not None:
+            taught = self._teacher_losses(*self._lesson, batch, outputs.features)
             semantic = taught["semantic"]
             features = torch.stack([v for name, v in taught.items() if name != "semantic"]).sum()
             total = total + config.distill * features + config.semantic * semantic
@@ -226,24 +241,24 @@ class PretrainJob:
         return {name: loss / self._shares for name, loss in {"loss": total, **losses}.items()}
 
     def _task_loss(self, task: Task, batch: Batch, logits: Tensor) -> Tensor:
-        target = self._balance.target(task, batch.targets[task]).to(logits.device)
+        target = self._balance.target(task, batch.targets[task])
         logits = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
         weight = self._balance.classes.get(task)
         return task_loss(task, logits, target, None if weight is None else weight.to(logits.device))
 
-    def _teacher_losses(self, teacher: TeacherCache, batch: Batch, predicted: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _teacher_losses(
+        self, teacher: TeacherMaps, head: nn.Module, batch: Batch, predicted: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        for k, features in enumerate(predicted):
-            stride, side = 8 << k, features.shape[-1]
-            grid = batch.geometry.grid(side, side, extent=side * stride / self.config.image_size)
-            inside = (grid.abs() <= 1).all(dim=-1)[:, None].to(features.device)
-            stored = torch.from_numpy(teacher.maps[k][batch.indices]).float()
-            target = F.grid_sample(stored, grid, padding_mode="border", align_corners=False).to(features.device)
+        strides = [8 << k for k in range(len(predicted))]
+        sides = [features.shape[-1] for features in predicted]
+        extents = [side * stride / self.config.image_size for side, stride in zip(sides, strides, strict=True)]
+        targets = teacher.targets(batch, sides, extents)
+        for stride, side, extent, features, target in zip(strides, sides, extents, predicted, targets, strict=True):
+            inside = (batch.geometry.grid(side, side, extent).abs() <= 1).all(dim=-1)[:, None]
             losses[f"features_{stride}"] = feature_loss(features.float(), target, inside)
-        if self._head is None:
-            raise TrainingError("a teacher without its classifier")
-        mean, std = (torch.from_numpy(a[-1])[:, None, None].to(target.device) for a in (teacher.mean, teacher.std))
-        losses["semantic"] = semantic_loss(self._head, features.float() * std + mean, target * std + mean, inside)
+        mean, std = teacher.mean, teacher.std
+        losses["semantic"] = semantic_loss(head, features.float() * std + mean, target * std + mean, inside)
         return losses
 
 

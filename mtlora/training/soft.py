@@ -99,14 +99,14 @@ class StoredTeacher:
         """See `Teacher.logits`."""
         found = {}
         for task in tasks:
-            stored = torch.from_numpy(self.maps[task][self.rows[batch.indices]]).float()
+            stored = torch.from_numpy(self.maps[task][self.rows[batch.indices]]).to(photos.device).float()
             grid = batch.geometry.grid(*stored.shape[-2:])
             sampled = F.grid_sample(stored, grid, padding_mode="border", align_corners=False)
             if task is Task.NORMALS:
                 sampled = turn_normals(sampled, batch.geometry.turn)
             if task is Task.DEPTH:
                 sampled = sampled / batch.geometry.zoom[:, None, None, None]
-            found[task] = sampled.to(photos.device)
+            found[task] = sampled
         return found
 
 

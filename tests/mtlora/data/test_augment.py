@@ -18,6 +18,7 @@ from mtlora.data.augment import (
     turn_normals,
 )
 from mtlora.data.cache import PhotoCache
+from mtlora.data.shelf import PhotoShelves
 from mtlora.errors import TrainingError
 from mtlora.tasks import Task
 
@@ -28,7 +29,7 @@ def generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def paraboloid_cache(count: int = 4, aspect: float = 1.5) -> PhotoCache:
+def paraboloid(count: int = 4, aspect: float = 1.5) -> PhotoCache:
     """A dome: the normal's x and y point away from the centre, which brightness encodes too.
 
     Photo channel 0 grows to the right, channel 1 downwards, so a sampled photo says where each pixel came from.
@@ -50,9 +51,13 @@ def paraboloid_cache(count: int = 4, aspect: float = 1.5) -> PhotoCache:
     )
 
 
+def paraboloid_shelves(count: int = 4) -> PhotoShelves:
+    return PhotoShelves.of(paraboloid(count))
+
+
 def test_no_augmentation_changes_nothing() -> None:
-    cache = paraboloid_cache()
-    batch = make_batch(cache, np.arange(4), SIDE, still(), generator())
+    cache = paraboloid()
+    batch = make_batch(PhotoShelves.of(cache), np.arange(4), SIDE, still(), generator())
     torch.testing.assert_close(batch.photos * 255, torch.from_numpy(cache.photos).float(), rtol=0, atol=1e-3)
     assert torch.equal(batch.targets[Task.SEMSEG], torch.from_numpy(cache.labels[Task.SEMSEG]).long()[:, 0])
 
@@ -61,7 +66,7 @@ def test_no_augmentation_changes_nothing() -> None:
 def test_normals_turn_with_the_picture(flip: bool) -> None:
     """On a dome the normal's direction in the picture is the direction from the dome's centre, however it is turned."""
     config = AugmentConfig(flip=flip, rotate_deg=40, scale=(1.0, 1.0))
-    batch = make_batch(paraboloid_cache(8), np.arange(8), SIDE, config, generator(3))
+    batch = make_batch(paraboloid_shelves(8), np.arange(8), SIDE, config, generator(3))
     normals = batch.targets[Task.NORMALS]
     axis = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -74,7 +79,7 @@ def test_normals_turn_with_the_picture(flip: bool) -> None:
 
 
 def test_a_flip_mirrors_photo_labels_and_normals() -> None:
-    cache = paraboloid_cache(1)
+    cache = paraboloid_shelves(1)
     config = AugmentConfig(rotate_deg=0, scale=(1.0, 1.0))
     seed = next(s for s in range(20) if draw_geometry(torch.ones(1), config, generator(s)).theta[0, 0, 0] < 0)
     batch = make_batch(cache, np.array([0]), SIDE, config, generator(seed))
@@ -88,7 +93,7 @@ def test_a_flip_mirrors_photo_labels_and_normals() -> None:
 def test_photo_and_label_stay_together() -> None:
     """Class 15 lies where channel 0 is above its middle; after any geometry it still does."""
     config = AugmentConfig(rotate_deg=30, scale=(0.7, 1.6), stretch=1.3)
-    batch = make_batch(paraboloid_cache(16), np.arange(16), SIDE, config, generator(1))
+    batch = make_batch(paraboloid_shelves(16), np.arange(16), SIDE, config, generator(1))
     labels, red = batch.targets[Task.SEMSEG], batch.photos[:, 0]
     clear = (labels != 255) & ((red - 0.5).abs() > 0.04) & (batch.photos[:, 1] > 0.1)
     assert ((labels == 15) == (red > 0.5))[clear].float().mean() > 0.99
@@ -104,7 +109,7 @@ def test_rotation_keeps_right_angles_of_a_wide_photo() -> None:
 
 def test_what_lies_outside_is_ignored() -> None:
     config = AugmentConfig(flip=False, rotate_deg=0, scale=(0.5, 0.5))
-    batch = make_batch(paraboloid_cache(2), np.arange(2), SIDE, config, generator())
+    batch = make_batch(paraboloid_shelves(2), np.arange(2), SIDE, config, generator())
     assert (batch.targets[Task.SEMSEG][:, 0] == 255).all()
     assert (batch.targets[Task.NORMALS][:, :, 0] == 0).all()
     assert (batch.targets[Task.SEMSEG] != 255).float().mean() == pytest.approx(0.25, abs=0.05)
@@ -129,9 +134,9 @@ def test_a_known_plane_by_hand() -> None:
 def test_depth_shrinks_with_the_zoom() -> None:
     """A wall two metres away that is seen 1.25 times as large is 1.6 metres away."""
     wall = np.full((2, 1, SIDE, SIDE), 2000, dtype=np.uint16)
-    cache = dataclasses.replace(paraboloid_cache(2), labels={Task.DEPTH: wall}, known={Task.DEPTH: np.ones(2, bool)})
+    cache = dataclasses.replace(paraboloid(2), labels={Task.DEPTH: wall}, known={Task.DEPTH: np.ones(2, bool)})
     config = AugmentConfig(flip=False, rotate_deg=0, scale=(1.25, 1.25))
-    depth = make_batch(cache, np.arange(2), SIDE, config, generator()).targets[Task.DEPTH]
+    depth = make_batch(PhotoShelves.of(cache), np.arange(2), SIDE, config, generator()).targets[Task.DEPTH]
     torch.testing.assert_close(depth, torch.full((2, 1, SIDE, SIDE), 1.6))
 
 
@@ -145,7 +150,7 @@ def test_colours_stay_in_range_and_grey_is_grey() -> None:
 
 def test_the_same_generator_gives_the_same_batch() -> None:
     config = AugmentConfig(jitter=0.4, grey=0.2, stretch=1.2)
-    one, two = (make_batch(paraboloid_cache(), np.array([2, 0]), SIDE, config, generator(7)) for _ in range(2))
+    one, two = (make_batch(paraboloid_shelves(), np.array([2, 0]), SIDE, config, generator(7)) for _ in range(2))
     assert torch.equal(one.photos, two.photos)
     assert one.indices.tolist() == [0, 2]
 
@@ -154,9 +159,9 @@ def test_parts_of_a_batch_are_those_of_the_whole() -> None:
     """However many processes share a step, it sees the same photos in the same way."""
     config = AugmentConfig(jitter=0.4, grey=0.2, stretch=1.2)
     indices = np.array([2, 0, 3, 1])
-    whole = make_batch(paraboloid_cache(), indices, SIDE, config, generator(7))
+    whole = make_batch(paraboloid_shelves(), indices, SIDE, config, generator(7))
     for first in (0, 1):
-        part = make_batch(paraboloid_cache(), indices, SIDE, config, generator(7), keep=slice(first, None, 2))
+        part = make_batch(paraboloid_shelves(), indices, SIDE, config, generator(7), keep=slice(first, None, 2))
         assert part.indices.tolist() == whole.indices[first::2].tolist()
         torch.testing.assert_close(part.photos, whole.photos[first::2])
         torch.testing.assert_close(part.targets[Task.NORMALS], whole.targets[Task.NORMALS][first::2])

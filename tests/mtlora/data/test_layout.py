@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mtlora.data.layout import open_dataset, open_photos
+from mtlora.data.read import read_photo
 from mtlora.errors import DataError
 from mtlora.tasks import Task
 from tests.mtlora.data.tiny import COUNT, write_dataset
@@ -58,3 +60,15 @@ def test_a_plain_folder_is_a_dataset_without_labels(tmp_path: Path) -> None:
     assert [record.id for record in photos.records] == sorted(f"photo{i}" for i in range(COUNT))
     with pytest.raises(DataError, match="no photos"):
         open_photos(root)
+
+
+def test_photos_may_be_webp(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path)
+    path = root / "JPEGImages" / "photo0.jpg"
+    with Image.open(path) as photo:
+        photo.save(path.with_suffix(".webp"), lossless=True)
+        expected = read_photo(path, 32)
+    path.unlink()
+    record = open_dataset(root, "train").records[0]
+    assert record.photo.suffix == ".webp"
+    assert (read_photo(record.photo, 32) == expected).all()

@@ -87,3 +87,11 @@ def test_adamw_groups_and_nothing_to_train() -> None:
     with pytest.raises(TrainingError, match="nothing to train"):
         build_adamw(module.requires_grad_(False).named_parameters(), lr=1e-3, weight_decay=0.0)
     assert math.isclose(optimizer.defaults["betas"][1], 0.999)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_matrices_are_orthogonalised_each_for_itself(shape: tuple[int, int]) -> None:
+    several = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    together = orthogonalise(several)
+    for one, found in zip(several, together, strict=True):
+        torch.testing.assert_close(found, orthogonalise(one), rtol=0, atol=1e-5)

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from mtlora.data.augment import AugmentConfig, make_batch, still
+from mtlora.data.cache import cached
 from mtlora.data.layout import open_photos
+from mtlora.data.sampling import step_generator
+from mtlora.data.shelf import PhotoShelves
 from mtlora.errors import TrainingError
 from mtlora.training import teacher as t
 from mtlora.training.checkpoint import load_checkpoint
 from mtlora.training.pretrain import pretrain
+from mtlora.training.teacher_maps import LIVE_SIDE_PX, LiveMaps, TeacherKind
 from tests.mtlora.data.tiny import write_dataset
 from tests.mtlora.training.runs import pretrain_config, silent
 
@@ -54,3 +59,42 @@ def test_pretraining_with_a_teacher_and_unlabelled_photos(tmp_path: Path) -> Non
     header = (tmp_path / "out" / "metrics.csv").read_text().splitlines()[0]
     assert header.endswith("features_8,features_16,features_32,semantic,gradient_norm")
     assert any(name.startswith("features.2.") for name in load_checkpoint(tmp_path / "out")["model"])
+
+
+def live_maps(folder: Path) -> tuple[LiveMaps, PhotoShelves]:
+    photos = open_photos(write_dataset(folder / "data", count=3) / "JPEGImages")
+    shelves = PhotoShelves.of(cached(photos, (), 256, folder / "cache"))
+    return LiveMaps(t.load_teacher(t.default_weights()), shelves), shelves
+
+
+def test_a_live_teacher_answers_for_the_crop_itself(tmp_path: Path) -> None:
+    """Its maps, with the standardisation undone, are the features of the very crop; a mirrored crop has others."""
+    teacher, shelves = live_maps(tmp_path)
+    config = AugmentConfig(scale=(1.2, 1.6), jitter=0.3)
+    batch = make_batch(shelves, np.arange(3), LIVE_SIDE_PX, config, step_generator(0, 0))
+    with torch.no_grad():
+        expected = t.dense_features(t.load_teacher(t.default_weights()), (batch.photos - t.MEAN) / t.STD)
+    found = teacher.targets(batch, (28, 14, 7), (1.0, 1.0, 1.0))
+    assert [f.shape for f in found] == [e.shape for e in expected]
+    scale = float(expected[2].abs().max())
+    torch.testing.assert_close(found[2] * teacher.std + teacher.mean, expected[2], rtol=0, atol=1e-3 * scale)
+
+
+def test_live_maps_are_standardised_and_reach_over_the_border(tmp_path: Path) -> None:
+    teacher, shelves = live_maps(tmp_path)
+    batch = make_batch(shelves, np.arange(3), LIVE_SIDE_PX, still(), step_generator(0, 0))
+    found = teacher.targets(batch, (14, 7, 4), (1.0, 1.0, 4 * 32 / 112))
+    assert [f.shape[-1] for f in found] == [14, 7, 4]
+    deep = teacher.targets(batch, (28, 14, 7), (1.0, 1.0, 1.0))[2]
+    assert deep.mean(dim=(0, 2, 3)).abs().max() < 0.2  # statistics are those of the same photos, resized another way
+    assert 0.7 < float(deep.std()) < 1.3
+
+
+def test_pretraining_with_a_live_teacher(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", count=2)
+    config = pretrain_config(data, tmp_path / "out", 2, distill=1.0, teacher=TeacherKind.LIVE, batch=2)
+    assert config.crop_side == LIVE_SIDE_PX > config.image_size
+    pretrain(config, silent)
+    header = (tmp_path / "out" / "metrics.csv").read_text().splitlines()[0]
+    assert header.endswith("features_8,features_16,features_32,semantic,gradient_norm")
+    assert not list((tmp_path / "cache").glob("teacher-*"))  # nothing of it is stored
