@@ -18,11 +18,19 @@ from tests.serving import ServerProcess, Weights
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = Weights(ROOT, ROOT / "adapters" / "backbone.safetensors", ROOT / "adapters", ROOT)
-PAGES = ("README.md", "docs/quickstart.md", "docs/client.md", "docs/http-api.md", "docs/tutorial.md")
+PAGES = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/client.md",
+    "docs/http-api.md",
+    "docs/settings.md",
+    "docs/operations.md",
+    "docs/tutorial.md",
+)
 ADDRESS = re.compile(r"\b(127\.0\.0\.1|localhost):8000\b")
 
 NOT_RUN = {
-    r"^make serve|^mtlora serve": "a server, which does not end; another one runs already",
+    r"^make serve|^(\w+=\S+ )?mtlora serve": "a server, which does not end; another one runs already",
     r"^git clone": "the repository is here",
     r"docker ": "needs Docker; `make image-check` and scripts/compose_check.sh do it",
     r"^mtlora backbone swin": "downloads weights",
@@ -84,7 +92,8 @@ def test_every_block_of_a_page_runs(page: str, server: ServerProcess, desk: Path
         "MTLORA_URL": server.url,
         "FAILED": str(failed),
     }
-    script = ADDRESS.sub(f"127.0.0.1:{server.port}", script.replace(".venv/bin/mtlora", "mtlora"))
+    script = script.replace(".venv/bin/mtlora", "mtlora").replace("/etc/mtlora", str(tmp_path / "etc"))
+    script = ADDRESS.sub(f"127.0.0.1:{server.port}", script)
     finished = subprocess.run(
         ["bash", "-c", script], cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
