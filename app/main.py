@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The schema with the bodies that handlers write as bytes, and problem documents for every 422."""
+    """The schema with the bodies that handlers write as bytes; the first paragraph of a docstring is the summary."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
@@ -46,5 +46,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(document.pop("$defs", {}))
             schemas[model.__name__] = document
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                summary, _, rest = operation.pop("description").partition("\n\n")
+                operation |= {"summary": summary.removesuffix("."), **({"description": rest} if rest else {})}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -18,7 +18,6 @@ ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500
 
 @router.post(
     "/predict",
-    summary="Maps of one photo, or of several",
     responses={**OK_RESPONSES, **ERRORS},
     openapi_extra=REQUEST_BODY,
     response_class=Response,
@@ -29,10 +28,12 @@ async def predict(
     service: ServiceDep,
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],
-    x_adapter: Annotated[HeaderText, Header()] = None,
-    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000)] = None,
+    x_adapter: Annotated[HeaderText, Header(description="as `adapter`, which wins")] = None,
+    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`, which wins")] = None,
 ) -> Response:
-    """Segmentation, human parts, saliency, surface normals, as the adapter set has them.
+    """Maps of one photo, or of several.
+
+    Segmentation, human parts, saliency, surface normals, as the adapter set has them.
 
     Send the photo as raw `image/*` bytes, as multipart parts named `image`, or as JSON with base64.
     Maps have the size of the photo after its EXIF orientation is applied.

@@ -89,7 +89,7 @@ async def version_ready(
 
 
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
-Deadline = Annotated[int | None, Header(ge=1, le=3_600_000)]
+Deadline = Annotated[int | None, Header(ge=1, le=3_600_000, description="give up (504) after so many milliseconds")]
 
 
 @router.post("/models/{model}/infer", responses=INFERRED, openapi_extra=INFER_BODY, response_class=Response)

@@ -1,5 +1,6 @@
 """The published schema: every path of the contract, every status code, examples."""
 
+import re
 from typing import Any
 
 import httpx
@@ -67,3 +68,10 @@ def test_references_lead_somewhere_and_bodies_have_examples(schema: dict[str, An
     assert "#/components/schemas/" not in text
     for name in ("PredictOut", "AdapterSetOut", "Problem", "CurrentIn", "InferIn", "V2ErrorOut"):
         assert schema["components"]["schemas"][name]["examples"]
+
+
+def test_requests_are_summed_up_in_words_not_in_names_of_functions(schema: dict[str, Any]) -> None:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert not re.fullmatch(r"([A-Z]\w+ ?)+", operation["summary"]), (path, operation["summary"])
+            assert operation["summary"] not in operation.get("description", "")

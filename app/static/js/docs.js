@@ -22,11 +22,25 @@ function inWords(schema) {
       .flatMap((/** @type {Json} */ choice, /** @type {number} */ at) => [...(at ? [" or "] : []), ...inWords(choice)]);
   }
   if (schema.type === "array") return ["list of ", ...inWords(schema.items)];
+  if (schema.properties) {
+    const fields = Object.entries(schema.properties).flatMap(([name, field], at) => [
+      at ? ", " : " ",
+      el("code", {}, name),
+      ": ",
+      ...inWords(field),
+    ]);
+    return ["{", ...fields, " }"];
+  }
   const extras = ["format", "pattern", "minimum", "maximum", "default"]
     .filter((key) => schema[key] !== undefined)
     .map((key) => `${key} ${JSON.stringify(schema[key])}`);
   const kind = schema.enum ? schema.enum.map((/** @type {any} */ v) => JSON.stringify(v)).join(", ") : schema.type;
   return [[kind, ...extras].filter(Boolean).join("; ")];
+}
+
+/** Text in which backticks mark code. @param {string|undefined} text @returns {(Node|string)[]} */
+function marked(text) {
+  return (text ?? "").split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
 }
 
 /** @param {any} value */
@@ -65,11 +79,15 @@ function list(title, rows) {
 function operation(path, method, about) {
   const parameters = (about.parameters ?? []).map((/** @type {Json} */ p) => [
     p.name,
-    [`${p.in}${p.required ? ", needed" : ""}: `, ...inWords(p.schema), p.description ? ` — ${p.description}` : ""],
+    [
+      `${p.in}${p.required ? ", needed" : ""}: `,
+      ...inWords(p.schema),
+      ...(p.description ? ["; ", ...marked(p.description)] : []),
+    ],
   ]);
   const responses = Object.entries(about.responses).map(([status, response]) => [
     status,
-    [response.description, " ", ...bodies(response.content)],
+    [...marked(response.description), " ", ...bodies(response.content)],
   ]);
   const body = bodies(about.requestBody?.content);
   return el(
@@ -80,12 +98,12 @@ function operation(path, method, about) {
       {},
       el("span", { class: "method" }, method.toUpperCase()),
       el("code", {}, path),
-      el("span", { class: "what" }, about.summary),
+      el("span", { class: "what" }, ...marked(about.summary)),
     ),
     el(
       "div",
       {},
-      about.description ? el("p", {}, about.description) : "",
+      about.description ? el("p", {}, ...marked(about.description)) : "",
       ...list("Parameters", parameters),
       ...(body.length ? [el("h3", {}, "Body"), el("p", {}, ...body)] : []),
       ...list("Answers", /** @type {any} */ (responses)),
@@ -103,7 +121,7 @@ function schemaBox(name, schema) {
   return el(
     "details",
     { id: `schema-${name}` },
-    el("summary", {}, el("code", {}, name), el("span", { class: "what" }, schema.description)),
+    el("summary", {}, el("code", {}, name), el("span", { class: "what" }, ...marked(schema.description))),
     el("div", {}, ...(examples ?? []).flatMap((/** @type {any} */ e) => [el("h3", {}, "Example"), code(e)]), code(rest)),
   );
 }
