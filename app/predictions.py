@@ -101,7 +101,8 @@ class Predictions:
             clock.reschedule(order.deadline)
             context.format = order.plan.form.value
             context.facts |= {"images": len(images), "tasks": ",".join(order.tasks)}
-            return await _unless_gone(request, self._run(request, images, order, dialect, context, start))
+            with self._parts.courtesy.prediction():
+                return await _unless_gone(request, self._run(request, images, order, dialect, context, start))
 
     async def _run(
         self,

@@ -21,6 +21,7 @@ from app.batching.admission import Admission, AdmissionLimits
 from app.batching.batch import BatchLimits
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
+from app.courtesy import Courtesy
 from app.engine import Engine
 from app.errors import NotReadyError, ServiceError, StartupError
 from app.intake.budget import BodyBudget
@@ -115,6 +116,7 @@ class Parts:
     pipeline: Pipeline
     worker: Worker
     bodies: BodyBudget
+    courtesy: Courtesy
 
 
 class Service:
@@ -218,7 +220,7 @@ class Service:
         log.info("memory of adapter sets", extra=asdict(budgets))
         self.metrics.budgets(budgets)
         host = HostCache(budgets.host_bytes, partial(self.metrics.evicted, Tier.HOST))
-        checked = CheckedFiles()
+        checked, courtesy = CheckedFiles(), Courtesy()
         residency: Residency[AdaptedSet] = Residency(
             AdapterLoader(form, catalog.path, host, self.metrics, checked),
             pools.loader,
@@ -226,9 +228,10 @@ class Service:
             budget_bytes=budgets.device_bytes,
             parallel_loads=s.loader_threads,
             failure_ttl_s=s.load_failure_ttl_s,
+            courtesy=courtesy,
         )
         bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
-        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds, checked)
+        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds, checked, courtesy)
         pins = Pins(catalog, residency, form.device_bytes, pools.files)
         forget = self.metrics.forget_adapter
         adapters = AdapterService(catalog, store, residency, host, pins, uploader, pools.files, forget)
@@ -239,7 +242,7 @@ class Service:
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
         pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
         bodies = BodyBudget(s.max_inflight_body_bytes)
-        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker, bodies)
+        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker, bodies, courtesy)
 
     async def _warm(self, parts: Parts) -> None:
         await parts.pins.refresh()

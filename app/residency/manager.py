@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from app.courtesy import Courtesy
 from app.errors import AdapterLoadError
 from app.residency.cache import LruBudget
 from app.residency.names import AdapterRef
@@ -81,8 +82,10 @@ class Residency(Generic[L]):
         parallel_loads: int = 1,
         failure_ttl_s: float = 10.0,
         patience_s: float = 1.0,
+        courtesy: Courtesy | None = None,
     ) -> None:
         self._loader = loader
+        self._courtesy = courtesy or Courtesy()
         self._executor = executor
         self._events = events
         self._failure_ttl_s = failure_ttl_s
@@ -168,7 +171,9 @@ class Residency(Generic[L]):
         return await self._wait_for(ref)
 
     async def preload(self, ref: AdapterRef) -> None:
-        """Bring a set into memory without using it."""
+        """Bring a set into memory without using it, between predictions where there is time for that."""
+        if ref not in self._budget and ref not in self._loading:
+            await self._courtesy.turn()
         if ref not in self._budget:
             (await self._wait_for(ref)).release()
 

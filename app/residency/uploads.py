@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from app.access.keys import Caller
 from app.access.quotas import Holdings, check_arriving, check_sets
+from app.courtesy import Courtesy
 from app.errors import AdapterRefusedError, BadBodyError, BadParameterError, EmptyBodyError, QueueFullError
 from app.intake.multipart import Event, PartBegin, PartData, PartEnd
 from app.residency.blobs import Staged
@@ -57,6 +58,7 @@ class Uploader:
         executor: Executor,
         limits: UploadLimits,
         checked: CheckedFiles,
+        courtesy: Courtesy,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -65,6 +67,7 @@ class Uploader:
         self._executor = executor
         self._limits = limits
         self._checked = checked
+        self._courtesy = courtesy
         self._arriving: list[_Arriving] = []
 
     async def receive(self, events: AsyncIterator[Event], caller: Caller, announced: int = 0) -> Uploaded:
@@ -87,6 +90,7 @@ class Uploader:
         staged = await self._run(self._store.stage, self._limits.max_bytes)
         try:
             await self._read(events, staged, arriving)
+            await self._courtesy.turn()
             return await self._run(self._admit, staged, arriving)
         finally:
             # Shielded: a client that leaves now must not leave its half-sent file behind.

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.courtesy import Courtesy
 from app.errors import AdapterLoadError
 from app.residency.manager import Residency
 from app.residency.names import AdapterRef
@@ -240,5 +241,32 @@ def test_sets_in_constant_use_do_not_keep_a_newcomer_out() -> None:
         (await bench.residency.acquire(ref("b"))).release()
         stop = True
         await asyncio.gather(*users)
+
+    run(scenario())
+
+
+def test_an_explicit_load_waits_for_predictions_to_end_and_a_prediction_does_not_wait() -> None:
+    async def scenario() -> None:
+        courtesy = Courtesy(patience_s=60)
+        bench = Bench(courtesy=courtesy)
+        with courtesy.prediction():
+            asked = asyncio.create_task(bench.residency.preload(ref("a")))
+            (await bench.residency.acquire(ref("b"))).release()
+            assert bench.loads == ["b"]
+        await asked
+        assert bench.loads == ["b", "a"]
+
+    run(scenario())
+
+
+def test_a_prediction_that_wants_the_set_meanwhile_loads_it_and_the_explicit_load_is_content() -> None:
+    async def scenario() -> None:
+        courtesy = Courtesy(patience_s=60)
+        bench = Bench(courtesy=courtesy)
+        with courtesy.prediction():
+            asked = asyncio.create_task(bench.residency.preload(ref("a")))
+            (await bench.residency.acquire(ref("a"))).release()
+        await asked
+        assert bench.loads == ["a"]
 
     run(scenario())
