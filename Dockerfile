@@ -38,6 +38,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_MMAP_MAX_=0 \
     MALLOC_TRIM_THRESHOLD_=17179869184 \
     MALLOC_TOP_PAD_=268435456 \
+    MALLOC_ARENA_MAX=1 \
     MTLORA_ADAPTERS=/opt/mtlora/adapters \
     MTLORA_STORE=/var/lib/mtlora/store
 ARG VERSION=0.0.0

@@ -10,7 +10,7 @@ TESTS  ?= tests
 MINUTES ?= 30
 SOAK   ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
-ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 
 .PHONY: help setup serve test check fmt bench bench-quick soak train-default generated image-check clean
 

@@ -14,11 +14,13 @@ from pydantic.fields import FieldInfo
 from app.settings import Settings
 
 # By default glibc gives large tensors back to the kernel after every operator, and the page faults of getting them
-# again cost 10 to 50 % of a forward pass on a CPU. It reads these before the process begins, hence the re-exec.
+# again cost 10 to 50 % of a forward pass on a CPU. One arena: with one for each thread every thread that loads sets or
+# draws maps keeps its own peak for ever. glibc reads these before the process begins, hence the re-exec.
 ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
     "MALLOC_TOP_PAD_": str(256 * 2**20),
+    "MALLOC_ARENA_MAX": "1",
 }
 
 

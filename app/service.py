@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import gc
 import logging
 import os
 import sys
@@ -207,6 +208,7 @@ class Service:
         parts = self._parts = self._assemble(backbone, store, catalog)
         parts.worker.start()
         await self._warm(parts)
+        _spare_the_collector()
         self._following = asyncio.create_task(parts.follower.run(), name="follow the store")
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
@@ -295,6 +297,16 @@ def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Ca
     catalog = Catalog(store, find_bundled(folder, partial(check_backbone, backbone=backbone)), settings.default_adapter)
     catalog.check()
     return store, catalog
+
+
+def _spare_the_collector() -> None:
+    """Take modules and the backbone out of the garbage collector's sight: a full collection is then a tenth as long.
+
+    Once, before there are requests: of what is frozen no cycle is ever freed, and requests that fail or are given up
+    leave cycles.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _single_threaded() -> None:

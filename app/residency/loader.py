@@ -1,6 +1,5 @@
 """From an adapter file to a set on the device: in a loader thread, never on the event loop or in the engine."""
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +60,6 @@ class AdapterLoader:
                 resident = self._form.prepare(adapter)
         except (MTLoRAError, OSError) as error:
             raise AdapterLoadError(f"adapter set {ref} cannot be loaded: {error}") from error
-        _spare_the_collector()
         return AdaptedSet(ref, resident)
 
     def used(self, ref: AdapterRef) -> None:
@@ -84,13 +82,3 @@ class AdapterLoader:
             ok = True
         finally:
             self._events.loaded(tier, time.perf_counter() - start, ok)
-
-
-def _spare_the_collector() -> None:
-    """Take what is in memory now out of the garbage collector's sight.
-
-    A set can be thousands of objects: with hundreds of them every full collection would stop all threads for seconds.
-    They hold no cycles, so eviction still frees them at once; cycles that exist now are collected first.
-    """
-    gc.collect()
-    gc.freeze()
