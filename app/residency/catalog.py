@@ -21,10 +21,11 @@ from app.residency.state import Revision, SetState
 from app.residency.store import AdapterStore
 from mtlora.adapter_file import AdapterManifest, has_manifest, read_manifest
 from mtlora.errors import AdapterFileError, MTLoRAError
+from mtlora.recent import Recent
 
 log = logging.getLogger(__name__)
 
-MANIFESTS_KEPT = 4096
+MANIFEST_BYTES = 16 * 2**20  # of those kept in memory: about 4,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Catalog:
         self._store = store
         self._bundled = dict(bundled)
         self.default = default
-        self._manifests: dict[str, AdapterManifest] = {}
+        self._manifests: Recent[str, AdapterManifest] = Recent(MANIFEST_BYTES)
 
     def check(self) -> None:
         """`StartupError` unless the default set is there, and whole as far as its header tells."""
@@ -195,9 +196,7 @@ class Catalog:
                 known = read_manifest(self.path(ref))
             except AdapterFileError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
-            while len(self._manifests) >= MANIFESTS_KEPT:
-                self._manifests.pop(next(iter(self._manifests)))
-            self._manifests[ref.digest] = known
+            self._manifests.put(ref.digest, known, known.memory_bytes)
         return known
 
     def activate(self, name: str, revision: int) -> Entry:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mtlora.adapter_file.header import (
     LENGTH_BYTES,
+    Entry,
     Header,
     clip,
     header_length,
@@ -25,6 +25,7 @@ from mtlora.adapter_file.header import (
 from mtlora.adapter_file.layout import Shapes, adapter_shapes
 from mtlora.adapter_file.manifest import METADATA_KEY, AdapterManifest
 from mtlora.errors import AdapterFileError, SpecError
+from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec
 
 DEFAULT_MAX_BYTES = 2**30
@@ -68,28 +69,22 @@ class CheckedFiles:
     file is read again, but neither parsed nor hashed. Safe to share between threads.
     """
 
-    def __init__(self, most: int = 512) -> None:
-        self._most = most
-        self._known: dict[tuple[int, ...], Checked] = {}
-        self._lock = threading.Lock()
+    def __init__(self, memory_bytes: int = 16 * 2**20) -> None:
+        self._known: Recent[tuple[int, ...], Checked] = Recent(memory_bytes)
 
     def find(self, status: os.stat_result) -> "Checked | None":
         """What was found in the file of this status."""
-        with self._lock:
-            return self._known.get(_identity(status))
+        return self._known.get(_identity(status))
 
     def add(self, status: os.stat_result, checked: "Checked") -> None:
-        """A file was checked; the one known longest is forgotten where there are too many."""
-        with self._lock:
-            self._known[_identity(status)] = checked
-            while len(self._known) > self._most:
-                self._known.pop(next(iter(self._known)))
+        """A file was checked; those not read for longest are forgotten where there are too many."""
+        self._known.put(_identity(status), checked, checked.manifest.memory_bytes)
 
 
 class Checked(NamedTuple):
     """What is known of a file's content."""
 
-    header: Header
+    header: Header  # without its metadata; files of one layout share its entries
     manifest: AdapterManifest
     digest: str
 
@@ -122,7 +117,8 @@ def load_adapter(
         raise_if(not_finite(tensors), f"{path.name}: values that are not finite")
     digest = hashlib.sha256(content).hexdigest()
     if known is not None:
-        known.add(status, Checked(header, manifest, digest))
+        entries = _one_layout(tuple(header.entries.items()))
+        known.add(status, Checked(Header(entries, {}, header.data_start), manifest, digest))
     return AdapterSet(manifest, tensors, digest, size)
 
 
@@ -176,9 +172,10 @@ def _read_header(file: BufferedReader, source: str) -> Header:
 
 def _manifest(header: Header, source: str) -> AdapterManifest:
     try:
-        return AdapterManifest.from_json(manifest_text(header, METADATA_KEY, source))
+        manifest = AdapterManifest.from_json(manifest_text(header, METADATA_KEY, source))
     except SpecError as error:
         raise invalid_manifest(source, error) from error
+    return manifest.model_copy(update={"spec": _one_spec(manifest.spec)})
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
@@ -191,6 +188,18 @@ def _whole(file: BufferedReader, size: int, source: str) -> bytearray:
     if found != size or file.read(1):
         raise AdapterFileError(f"{source}: changed while it was read: it had {size} bytes")
     return content
+
+
+@lru_cache(maxsize=256)
+def _one_spec(spec: AdapterSpec) -> AdapterSpec:
+    """The same object for equal specs: hundreds of sets have one shape, and a spec is a thousand objects."""
+    return spec
+
+
+@lru_cache(maxsize=64)
+def _one_layout(entries: tuple[tuple[str, Entry], ...]) -> dict[str, Entry]:
+    """The same object for equal entries; not to be changed."""
+    return dict(entries)
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "mtlora_adapter"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_PROVENANCE_ENTRIES = 200
+_BARE_BYTES = 4096
 
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ProvenanceKey = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -27,3 +28,8 @@ class AdapterManifest(Spec):
     backbone_name: str = Field(min_length=1, max_length=100)
     backbone_fingerprint: Fingerprint = Field(description="sha256 over the frozen tensors of the backbone")
     provenance: Provenance = Field(default_factory=dict, max_length=MAX_PROVENANCE_ENTRIES)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what this takes in memory where its spec is shared with others."""
+        return _BARE_BYTES + sum(len(key) + len(str(value)) for key, value in self.provenance.items())

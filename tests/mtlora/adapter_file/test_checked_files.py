@@ -66,11 +66,25 @@ def test_a_file_that_was_refused_is_not_known(path: Path) -> None:
             load_adapter(path, known=known)
 
 
-def test_only_so_many_are_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = CheckedFiles(most=1)
+def test_only_so_many_are_remembered(path: Path) -> None:
+    size = load_adapter(path).manifest.memory_bytes
+    known = CheckedFiles(memory_bytes=2 * size - 1)
     load_adapter(path, known=known)
     copy = path.with_name("copy.safetensors")
     copy.write_bytes(path.read_bytes())
     load_adapter(copy, known=known)
     assert known.find(path.stat()) is None
     assert known.find(copy.stat()) is not None
+
+
+def test_what_is_remembered_of_files_of_one_shape_is_shared(path: Path) -> None:
+    """Of hundreds of files a thousand objects each would be hundreds of megabytes."""
+    known = CheckedFiles()
+    copy = path.with_name("copy.safetensors")
+    copy.write_bytes(path.read_bytes())
+    one, other = load_adapter(path, known=known), load_adapter(copy, known=known)
+    assert one.manifest.spec is other.manifest.spec
+    found, twin = known.find(path.stat()), known.find(copy.stat())
+    assert found is not None
+    assert twin is not None
+    assert found.header.entries is twin.header.entries
