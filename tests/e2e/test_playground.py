@@ -219,7 +219,7 @@ def test_the_api_reference_comes_from_this_server_alone(weights: Weights, tmp_pa
         expect(page.locator("#schemas details")).to_have_count(len(described["components"]["schemas"]))
         page.locator("#operations summary", has_text="/predict").click()
         shown = page.locator("#operations details[open]")
-        for words in ("deadline_ms", "multipart/form-data", "429", "504"):
+        for words in ("deadline_ms", "overlay", "multipart/form-data", "images", "429", "504"):
             expect(shown).to_contain_text(words)
         shown.get_by_role("link", name="Problem").first.click()
         expect(page.locator("details[id='schema-Problem']")).to_have_attribute("open", "")

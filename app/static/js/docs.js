@@ -16,7 +16,7 @@ function inWords(schema) {
   if (!schema) return [];
   if (schema.$ref) return [el("a", { href: `#schema-${nameOf(schema.$ref)}` }, nameOf(schema.$ref))];
   const choices = schema.anyOf ?? schema.oneOf;
-  if (choices) {
+  if (choices && !schema.enum) {
     return choices
       .filter((/** @type {Json} */ choice) => choice.type !== "null")
       .flatMap((/** @type {Json} */ choice, /** @type {number} */ at) => [...(at ? [" or "] : []), ...inWords(choice)]);
@@ -34,7 +34,8 @@ function inWords(schema) {
   const extras = ["format", "pattern", "minimum", "maximum", "default"]
     .filter((key) => schema[key] !== undefined)
     .map((key) => `${key} ${JSON.stringify(schema[key])}`);
-  const kind = schema.enum ? schema.enum.map((/** @type {any} */ v) => JSON.stringify(v)).join(", ") : schema.type;
+  const values = schema.enum?.filter((/** @type {any} */ value) => value !== null);
+  const kind = values?.map((/** @type {any} */ value) => JSON.stringify(value)).join(", ") ?? schema.type;
   return [[kind, ...extras].filter(Boolean).join("; ")];
 }
 
