@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlora.errors import RemoteError
+from mtlora.errors import RefusedError, RemoteError
 
 if TYPE_CHECKING:
     from mtlora.client import AsyncClient, Client
@@ -21,6 +21,7 @@ KeyFileOption = Annotated[
     typer.Option(help="File with the API key; else the environment's MTLORA_KEY. A key is never an argument."),
 ]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds without a byte after which a request is given up.")]
+UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,14 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def connected(*, url: str, key_file: Path | None, timeout: float, **given: Any) -> None:
-        command(Server(url, key_file, timeout), **given)
+        try:
+            command(Server(url, key_file, timeout), **given)
+        except RefusedError as error:
+            if error.status != UNAUTHORIZED:
+                raise
+            raise RemoteError(
+                f"{error}\n  The key is taken from the environment's MTLORA_KEY, or --key-file"
+            ) from error
 
     connected.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     connected.__annotations__ = {p.name: p.annotation for p in parameters}

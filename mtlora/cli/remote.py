@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlora.cli.connection import Server, adapter_names, with_server
+from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
 from mtlora.errors import RefusedError, RemoteError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def push(
             try:
                 pushed = client.push(file, name, activate=activate)
             except RefusedError as error:
+                if error.status == UNAUTHORIZED:
+                    raise
                 raise RemoteError(f"{file}: {error}") from error
             found = pushed.adapter
             what = "new" if pushed.created else "there already"

@@ -117,6 +117,14 @@ def test_status_of_a_server_that_is_not_ready(stub: Stub) -> None:
         remote("status", "--url", f"http://127.0.0.1:{free_port()}")
 
 
+def test_without_a_key_it_is_said_where_one_belongs(stub: Stub, tmp_path: Path) -> None:
+    (tmp_path / "set.safetensors").write_bytes(b"bytes")
+    for command in (("list",), ("push", tmp_path / "set.safetensors")):
+        stub.script = [problem(401, "unauthorized")]
+        with pytest.raises(RemoteError, match=r"(?s)unauthorized.*MTLORA_KEY, or --key-file"):
+            remote(*command, "--url", stub.url)
+
+
 def test_keys_come_from_a_file_or_the_environment(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub.script = [problem(403, "forbidden")]
     monkeypatch.setenv("MTLORA_KEY", "from-the-environment")
