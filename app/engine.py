@@ -61,10 +61,9 @@ class Engine:
                     ),
                 )
 
-    def warm(self, adapted: AdaptedSet) -> None:
-        """One forward of a black image, so that the first request does not pay for lazy initialisation."""
-        size = adapted.spec.image_size
-        self._form.forward([Query(adapted.resident, torch.zeros(3, size, size), adapted.spec.task_names)])
+    def warm(self, adapted: AdaptedSet, images: int) -> None:
+        """Passes over black images, in batches of up to so many, so that the first requests do not pay for them."""
+        self._form.warm(adapted.resident, images)
 
     def _run_group(self, group: Sequence[Item]) -> list[Logits | ServiceError]:
         """All at once; what fails is halved and tried again: only what fails alone is answered with an error."""

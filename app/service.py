@@ -53,6 +53,7 @@ from mtlora.version import __version__
 
 log = logging.getLogger(__name__)
 
+GPU_BATCH_IMAGES = 16  # twice as many take twice as long (docs/performance.md)
 UPLOAD_THREADS = 2
 FILE_THREADS = 2
 UPLOADS_NICE, LOADS_NICE = 19, 10  # predictions go first; a load that somebody waits for still gets on
@@ -238,7 +239,7 @@ class Service:
         forget = self.metrics.forget_adapter
         adapters = AdapterService(catalog, store, residency, host, pins, uploader, pools.files, forget)
         follower = Follower(store, catalog, adapters, pins, pools.files)
-        limits = BatchLimits(s.max_batch_images, s.max_batch_bytes, s.batch_wait_ms / 1000)
+        limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
@@ -250,7 +251,7 @@ class Service:
         await parts.pins.refresh()
         lease = await parts.residency.acquire(parts.catalog.resolve(None, ""))
         try:
-            await parts.worker.call(lambda: parts.worker.engine.warm(lease.adapted))
+            await parts.worker.call(lambda: parts.worker.warm(lease.adapted))
         finally:
             lease.release()
         await parts.pins.bring_in()
@@ -271,6 +272,11 @@ class Service:
             adapters=(count, len(host), len(device)),
             adapter_bytes=(size, host.used_bytes, device.used_bytes),
         )
+
+
+def batch_images(settings: Settings, device: torch.device) -> int:
+    """Most images in one micro-batch: what was set, or what suits the device."""
+    return settings.max_batch_images or (GPU_BATCH_IMAGES if device.type == "cuda" else 1)
 
 
 def _open_backbone(settings: Settings) -> Backbone:

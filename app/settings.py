@@ -61,7 +61,9 @@ class Settings(BaseSettings):
 
     max_queue_images: int = Field(64, ge=1, description="images admitted and not yet answered, above that 429")
     max_queue_age_ms: int = Field(60_000, ge=1, description="longest expected wait for the engine, above that 429")
-    max_batch_images: int = Field(1, ge=1, le=256, description="images in one micro-batch")
+    max_batch_images: int | None = Field(
+        None, ge=1, le=256, description="images in one micro-batch; default: 1, on a GPU 16"
+    )
     max_batch_bytes: int = Field(4096 * MIB, ge=1, description="memory that one micro-batch may add, estimated")
     batch_wait_ms: float = Field(
         0.0, ge=0, le=10_000, description="how long the first image waits for others to fill a micro-batch"
@@ -81,7 +83,8 @@ class Settings(BaseSettings):
     )
     form: FormKind = Field(FormKind.AUTO, description="how sets are kept on the device: auto, merged, lowrank or plain")
     precision: Precision = Field(
-        Precision.FLOAT32, description="of the linear layers: float32, or int8 (on a CPU; faster, maps differ a little)"
+        Precision.FLOAT32,
+        description="float32; faster, and maps differ a little: int8 (on a CPU), bfloat16 (on a GPU)",
     )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
     codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
@@ -119,8 +122,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_precision(self) -> Self:
-        if self.precision is Precision.INT8 and (self.form is FormKind.PLAIN or self.device.startswith("cuda")):
-            raise ValueError(f"precision int8 needs a CPU and a form other than plain, got {self.device}, {self.form}")
+        for lower, place, wrong in ((Precision.INT8, "CPU", "cuda"), (Precision.BFLOAT16, "GPU", "cpu")):
+            if self.precision is lower and (self.form is FormKind.PLAIN or self.device.startswith(wrong)):
+                raise ValueError(
+                    f"precision {lower} needs a {place} and a form other than plain, got {self.device}, {self.form}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -17,3 +17,4 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     INT8 = "int8"  # on a CPU: faster and smaller, maps differ a little (docs/performance.md)
+    BFLOAT16 = "bfloat16"  # on a GPU: the same

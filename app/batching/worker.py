@@ -14,6 +14,7 @@ from app.batching.policy import FairQueue
 from app.batching.request import Item
 from app.engine import Engine
 from app.errors import DeadlineError, InferenceError, NotReadyError, ServiceError
+from app.residency.loader import AdaptedSet
 from app.torch_threads import CHOSEN, use_threads
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class Worker:
             waited = self._queue.discard(item.flow, item)
         if waited:
             item.future.cancel()
+
+    def warm(self, adapted: AdaptedSet) -> None:
+        """Run what the limits allow once; to be called in the engine's thread."""
+        self.engine.warm(adapted, self._limits.images)
 
     async def call(self, work: Callable[[], None]) -> None:
         """Run something in the engine's thread, before any image that waits (warm-up), and wait for it."""

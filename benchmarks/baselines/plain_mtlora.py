@@ -5,6 +5,7 @@ code with the product: it works on a dictionary of tensors (names as in `MTLoRAM
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ class PlainMTLoRA:
         shift = self.window // 2 if shifted and height > self.window else 0
         rolled = torch.roll(self._norm(f"{name}.norm1", x), (-shift, -shift), (1, 2))
         windows = _partition(rolled, window)
-        attended = self._attend(f"{name}.attn", windows, stage, _mask(height, window, shift))
+        attended = self._attend(f"{name}.attn", windows, stage, _mask(height, window, shift, x.device))
         y, y_tasks = self._linear(f"{name}.attn.proj", attended, None, stage)
 
         def back(windows: Tensor) -> Tensor:
@@ -93,11 +94,8 @@ class PlainMTLoRA:
         qkv, _ = self._linear(f"{name}.qkv", windows, None, stage)
         q, k, v = qkv.reshape(count, tokens, 3, heads, channels // heads).permute(2, 0, 3, 1, 4)
         scores = (q @ k.transpose(-2, -1)) * (channels // heads) ** -0.5
-        side = int(tokens**0.5)
-        row, column = torch.arange(tokens) // side, torch.arange(tokens) % side
-        dy, dx = row[:, None] - row + side - 1, column[:, None] - column + side - 1
         table = self.state[f"{name}.relative_position_bias_table"]
-        scores = scores + table[dy * (2 * side - 1) + dx].permute(2, 0, 1)
+        scores = scores + table[_positions(tokens, table.device)].permute(2, 0, 1)
         if mask is not None:
             scores = (scores.reshape(-1, len(mask), heads, tokens, tokens) + mask[:, None]).reshape(scores.shape)
         return (scores.softmax(-1) @ v).transpose(1, 2).reshape(count, tokens, channels)
@@ -193,11 +191,21 @@ def _reverse(windows: Tensor, window: int, height: int, width: int) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
 
 
-def _mask(side: int, window: int, shift: int) -> Tensor | None:
+@lru_cache(maxsize=16)
+def _positions(tokens: int, device: torch.device) -> Tensor:
+    """Row of the position bias table for every two tokens of a window; int64 [N, N]."""
+    side = int(tokens**0.5)
+    row, column = torch.arange(tokens) // side, torch.arange(tokens) % side
+    dy, dx = row[:, None] - row + side - 1, column[:, None] - column + side - 1
+    return (dy * (2 * side - 1) + dx).to(device)
+
+
+@lru_cache(maxsize=16)
+def _mask(side: int, window: int, shift: int, device: torch.device) -> Tensor | None:
     """-100 between tokens of a shifted window that were not neighbours in the image; float [windows, N, N]."""
     if shift == 0:
         return None
     zone = torch.tensor([0] * (side - window) + [1] * (window - shift) + [2] * shift)
     zones = (3 * zone[:, None] + zone[None, :])[None, :, :, None].float()
     flat = _partition(zones, window)[..., 0]
-    return torch.where(flat[:, :, None] == flat[:, None, :], 0.0, -100.0)
+    return torch.where(flat[:, :, None] == flat[:, None, :], 0.0, -100.0).to(device)

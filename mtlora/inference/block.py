@@ -28,7 +28,7 @@ def run_block(block: Block, x: Tensor, position: Tensor, heads: int) -> Features
     """All of a block's layers.
 
     x:        float [n, M, C], whole windows of each item one after the other
-    position: float [nW, heads, N, N], see `ops.window_attention`
+    position: float [nW, heads, N, N], see `items.window_attention`
     """
     attended = _attention(block, x, position, heads)
     if block.gives_streams:
@@ -40,10 +40,10 @@ def run_block(block: Block, x: Tensor, position: Tensor, heads: int) -> Features
 
 def _attention(block: Block, x: Tensor, position: Tensor, heads: int) -> Tensor:
     """Attention before its projection: float [n, M, C], same shape out."""
-    tokens = position.shape[-1]
+    tokens = position.shape[-2]
     qkv = block.qkv(block.norm1(x)).view(-1, tokens, 3 * x.shape[2])
     scale = (x.shape[2] // heads) ** -0.5
-    return ops.window_attention(qkv, position, heads, scale).reshape(x.shape)
+    return items.window_attention(qkv, position, heads, scale).reshape(x.shape)
 
 
 def _run_with_streams(block: Block, x: Tensor, attended: Tensor) -> Features:

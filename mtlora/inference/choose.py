@@ -5,6 +5,7 @@ from typing import Any
 
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
+from mtlora.inference.batched import BatchedForm
 from mtlora.inference.folded import FoldedForm
 from mtlora.inference.form import Form
 from mtlora.inference.plain import PlainForm
@@ -20,16 +21,21 @@ def make_form(
     precision: Precision = Precision.FLOAT32,
     budget_bytes: float = math.inf,
 ) -> Form[Any]:
-    """The form of a kind, on the backbone's device. int8 is for a CPU, and not for `plain`.
+    """The form of a kind, on the backbone's device. int8 is for a CPU, bfloat16 for a GPU, neither for `plain`.
 
     `auto`: low-rank on a GPU; on a CPU merged, if `budget_bytes` holds a few merged sets, each about as large as the
     backbone, else low-rank.
     """
-    if precision is Precision.INT8 and (kind is FormKind.PLAIN or backbone.device.type != "cpu"):
-        raise MTLoRAError(f"precision int8 needs a CPU and form merged or lowrank, got {backbone.device}, form {kind}")
+    on_cpu = backbone.device.type == "cpu"
+    for lower, place, fits in ((Precision.INT8, "CPU", on_cpu), (Precision.BFLOAT16, "GPU", not on_cpu)):
+        if precision is lower and (kind is FormKind.PLAIN or not fits):
+            raise MTLoRAError(
+                f"precision {lower} needs a {place} and form merged or lowrank, got {backbone.device}, form {kind}"
+            )
     if kind is FormKind.PLAIN:
         return PlainForm(backbone)
     if kind is FormKind.AUTO:
         roomy = budget_bytes >= MERGED_SETS_AT_LEAST * backbone.nbytes
-        kind = FormKind.MERGED if roomy and backbone.device.type == "cpu" else FormKind.LOWRANK
-    return FoldedForm(backbone, merge=kind is FormKind.MERGED, precision=precision)
+        kind = FormKind.MERGED if roomy and on_cpu else FormKind.LOWRANK
+    made = FoldedForm if on_cpu else BatchedForm
+    return made(backbone, merge=kind is FormKind.MERGED, precision=precision)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mtlora.inference import items as of_items
 from mtlora.inference.block import Features, run_block
 from mtlora.inference.fused import FusedBlock
 from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, TaskLinear, stacked
@@ -32,7 +33,8 @@ class Plan(NamedTuple):
 def encode(encoders: Sequence[Encoder], images: Tensor, plan: Plan) -> list[Tensor]:
     """Projected maps of the tasks wanted, finest first.
 
-    encoders: one for each image, of equal shapes; images of one set repeat the same object
+    encoders: one for each image, of equal shapes, images of one set repeating the same object; or one for all, which
+              may hold several sets (see `layers`)
     images:   float [n, 3, S, S]
     returns:  four float [n, T, h, w, c], sides S/8, S/16, S/32, S/32
     """
@@ -98,8 +100,10 @@ def _run_blocks(
             shifted = not shifted
             x = x.index_select(1, layout.shift if shifted else layout.unshift)  # type: ignore[arg-type]
         windows = layout.shifted if shifted and layout.shifted is not None else layout.plain
-        fused = isinstance(own[0], FusedBlock)
-        features = _run_fused(own, x, windows, plan.tasks) if fused else _run_tiles(own, x, windows, heads)
+        if isinstance(own[0], FusedBlock):
+            features = _run_fused(own, x, windows, plan.tasks)
+        else:
+            features = (_run_tiles if of_items.takes_turns(x) else _run_at_once)(own, x, windows, heads)
     return features, shape.shift if shifted else 0
 
 
@@ -112,11 +116,26 @@ def _run_fused(blocks: Sequence[FusedBlock], x: Tensor, windows: Windows, wanted
     return Features(x, torch.cat(given) if given else None)
 
 
+def _run_at_once(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int) -> Features:
+    """One block over everything."""
+    block = stacked(blocks)
+    return run_block(block, x, _positions(block.position, windows, len(x)), heads)
+
+
+def _positions(position: Tensor, windows: Windows, items: int) -> Tensor:
+    """Bias and mask of all windows: float [1 or n, kinds, heads, N, P] -> [n * nW, heads, N, P], or [1, …] for all."""
+    if len(windows.masks) == 1 and len(position) == 1:
+        return position[0]
+    if len(position) == 1:
+        return position[0].index_select(0, windows.kinds.repeat(items))
+    return position.index_select(1, windows.kinds).flatten(0, 1)
+
+
 def _run_tiles(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int) -> Features:
     """One block, a tile at a time; the shared path overwrites x, float [n, L, C]."""
     tokens = windows.masks.shape[-1]
     streams: Tensor | None = None
-    for items, run in _tiles(len(x), len(windows.kinds), tokens, x.device):
+    for items, run in _tiles(len(x), len(windows.kinds), tokens):
         block = stacked(blocks[items])
         rows = slice(run.start * tokens, run.stop * tokens)
         tile = run_block(block, x[items, rows], _position(block.position, windows.kinds[run]), heads)
@@ -129,9 +148,9 @@ def _run_tiles(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int)
     return Features(x, streams)
 
 
-def _tiles(items: int, windows: int, tokens: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+def _tiles(items: int, windows: int, tokens: int) -> Iterator[tuple[slice, slice]]:
     """Which items and which of their windows run together."""
-    at_once = max(1, ROWS_AT_ONCE // tokens) if device.type == "cpu" else items * windows
+    at_once = max(1, ROWS_AT_ONCE // tokens)
     items_at_once = max(1, at_once // windows)
     for item in range(0, items, items_at_once):
         for first in range(0, windows, at_once):
@@ -158,7 +177,7 @@ def _merged_map(merging: Merging, projection: Tensor, streams: Tensor, shape: St
     gather = merge_gather(shape.side, shape.window, shift, 0, streams.device)
     half, (items, tasks) = shape.side // 2, streams.shape[:2]
     out = streams.new_empty(items, tasks, half * half, projection.shape[2])
-    step = max(1, ROWS_AT_ONCE // 4) if streams.device.type == "cpu" else half * half
+    step = max(1, ROWS_AT_ONCE // 4) if of_items.takes_turns(streams) else half * half
     for first in range(0, half * half, step):
         rows = slice(first, first + step)
         part = streams.index_select(2, gather[4 * first : 4 * (first + step)])

@@ -39,7 +39,8 @@ class _Fold:
 
     def encoder(self) -> Encoder:
         name = "patch_embed.proj"
-        flat = Linear(self._parameter(f"{name}.weight").flatten(-3), self._parameter(f"{name}.bias"))
+        weight = self._parameter(f"{name}.weight").flatten(-3)
+        flat = Linear(weight if weight.ndim == 3 else weight[None], self._parameter(f"{name}.bias"))
         stages = tuple(self._stage(index) for index in range(len(self._spec.backbone.depths)))
         return Encoder(flat, self._norm("patch_embed.norm"), stages)
 

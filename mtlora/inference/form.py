@@ -57,6 +57,10 @@ class Form(Protocol[R]):
         """Queries with equal keys may share one call of `forward`."""
         ...
 
+    def warm(self, resident: R, images: int) -> None:
+        """Do once what the first passes would pay for: batches of up to so many images."""
+        ...
+
     def forward(self, queries: Sequence[Query[R]]) -> list[dict[Task, Tensor]]:
         """Logits of each query's tasks before the last upsampling, on the CPU: float32 [K, S/8, S/8] each.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtlora.decoders.aspp import DILATIONS
 from mtlora.decoders.fusion import to_finest
+from mtlora.inference.layers import Linear, mapped
 from mtlora.spec import DecoderKind, PerStage
 
 BATCH_NORM_EPS = 1e-5
@@ -40,15 +41,41 @@ class MixHead:
         sources = [_Upsampled.of(middle, self.mix[1], height, width)]
         sources.append(_Upsampled.of(torch.cat(coarse, dim=-1), self.mix[2], height, width))
         logits = fine.new_empty(batch, height, width, len(self.classify))
-        step = ROWS_AT_ONCE if fine.device.type == "cpu" else height
         for image in range(batch):
-            for first in range(0, height, step):
-                rows = slice(first, min(first + step, height))
+            for first in range(0, height, ROWS_AT_ONCE):
+                rows = slice(first, min(first + ROWS_AT_ONCE, height))
                 hidden = F.linear(fine[image, rows], self.mix[0], self.bias)
                 for source in sources:
                     source.add_to(hidden.view(len(hidden), -1), image, rows)
                 logits[image, rows] = F.linear(hidden.relu_(), self.classify, self.classify_bias)
         return logits.permute(0, 3, 1, 2)
+
+    def at_once(self, maps: Sequence[Tensor]) -> Tensor:
+        """The same for many images, where this head's tensors have a first dimension of one or of images.
+
+        maps: float [n, h_k, w_k, c_k] -> float [n, K, h_0, w_0]
+        """
+        fine, middle, *coarse = maps
+        items, height, width, _ = fine.shape
+        hidden = Linear(self.mix[0], self.bias).product(fine.flatten(1, 2)).view(items, height, -1)
+        lines, columns = zip(
+            _lines(middle, self.mix[1], height, width),
+            _lines(torch.cat(coarse, dim=-1), self.mix[2], height, width),
+            strict=True,
+        )
+        hidden.baddbmm_(torch.cat(columns, dim=1).expand(items, -1, -1), torch.cat(lines, dim=1))
+        hidden = hidden.relu_().view(items, height * width, -1)
+        scores = Linear(self.classify, self.classify_bias).product(hidden)
+        return scores.transpose(1, 2).view(items, -1, height, width)
+
+
+def _lines(coarse: Tensor, mix: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Mixed and upsampled along its rows, float [n, h, width * D], and the weights along columns, [height, h]."""
+    rows, columns = coarse.shape[1:3]
+    mixed = Linear(mix, None).product(coarse.flatten(1, 2)).view(len(coarse), rows, columns, -1)
+    along, _ = interpolation(columns, width, coarse.device)
+    weights, _ = interpolation(rows, height, coarse.device)
+    return torch.matmul(along.to(mixed.dtype), mixed).flatten(2), weights.to(mixed.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +135,13 @@ class ASPPHead:
         mixed = F.relu_(F.conv2d(local, weight[:, :width]) + bias)
         return F.conv2d(self.refine(mixed), self.classify, self.classify_bias)
 
+    def at_once(self, maps: Sequence[Tensor]) -> Tensor:
+        """The same for many images; see `MixHead.at_once`. Images of different sets take turns."""
+        if len(self.classify) == 1:
+            return _of_set(self, 0)(maps)
+        each = [_of_set(self, i)([level[i : i + 1] for level in maps]) for i in range(len(maps[0]))]
+        return torch.cat(each)
+
 
 Head = MixHead | ASPPHead
 
@@ -121,6 +155,11 @@ def fold_head(kind: DecoderKind, channels: PerStage, tensors: Mapping[str, Tenso
     if kind is DecoderKind.HRNET:
         return _hrnet(tensors, channels)
     return _segformer(tensors) if kind is DecoderKind.SEGFORMER else _aspp(tensors)
+
+
+def _of_set(head: ASPPHead, index: int) -> ASPPHead:
+    """One set's own, of a head whose tensors have a first dimension of sets."""
+    return mapped(head, lambda tensor: tensor[index])
 
 
 def _hrnet(tensors: Mapping[str, Tensor], channels: PerStage) -> MixHead:

@@ -1,4 +1,4 @@
-"""The operations of `ops` that carry task streams, for several items at once.
+"""The operations of `ops` that the encoder needs, for several items at once.
 
 Each item may bring parameters of its own (first dimension n) or all share one set's (first dimension 1). On a CPU items
 take turns through `ops`; on a GPU they are one batched product. Letters: see `layers`.
@@ -14,6 +14,26 @@ from mtlora.inference import ops
 from mtlora.inference.layers import NORM_EPS
 
 
+def takes_turns(tensor: Tensor) -> bool:
+    """Whether small pieces run one after the other, as a CPU's caches want it, or all at once."""
+    return tensor.device.type == "cpu"
+
+
+def window_attention(qkv: Tensor, position: Tensor, heads: int, scale: float) -> Tensor:
+    """Attention inside windows.
+
+    qkv:      float [W, N, 3C], see `ops.window_attention`
+    position: float [nW, heads, N, N or more], nW 1 or W at once, in turns a divisor of W; columns beyond N are padding
+    returns:  float [W, N, C]
+    """
+    if takes_turns(qkv):
+        return ops.window_attention(qkv, position, heads, scale)
+    windows, tokens, width = qkv.shape
+    q, k, v = qkv.view(windows, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=position[..., :tokens], scale=scale)
+    return attended.transpose(1, 2).flatten(2)
+
+
 def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> Tensor:
     """base + residual + b_t u_t.
 
@@ -22,12 +42,12 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
     b:              float [1 or n, T, C, r]
     returns:        float [n, T, M, C]
     """
-    if base.device.type == "cpu":
+    if takes_turns(base):
         return _in_turn(
             len(base), lambda i: ops.lowrank_add(base[i], None if residual is None else residual[i], u[i], _of(b, i))
         )
     together = base if residual is None else base + residual
-    return together[:, None] + u @ b.transpose(2, 3)
+    return (u @ b.transpose(2, 3)).add_(together[:, None])
 
 
 def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor) -> Tensor:
@@ -39,10 +59,11 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, a: Tensor) -> Tens
     returns:      float [n, T, M, r]
     """
     weight, bias = weight.view(-1, x.shape[-1]), bias.view(-1, x.shape[-1])
-    if x.device.type == "cpu":
+    if takes_turns(x):
         return _in_turn(len(x), lambda i: ops.layer_norm_tasks(x[i], _of(weight, i), _of(bias, i), NORM_EPS, _of(a, i)))
     normed = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
-    return torch.addcmul(bias[:, None, None], normed, weight[:, None, None]) @ a.transpose(2, 3)
+    scaled, shift = a * weight[:, None, None], (a @ bias[:, None, :, None]).transpose(2, 3)
+    return (normed @ scaled.transpose(2, 3)).add_(shift)
 
 
 def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
@@ -54,9 +75,10 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     a2:      float [1 or n, T, r2, H]
     returns: float [n, T, M, r2]
     """
-    if frozen.device.type == "cpu":
+    if takes_turns(frozen):
         return _in_turn(len(frozen), lambda i: ops.task_mlp(frozen[i], u[i], _of(b1, i), _of(a2, i)))
-    return F.gelu(frozen[:, None] + u @ b1.transpose(2, 3)) @ a2.transpose(2, 3)
+    hidden = (u @ b1.transpose(2, 3)).add_(frozen[:, None])
+    return ops.gelu_(hidden) @ a2.transpose(2, 3)
 
 
 def _of(parameter: Tensor, item: int) -> Tensor:

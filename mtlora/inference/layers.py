@@ -194,6 +194,18 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
+def mapped(value: P, change: Callable[[Any], Any], leaves: tuple[type, ...] = (Tensor,)) -> P:
+    """A nested value with every tensor, or whatever else counts as a leaf, changed."""
+    if isinstance(value, leaves):
+        changed: P = change(value)
+        return changed
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: mapped(getattr(value, f.name), change, leaves) for f in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(mapped(part, change, leaves) for part in value)  # type: ignore[return-value]
+    return value
+
+
 def own_bytes(value: Any, shared: Iterable[Tensor]) -> int:
     """Bytes of the tensors in nested values, each counted once, those that are `shared` not at all."""
     known = {id(tensor) for tensor in shared}

@@ -33,6 +33,6 @@ def device_bytes(spec: AdapterSpec) -> dict[str, int]:
         kind.value + ("" if precision is Precision.FLOAT32 else f"_{precision.value}"): make_form(
             backbone, kind, precision=precision
         ).device_bytes(spec)
-        for precision in Precision
+        for precision in (Precision.FLOAT32, Precision.INT8)
         for kind in (FormKind.MERGED, FormKind.LOWRANK)
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtlora.adapter_file import AdapterSet, adapter_shapes, check_backbone
 from mtlora.backbone import Backbone
+from mtlora.inference.batched import exact_convolutions
 from mtlora.inference.form import Query
 from mtlora.model import MTLoRAModel, build_model
 from mtlora.spec import AdapterSpec
@@ -56,10 +57,15 @@ class PlainForm:
         """Same set, same tasks."""
         return id(query.resident), query.tasks
 
+    def warm(self, resident: PlainSet, images: int) -> None:  # noqa: ARG002
+        """One image: more would be no news."""
+        size = resident.spec.image_size
+        self.forward([Query(resident, torch.zeros(3, size, size), resident.spec.task_names)])
+
     def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, Tensor]]:
         """One pass over all images."""
         model, tasks = queries[0].resident.model, queries[0].tasks
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_convolutions():
             images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
             logits = {task: scores.float().cpu() for task, scores in model.coarse_logits(images, tasks).items()}
         return [{task: scores[i] for task, scores in logits.items()} for i in range(len(queries))]

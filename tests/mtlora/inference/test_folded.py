@@ -1,6 +1,5 @@
 """Folded forms against the plain form: every spec, every way of batching, the recordings of the published code."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +11,20 @@ from hypothesis import strategies as st
 
 from mtlora.adapter_file import AdapterSet
 from mtlora.adapter_file.manifest import AdapterManifest
-from mtlora.backbone import Backbone
 from mtlora.convert import convert_checkpoint
 from mtlora.errors import AdapterMismatchError, MTLoRAError
-from mtlora.inference import Form, PlainForm, Query
+from mtlora.inference import PlainForm, Query
 from mtlora.inference.folded import FoldedForm
 from mtlora.inference.layers import tensors_of
 from mtlora.native import kernels, status
 from mtlora.outputs import at_model_size
 from mtlora.spec import AdapterSpec, SharedMode
 from mtlora.tasks import TRAITS, Task
-from tests.factories import adapter_spec, backbone_spec, make_backbone, make_model
+from tests.factories import adapter_spec, backbone_spec, make_backbone
+from tests.mtlora.inference.equality import SPEC_CHANGES, TOLERANCE, assert_same, images, make_set, name_changes, run
 from tests.mtlora.strategies import adapter_specs
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
-TOLERANCE = 1e-4  # of the largest absolute logit; forms differ in the order of float32 sums only
-
-
-def make_set(backbone: Backbone, spec: AdapterSpec, *, seed: int = 1, dtype: torch.dtype = torch.float32) -> AdapterSet:
-    tensors = {n: t.to(dtype) for n, t in make_model(backbone, spec, seed=seed).adapter_tensors().items()}
-    manifest = AdapterManifest(spec=spec, backbone_name="test", backbone_fingerprint=backbone.fingerprint(spec))
-    return AdapterSet(manifest, tensors, "0" * 64, 0)
-
-
-def images(spec: AdapterSpec, count: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, 3, spec.image_size, spec.image_size, generator=torch.Generator().manual_seed(seed))
-
-
-def run(form: Form[Any], sets: Sequence[AdapterSet], x: torch.Tensor, tasks: tuple[Task, ...]) -> list[dict[Task, Any]]:
-    prepared = {id(s): form.prepare(s) for s in sets}
-    queries = [Query(prepared[id(s)], pixels, tasks) for s, pixels in zip(sets, x, strict=True)]
-    groups: dict[Any, list[int]] = {}
-    for i, query in enumerate(queries):
-        groups.setdefault(form.group(query), []).append(i)
-    results: dict[int, dict[Task, Any]] = {}
-    for positions in groups.values():
-        results |= zip(positions, form.forward([queries[p] for p in positions]), strict=True)
-    return [results[i] for i in range(len(queries))]
-
-
-def assert_same(ours: Sequence[dict[Task, Any]], expected: Sequence[dict[Task, Any]]) -> None:
-    for here, there in zip(ours, expected, strict=True):
-        assert list(here) == list(there)
-        for task, logits in here.items():
-            assert logits.shape == there[task].shape and logits.dtype is torch.float32
-            assert (logits - there[task]).abs().max() <= TOLERANCE * there[task].abs().max(), task
 
 
 @pytest.fixture(autouse=True, params=["native", "torch"])
@@ -74,24 +42,7 @@ def merge(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.mark.parametrize("mode", SharedMode)
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"learned_scaling": True, "learned_task_scaling": True},
-        {"adapt_reduction": True},
-        {"intermediate_specialization": True},
-        {"adapt_proj": False},
-        {"adapt_fc1": False},
-        {"adapt_fc2": False},
-        {"adapt_proj": False, "adapt_fc1": False},
-        {"adapt_qkv": False},
-        {"ranks": (3, 0, 2, 1)},
-        {"adapt_proj": False, "adapt_fc1": False, "adapt_fc2": False},
-        {"train_layer_norm": False, "train_position_bias": False, "train_patch_embed": False, "train_reduction": False},
-    ],
-    ids=lambda changes: ",".join(changes) or "all",
-)
+@pytest.mark.parametrize("changes", SPEC_CHANGES, ids=name_changes)
 def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> None:
     backbone, spec = make_backbone(), adapter_spec(mode=mode, **changes)
     sets = [make_set(backbone, spec)] * 2
@@ -152,6 +103,15 @@ def test_different_sets_in_one_batch(mode: SharedMode, merge: bool) -> None:
         FoldedForm(backbone, merge=merge), [*batch, make_set(backbone, other, seed=5)], images(other, 5), tasks
     )
     assert_same(with_other[:4], run(PlainForm(backbone), batch, images(other, 5)[:4], tasks))
+
+
+def test_sets_of_one_shape_with_their_tasks_in_another_order(merge: bool) -> None:
+    """Their tensors have equal shapes, but each task stands elsewhere among them."""
+    backbone = make_backbone()
+    orders = ((Task.DEPTH, Task.EDGE, Task.NORMALS, Task.SEMSEG), (Task.SEMSEG, Task.NORMALS, Task.EDGE, Task.DEPTH))
+    sets = [make_set(backbone, adapter_spec(tasks=order), seed=seed) for seed, order in enumerate(orders)]
+    x, tasks = images(adapter_spec(), 2), (Task.NORMALS, Task.SEMSEG)
+    assert_same(run(FoldedForm(backbone, merge=merge), sets, x, tasks), run(PlainForm(backbone), sets, x, tasks))
 
 
 def test_only_low_rank_sets_share_a_pass() -> None:

@@ -1,0 +1,97 @@
+"""What forms of folded sets have in common: preparing a set, and saying beforehand what it will cost."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from mtlora.adapter_file import AdapterSet, adapter_shapes, check_backbone
+from mtlora.backbone import Backbone
+from mtlora.inference.encode import Plan
+from mtlora.inference.form import Resident
+from mtlora.inference.heads import Head, fold_head
+from mtlora.inference.layers import tensors_of
+from mtlora.inference.windows import stage_shapes
+from mtlora.spec import AdapterSpec, SharedMode
+from mtlora.tasks import Task
+
+S = TypeVar("S", bound=Resident)
+T = TypeVar("T")
+
+_COSTS_KEPT = 64
+
+
+class Folding(ABC, Generic[S]):
+    """Prepares sets by folding their tensors on the backbone's device."""
+
+    def __init__(self, backbone: Backbone, *, merge: bool) -> None:
+        self.name = "merged" if merge else "lowrank"
+        self._backbone = backbone
+        self._merge = merge
+        self._made: dict[tuple[str, int], Any] = {}  # of frozen weights, shared by all sets
+        self._costs: dict[AdapterSpec, int] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, adapter: AdapterSet) -> S:
+        """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
+        check_backbone(adapter.manifest, self._backbone)
+        device = self._backbone.device
+        with torch.inference_mode():
+            # copies: a view would keep the whole file in memory
+            tensors = {name: t.to(device, torch.float32, copy=True) for name, t in adapter.tensors.items()}
+            return self._fold(self._backbone.tensors, adapter.manifest.spec, tensors)
+
+    def device_bytes(self, spec: AdapterSpec) -> int:
+        """Exactly what `prepare` will cost: a set of this shape folded without values."""
+        with self._lock:
+            if spec in self._costs:
+                return self._costs[spec]
+        cost = self._cost(spec)
+        with self._lock:
+            self._costs = dict([*self._costs.items(), (spec, cost)][-_COSTS_KEPT:])
+        return cost
+
+    @abstractmethod
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> S:
+        """A set from the backbone's tensors and its own, float32 on one device (meta: shapes only)."""
+
+    def _once(self, name: str, make: Callable[[Tensor], T], shared: list[Tensor]) -> Callable[[Tensor], T]:
+        """`make` for frozen weights: every set gets the same result, kept as long as this form."""
+
+        def made(weight: Tensor) -> T:
+            if weight.device.type == "meta":
+                result = make(weight)
+            else:
+                with self._lock:
+                    key = (name, id(weight))
+                    result = self._made[key] if key in self._made else self._made.setdefault(key, make(weight))
+            shared.extend(tensors_of(result))
+            return result
+
+        return made
+
+    def _cost(self, spec: AdapterSpec) -> int:
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in adapter_shapes(spec).items()}
+        frozen = {name: torch.empty(t.shape, device="meta") for name, t in self._backbone.tensors.items()}
+        return self._fold(frozen, spec, tensors).cost_bytes
+
+
+def heads_of(spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> dict[Task, Head]:
+    """A set's folded decoders, in its order of tasks."""
+    heads = {}
+    for task in spec.tasks:
+        prefix = f"decoders.{task.task}."
+        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        heads[task.task] = fold_head(task.decoder, spec.decoder_channels, own)
+    return heads
+
+
+def plan_of(spec: AdapterSpec, tasks: Sequence[Task], device: torch.device) -> Plan:
+    """What a pass of these tasks needs to know besides tensors."""
+    wanted = None
+    if tuple(tasks) != spec.task_names:
+        wanted = torch.tensor([spec.task_names.index(task) for task in tasks], device=device)
+    return Plan(stage_shapes(spec), spec.backbone.num_heads, wanted, spec.mode is SharedMode.ADDITION)
