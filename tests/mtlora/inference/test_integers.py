@@ -28,7 +28,7 @@ from mtlora.spec import SharedMode
 from mtlora.store import bundled_backbone, find_adapter
 from mtlora.tasks import TRAITS, Decode, Task
 from tests.factories import adapter_spec, make_backbone
-from tests.mtlora.inference.test_folded import images, make_set, run
+from tests.mtlora.inference.equality import images, make_set, run
 
 SAMPLES = Path(__file__).parents[3] / "docs" / "samples"
 ROUNDING = 0.4  # root mean square beside that of the logits; networks of width 8 with random weights round badly
@@ -142,7 +142,8 @@ def test_maps_of_the_bundled_set_hardly_change(kind: FormKind) -> None:
     spec = adapter.manifest.spec
     photos = [preprocess(open_photo(SAMPLES / f"{name}.jpg"), spec) for name in ("astronaut", "coffee")]
     exact, rounded = (
-        _logits(make_form(backbone, kind, precision=precision), adapter, photos) for precision in Precision
+        _logits(make_form(backbone, kind, precision=precision), adapter, photos)
+        for precision in (Precision.FLOAT32, Precision.INT8)
     )
     for task in spec.task_names:
         for ours, expected in zip(rounded, exact, strict=True):
