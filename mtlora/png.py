@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mtlora.errors import ImageError
@@ -51,6 +52,7 @@ class Painted:
     minimum: float = 0.0  # of the values; of classes and normals 0
     maximum: float = 0.0
     mean: float = 0.0  # of depth; of saliency and edges that of what the pixels stand for
+    counts: tuple[int, ...] = ()  # of class maps: pixels of each index from 0 to 255
 
 
 def encode_map(values: Map, spec: TaskSpec) -> EncodedMap:
@@ -64,7 +66,7 @@ def paint(source: PhotoMap | WholeMap, spec: TaskSpec) -> Painted:
         raise ImageError(f"a map of task {spec.task} cannot have shape {source.shape}")
     match TRAITS[spec.task].decode:
         case Decode.ARGMAX:
-            return Painted(_assemble(source, lambda band: band.astype(np.uint8, copy=False)))
+            return _paint_classes(source)
         case Decode.UNIT_VECTOR:
             return Painted(_colors(source))
         case Decode.SIGMOID:
@@ -94,6 +96,15 @@ def palette(spec: TaskSpec) -> list[int]:
     """256 colours as red, green, blue in turn: the classes' own, then those of the VOC palette (255: ignored)."""
     colors = [c.color for c in spec.classes] + [voc_color(index) for index in range(len(spec.classes), 256)]
     return [part for color in colors for part in color]
+
+
+def _paint_classes(source: PhotoMap | WholeMap) -> Painted:
+    if isinstance(source, WholeMap):
+        decoded = torch.from_numpy(np.ascontiguousarray(source.values, np.uint8))
+    else:
+        decoded = source.decoded
+    pixels, counts = ops.enlarge_classes(decoded, *source.shape)
+    return Painted(pixels.cpu().numpy(), counts=tuple(counts.tolist()))
 
 
 def _colors(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:

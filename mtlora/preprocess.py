@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,6 +25,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 _WHITE = (255, 255, 255, 255)
 _MAX_TILINGS = 8
+_TURNED = range(2, 9)  # EXIF orientations other than upright
 _GREY_16_BIT = 257  # 65535 / 255
 _DECODER_FAULTS = (
     OSError,
@@ -48,14 +49,14 @@ def open_photo(source: bytes | str | Path, max_pixels: int = DEFAULT_MAX_PIXELS)
     if isinstance(source, bytes) and not source:
         raise ImageError("the image is empty: 0 bytes")
     try:
-        if isinstance(source, bytes):
-            check_container(source, max_pixels)
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            _check_pixels(image, max_pixels)
-            _check_work(image)
-            with _decoding():
-                image.load()
-            return to_rgb(image)
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        check_container(data, max_pixels)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_pixels(image, max_pixels)
+        _check_work(image)
+        with _decoding():
+            image.load()
+        return to_rgb(image)
     except UnidentifiedImageError:
         shown = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         raise ImageFormatError(f"not an image ({shown}); known formats: {', '.join(FORMATS)}") from None
@@ -68,11 +69,14 @@ def open_photo(source: bytes | str | Path, max_pixels: int = DEFAULT_MAX_PIXELS)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: EXIF orientation applied, 16-bit grey scaled to 8, transparency composited over white."""
+    """Any mode to RGB: EXIF orientation applied, 16-bit grey scaled to 8, transparency composited over white.
+
+    An upright RGB image is returned as it is.
+    """
     with _decoding():
         upright = _upright(image)
         if upright.mode == "RGB" and "transparency" not in upright.info:
-            return upright.copy() if upright is image else upright
+            return upright
         if upright.mode in {"F", "I"} or upright.mode.startswith("I;16"):
             return _from_deep_grey(upright)
         if upright.has_transparency_data:
@@ -90,7 +94,7 @@ def preprocess(photo: Image.Image, spec: AdapterSpec) -> Tensor:
     """
     pixels = resize(photo, spec.image_size, antialias=spec.antialias)
     mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return (pixels / 255 - mean) / std
+    return pixels.div_(255).sub_(mean).div_(std)
 
 
 def resize(photo: Image.Image, side: int, *, antialias: bool) -> Tensor:
@@ -136,7 +140,9 @@ def _decoding() -> Iterator[None]:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; EXIF data that cannot be read say nothing."""
     try:
-        return ImageOps.exif_transpose(image)
+        image.load()
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        return ImageOps.exif_transpose(image) if turned else image  # which would copy it otherwise
     except _DECODER_FAULTS:
         return image
 

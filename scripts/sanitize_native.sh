@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests of the operations and of whole blocks on kernels built with the address and undefined-behaviour sanitizers: any access out of bounds ends them.
+# Tests of the operations, of PNG files and of whole blocks on kernels built with the address and undefined-behaviour sanitizers: any access out of bounds ends them.
 # Usage: scripts/sanitize_native.sh [avx512vnni|avx512|avx2|baseline]; needs g++ and its sanitizer libraries. Works on a copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,4 +22,4 @@ g++ -O1 -g -w -std=gnu++17 -fPIC -shared $MARCH -fsanitize=address,undefined -fn
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$COPY MTLORA_NATIVE=$SET \
     "$PYTHON" -m pytest -q -p no:cacheprovider -rs -k "$SET or native" \
-    tests/mtlora/inference/test_ops.py tests/mtlora/inference/test_integers.py tests/mtlora/inference/test_folded.py
+    tests/mtlora/inference/test_ops.py tests/mtlora/test_png_file.py tests/mtlora/inference/test_integers.py tests/mtlora/inference/test_folded.py

@@ -7,7 +7,7 @@ is nearer to its answer goes first. Memory is bounded too: work that would excee
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,15 @@ BURST_US = 200_000
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class Memory:
+    """What jobs that belong together take at their peak: taken when the first begins, given back when none is left."""
+
+    nbytes: int  # estimated
+    jobs: int  # that are neither done nor given up
+    taken: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Work for a thread."""
@@ -31,7 +40,7 @@ class Job:
     cost_us: int  # estimated; the flow pays what it takes
     deadline: float  # on the clock of time.monotonic; what has not begun by then is not begun
     future: asyncio.Future[Any]
-    nbytes: int = 0  # memory at the peak, estimated
+    memory: Memory
 
 
 class FairThreads:
@@ -54,49 +63,90 @@ class FairThreads:
         self, flow: Flow, work: Callable[[], T], *, cost_us: int, deadline: float, nbytes: int = 0, ahead: bool = False
     ) -> T:
         """The result of the work; `DeadlineError` if it could not begin in time. Cancelled: not begun."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = Job(flow, work, cost_us, deadline, future, nbytes)
-        self._queue.push(flow, job, cost_us, ahead=ahead)
+        works = [work]
+        return (await self.run_all(flow, works, cost_us=cost_us, deadline=deadline, nbytes=nbytes, ahead=ahead))[0]
+
+    async def run_all(
+        self,
+        flow: Flow,
+        works: Sequence[Callable[[], T]],
+        *,
+        cost_us: int,
+        deadline: float,
+        nbytes: int = 0,
+        ahead: bool = False,
+    ) -> list[T]:
+        """The results of works that belong together and may run side by side; begun in this order.
+
+        The first error counts, and what has not begun by then is not begun; so too if the call is cancelled.
+
+        cost_us: of each; nbytes: of all
+        """
+        loop, memory = asyncio.get_running_loop(), Memory(nbytes, len(works))
+        jobs = [Job(flow, work, cost_us, deadline, loop.create_future(), memory) for work in works]
+        for job in jobs:
+            self._queue.push(flow, job, cost_us, ahead=ahead)
         self._begin_next()
         try:
-            return await future
-        except asyncio.CancelledError:
-            self._forget(job)
+            results: list[T] = await asyncio.gather(*(job.future for job in jobs))
+        except BaseException:
+            for job in jobs:
+                self._forget(job)
             raise
+        return results
 
     def _begin_next(self) -> None:
         while self._idle and (job := self._take()) is not None:
-            if time.monotonic() >= job.deadline:
-                job.future.set_exception(DeadlineError("the deadline passed while the image waited for a codec thread"))
+            if job.future.cancelled() or time.monotonic() >= job.deadline:
+                self._release(job)
+                late = DeadlineError("the deadline passed while the image waited for a codec thread")
+                _deliver(job.future, None, late)
                 continue
             self._idle -= 1
-            self._used_bytes += job.nbytes
+            if not job.memory.taken:
+                job.memory.taken = True
+                self._used_bytes += job.memory.nbytes
             running = asyncio.get_running_loop().run_in_executor(self._executor, _timed, job.work)
             running.add_done_callback(partial(self._finish, job))
 
     def _take(self) -> Job | None:
-        """The next job that fits into the memory. Those that do not are kept in order: the first goes first."""
-        if self._lacking_memory and self._fits(self._lacking_memory[0]):
-            return self._lacking_memory.popleft()
+        """The next job that fits into the memory. Those that do not are kept in order: the first goes first, but for
+        those whose memory is taken already, which is given back only when they are done too.
+        """
+        lacking = self._lacking_memory
+        job = next((job for job in lacking if job.memory.taken), lacking[0] if lacking else None)
+        if job is not None and self._fits(job):
+            lacking.remove(job)
+            return job
         while len(self._queue):
             job = self._queue.pop()
-            if not job.nbytes or (not self._lacking_memory and self._fits(job)):
+            if job.memory.taken or not job.memory.nbytes or (not lacking and self._fits(job)):
                 return job
-            self._lacking_memory.append(job)
+            lacking.append(job)
         return None
 
     def _fits(self, job: Job) -> bool:
         """What needs more than there is runs alone."""
-        return not self._used_bytes or self._used_bytes + job.nbytes <= self._memory_bytes
+        memory = job.memory
+        return memory.taken or not self._used_bytes or self._used_bytes + memory.nbytes <= self._memory_bytes
 
     def _forget(self, job: Job) -> None:
-        if not self._queue.discard(job.flow, job) and job in self._lacking_memory:
+        if job in self._lacking_memory:
             self._lacking_memory.remove(job)
-            self._begin_next()
+        elif not self._queue.discard(job.flow, job):
+            return  # it runs, or is done
+        self._release(job)
+        self._begin_next()
+
+    def _release(self, job: Job) -> None:
+        """One job less that needs its memory."""
+        job.memory.jobs -= 1
+        if job.memory.taken and not job.memory.jobs:
+            self._used_bytes -= job.memory.nbytes
 
     def _finish(self, job: Job, running: "asyncio.Future[tuple[Any, Exception | None, float]]") -> None:
         self._idle += 1
-        self._used_bytes -= job.nbytes
+        self._release(job)
         if running.cancelled():  # the pool was closed before it began
             job.future.cancel()
         else:

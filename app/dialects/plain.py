@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from starlette.requests import Request
 
 from app.error_handlers import problem_of
 from app.errors import BadParameterError, ServiceError
-from app.imaging.render import Document, RenderPlan, to_json, to_zip
+from app.imaging.render import Document, RenderPlan, to_document, to_json, to_zip
 from app.intake.budget import Hold
 from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
 from app.intake.images import Bounds, Intake, read_images
@@ -58,13 +59,17 @@ class PlainDialect:
         return replace(order, plan=plan)
 
     def _content(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> bytes:
-        documents = [_document(outcome, order, total_ms, request_id) for outcome in outcomes]
-        first = outcomes[0]
-        if order.plan.form is AnswerFormat.JSON or not isinstance(first, ImageAnswer):
-            return to_json({"results": documents} if self._intake.several else documents[0])
-        if order.plan.form is AnswerFormat.ZIP:
-            return to_zip(first.rendered)
-        if order.plan.form is AnswerFormat.PNG:
+        first, form = outcomes[0], order.plan.form
+        if form is AnswerFormat.JSON or not isinstance(first, ImageAnswer):
+            pieces = [_document(outcome, order, total_ms, request_id) for outcome in outcomes]
+            if not self._intake.several:
+                return b"".join(pieces[0])
+            for document in pieces[1:]:
+                document.insert(0, b",")
+            return b"".join([b'{"results":[', *chain.from_iterable(pieces), b"]}"])
+        if form is AnswerFormat.ZIP:
+            return to_zip(first.rendered, _about(first, order, total_ms))
+        if form is AnswerFormat.PNG:
             return first.rendered.pngs[order.tasks[0]]
         return first.rendered.body
 
@@ -83,12 +88,17 @@ def _tasks(names: str | None, order: Order) -> tuple[Task, ...]:
     return tasks
 
 
-def _document(outcome: Outcome, order: Order, total_ms: float, request_id: str) -> Document:
+def _document(outcome: Outcome, order: Order, total_ms: float, request_id: str) -> list[bytes]:
+    """Pieces of JSON."""
     if isinstance(outcome, ServiceError):
-        return problem_of(outcome, request_id).document()
+        return [to_json(problem_of(outcome, request_id).document())]
+    return to_document(outcome.rendered, _about(outcome, order, total_ms))
+
+
+def _about(answer: ImageAnswer, order: Order, total_ms: float) -> Document:
     ref = order.ref
-    document = outcome.rendered.document
-    document["adapter"] = {"name": plain_name(ref.name), "revision": ref.revision, "digest": ref.digest}
-    document["timings_ms"] = {**outcome.stages.milliseconds(), "total": total_ms}
-    document["batch"] = {"size": outcome.batch_images, "adapters": outcome.batch_adapters}
-    return document
+    return {
+        "adapter": {"name": plain_name(ref.name), "revision": ref.revision, "digest": ref.digest},
+        "timings_ms": {**answer.stages.milliseconds(), "total": total_ms},
+        "batch": {"size": answer.batch_images, "adapters": answer.batch_adapters},
+    }

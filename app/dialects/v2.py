@@ -94,7 +94,7 @@ def _task(name: str, order: Order) -> Task:
 
 def _common_size(rendered: Sequence[Rendered]) -> tuple[int, int]:
     """Height and width that all images have."""
-    sizes = list(dict.fromkeys((r.document["image"]["height"], r.document["image"]["width"]) for r in rendered))
+    sizes = list(dict.fromkeys((r.height, r.width) for r in rendered))
     if len(sizes) > 1:
         told = ", ".join(f"{width}x{height}" for height, width in sizes)
         raise BadParameterError(f"a tensor has one shape, so the photos of a request have one size; got {told}")

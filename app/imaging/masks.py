@@ -4,11 +4,11 @@ Masks that a map has: of a class map one per class that is present; of saliency 
 at least one half. A score is the mean probability of the mask's pixels.
 """
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pybase64
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -95,7 +95,7 @@ def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int
 
 
 def _png(mask: Map | NDArray[np.bool_]) -> str:
-    return base64.b64encode(png_file(mask.astype(np.uint8) * np.uint8(255))).decode("ascii")
+    return pybase64.b64encode_as_string(png_file(mask.astype(np.uint8) * np.uint8(255)))
 
 
 def _annotation(number: int, mask: Mask, runs: Runs) -> dict[str, Any]:

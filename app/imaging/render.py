@@ -1,6 +1,5 @@
 """From logits to the parts of an answer: documents, PNGs, arrays. Class maps are decided at the model's resolution."""
 
-import base64
 import io
 import json
 import zipfile
@@ -9,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pybase64
 import torch
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.imaging.decode import Decoded
@@ -26,6 +25,8 @@ from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
 
 _WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
+_OF_PARTS = {AnswerFormat.JSON, AnswerFormat.ZIP, AnswerFormat.V2}  # whose tasks can be rendered apart
+_MOST_SIDE_BY_SIDE_BYTES = 256 << 20  # of four tasks as JSON some 10 megapixels
 Document = dict[str, Any]
 
 # Bytes for each pixel of the photo, a quarter to a half above what was measured (tests/app/imaging/test_memory.py).
@@ -57,8 +58,10 @@ class RenderPlan:
 class Rendered:
     """The parts of one image's answer."""
 
-    document: Document
-    pngs: dict[Task, bytes] = field(default_factory=dict)
+    width: int  # of the photo
+    height: int
+    documents: dict[Task, list[bytes]] = field(default_factory=dict)  # pieces of JSON that say what a map holds
+    pngs: dict[Task, bytes] = field(default_factory=dict)  # where they are not in the document
     tensors: dict[Task, bytes] = field(default_factory=dict)  # little-endian, or JSON without its brackets
     body: bytes = b""  # the whole answer, for forms that need nothing else
 
@@ -75,7 +78,7 @@ def render(
     logits: float32 [K, S/8, S/8] for each task asked for
     photo:  upright RGB, for an overlay
     """
-    rendered = Rendered({"image": {"width": decoded.width, "height": decoded.height}, "tasks": {}})
+    rendered = Rendered(decoded.width, decoded.height)
     arrays: dict[str, PhotoMap | WholeMap] = {}
     for task, coarse in logits.items():
         source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width)
@@ -98,8 +101,32 @@ def render(
     return rendered
 
 
-def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> int:
-    """Memory that `render` takes at its peak, an upper estimate: what it keeps of every task, and the largest step."""
+def separate(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> list[tuple[Task, ...]]:
+    """Which tasks to render together: each alone where that is possible and takes little memory, the longest first."""
+    most = encode_bytes(plan, tasks, pixels, side_by_side=True)
+    if plan.form not in _OF_PARTS or most > _MOST_SIDE_BY_SIDE_BYTES:
+        return [tuple(tasks)]
+    return [(task,) for task in sorted(tasks, key=lambda task: -_PAINTING_BYTES[TRAITS[task].decode])]
+
+
+def join(parts: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
+    """What `render` gives for all tasks, from what it gives for each of `separate`."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = Rendered(parts[0].width, parts[0].height)
+    for part in parts:
+        whole.pngs |= part.pngs
+        whole.tensors |= part.tensors
+    documents = {task: document for part in parts for task, document in part.documents.items()}
+    whole.documents = {task: documents[task] for task in tasks if task in documents}
+    return whole
+
+
+def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int, *, side_by_side: bool = False) -> int:
+    """Memory that `render` takes at its peak, an upper estimate: what it keeps of every task, and the largest step.
+
+    side_by_side: the tasks are rendered at the same time (see `separate`)
+    """
     kinds = [TRAITS[task].decode for task in tasks]
     if plan.form is AnswerFormat.NPZ:
         return pixels * 2 * sum(_ARRAY_BYTES[kind] for kind in kinds)  # a growing buffer may be copied
@@ -109,48 +136,64 @@ def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> int:
     if plan.form in _WHOLE_BYTES:
         return pixels * _WHOLE_BYTES[plan.form]
     kept = _KEPT_BYTES_JSON if plan.form is AnswerFormat.JSON else _KEPT_BYTES
-    step = max(_PAINTING_BYTES[kind] for kind in kinds) + (_RLE_BYTES if plan.rle else 0)
-    return pixels * (step + sum(kept[kind] for kind in kinds))
+    steps = [_PAINTING_BYTES[kind] + (_RLE_BYTES if plan.rle else 0) for kind in kinds]
+    return pixels * ((sum if side_by_side else max)(steps) + sum(kept[kind] for kind in kinds))
+
+
+def to_document(rendered: Rendered, about: Document) -> list[bytes]:
+    """Pieces of the JSON of one image's answer; `about`: what is said of it beside its size and its maps."""
+    size = to_json({"width": rendered.width, "height": rendered.height})
+    pieces = [b'{"image":', size, b',"tasks":{']
+    for number, (task, document) in enumerate(rendered.documents.items()):
+        pieces += [b"," if number else b"", b'"', task.value.encode(), b'":', *document]
+    return [*pieces, b"},", to_json(about)[1:]]
 
 
 def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderPlan) -> None:
-    document: Document = {}
+    facts: Document = {}
     with_png = plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON)
     kind = TRAITS[spec.task].decode
     painted = paint(source, spec) if with_png or kind is not Decode.UNIT_VECTOR else None
-    if painted is not None and with_png:
-        encoded = encode(painted, spec)
-        rendered.pngs[spec.task] = encoded.png
-        document["encoding"] = encoded.encoding
-        if plan.form is AnswerFormat.JSON:
-            document["png"] = base64.b64encode(encoded.png).decode("ascii")
     if painted is None or kind is Decode.UNIT_VECTOR:
-        document["axes"] = spec.axes
+        facts["axes"] = spec.axes
     elif plan.form is not AnswerFormat.PNG:
-        document |= _facts(painted, spec, rle=plan.rle)
-    rendered.document["tasks"][spec.task.value] = document
+        facts |= _facts(painted, spec, rle=plan.rle)
+    if painted is None or not with_png:
+        rendered.documents[spec.task] = [to_json(facts)]
+        return
+    encoded = encode(painted, spec)
+    if plan.form is AnswerFormat.JSON:
+        # Put in as it is: a string of a megabyte would be searched for what must be escaped, and copied.
+        png = [
+            to_json({"encoding": encoded.encoding})[:-1],
+            b',"png":"',
+            pybase64.b64encode(encoded.png),
+        ]
+        rendered.documents[spec.task] = [*png, b'",', to_json(facts)[1:]]
+    else:
+        rendered.pngs[spec.task] = encoded.png
+        rendered.documents[spec.task] = [to_json({"encoding": encoded.encoding} | facts)]
 
 
 def _facts(painted: Painted, spec: TaskSpec, *, rle: bool) -> Document:
     """What is worth knowing about a map without looking at it."""
     kind = TRAITS[spec.task].decode
     if kind is Decode.ARGMAX:
-        return {"classes": _classes(painted.pixels.astype(np.uint8, copy=False), spec, rle=rle)}
+        return {"classes": _classes(painted, spec, rle=rle)}
     if kind is Decode.SIGMOID:
         return {"mean": round(painted.mean, 6)}
     return {"minimum": painted.minimum, "maximum": painted.maximum, "mean": painted.mean}
 
 
-def _classes(class_map: NDArray[np.uint8], spec: TaskSpec, *, rle: bool) -> list[Document]:
+def _classes(painted: Painted, spec: TaskSpec, *, rle: bool) -> list[Document]:
     """The classes that are present, by id."""
-    histogram = Image.fromarray(class_map, "L").histogram()  # bincount would make an int64 copy of the map
-    runs = find_runs(class_map) if rle else None
+    runs = find_runs(painted.pixels.astype(np.uint8, copy=False)) if rle else None
     listed: list[Document] = []
     for index, known in enumerate(spec.classes):
-        pixels = histogram[index]
+        pixels = painted.counts[index]
         if not pixels:
             continue
-        fraction = round(pixels / class_map.size, 6)
+        fraction = round(pixels / painted.pixels.size, 6)
         listed.append(
             {"id": index, "name": known.name, "color": list(known.color), "pixels": pixels, "fraction": fraction}
         )
@@ -164,13 +207,13 @@ def to_json(document: object) -> bytes:
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def to_zip(rendered: Rendered) -> bytes:
+def to_zip(rendered: Rendered, about: Document) -> bytes:
     """One PNG per task, and `result.json`. Stored: PNGs do not shrink further."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for task, png in rendered.pngs.items():
-            archive.writestr(f"{task.value}.png", png)
-        archive.writestr("result.json", to_json(rendered.document))
+        for task in rendered.documents:
+            archive.writestr(f"{task.value}.png", rendered.pngs[task])
+        archive.writestr("result.json", b"".join(to_document(rendered, about)))
     return buffer.getvalue()
 
 

@@ -166,6 +166,42 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
     return _checked(out, failed)
 
 
+def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
+    """Vectors enlarged bilinearly and made unit length.
+
+    normals: float [3, h, w], of any length
+    returns: float [3, height, width]
+    """
+    _want(normals.ndim == 3 and normals.shape[0] == 3 and normals.numel() > 0, "normals", "[3, h, w]", normals)
+    _want_size(height, width)
+    native = _native(normals)
+    if native is None:
+        return plain_ops.unit_normals(normals, height, width)
+    normals, out = normals.contiguous(), normals.new_empty(3, height, width)
+    h, w = normals.shape[-2:]
+    failed = native.unit_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
+    return _checked(out, failed)
+
+
+def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A class map at another size, every pixel that of the nearest centre, and how many pixels each class has there.
+
+    class_map: uint8 [h, w]
+    returns:   uint8 [height, width], int64 [256]
+    """
+    _want(class_map.ndim == 2 and class_map.numel() > 0, "class_map", "[h, w]", class_map)
+    _want_size(height, width)
+    native = kernels()
+    if native is None or class_map.device.type != "cpu":
+        return plain_ops.enlarge_classes(class_map, height, width)
+    class_map, out = class_map.contiguous(), class_map.new_empty(height, width)
+    counts = torch.empty(256, dtype=torch.int64)
+    native.enlarge_classes(
+        class_map.data_ptr(), out.data_ptr(), counts.data_ptr(), *class_map.shape, height, width
+    )  # fmt: skip
+    return out, counts
+
+
 def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
     """Vectors enlarged bilinearly, made unit length and turned to colours: round((n + 1) · 127.5).
 
@@ -205,17 +241,16 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
 def resize_cubic(photo: Tensor, side: int) -> Tensor:
     """A photo's bytes to a square, bicubic over the nearest 4 x 4 pixels (a = -0.75, align_corners=False).
 
-    photo:   uint8 [H, W, 3]
+    photo:   uint8 [H, W, 3], or [H, W, 4] of which the last does not count
     returns: float32 [3, side, side] on the scale 0..255; overshoots it at edges
     """
-    _want(photo.ndim == 3 and photo.shape[2] == 3 and photo.numel() > 0, "photo", "[H, W, 3]", photo)
+    _want(photo.ndim == 3 and photo.shape[2] in (3, 4) and photo.numel() > 0, "photo", "[H, W, 3 or 4]", photo)
     _want_size(side, side)
     native = kernels()
     if native is None or photo.device.type != "cpu":
-        return plain_ops.resize_cubic(photo, side)
+        return plain_ops.resize_cubic(photo[..., :3], side)
     photo, out = photo.contiguous(), torch.empty(3, side, side)
-    height, width, _ = photo.shape
-    failed = native.resize_cubic(photo.data_ptr(), out.data_ptr(), height, width, side, torch.get_num_threads())
+    failed = native.resize_cubic(photo.data_ptr(), out.data_ptr(), *photo.shape, side, torch.get_num_threads())
     return _checked(out, failed)
 
 

@@ -35,10 +35,14 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
-    "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 3, _INT),
+    "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
+    "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "filter_rows": (*[_POINTER] * 3, *[_LONG] * 3),
+    "deflate": (*[_POINTER] * 2, _LONG, _INT),
 }
-_RESULTS: dict[str, type] = {"packed_floats": _LONG, "packed_bytes": _LONG} | dict.fromkeys(
-    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "resize_cubic"), _INT
+_RESULTS: dict[str, type] = dict.fromkeys(("packed_floats", "packed_bytes", "deflate"), _LONG) | dict.fromkeys(
+    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "unit_normals", "resize_cubic"), _INT
 )
 """Other kernels return nothing. An int: 0, or 1 where there was no memory."""
 
@@ -73,7 +77,11 @@ class Kernels:
     upsample_argmax: Callable[..., int]
     quantise_normals: Callable[..., int]
     saliency_to_gray: Callable[..., int]
+    unit_normals: Callable[..., int]
+    enlarge_classes: Callable[..., None]
     resize_cubic: Callable[..., int]
+    filter_rows: Callable[..., None]
+    deflate: Callable[..., int]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,7 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtlora.errors import ImageError
+from mtlora.inference import ops
+from mtlora.native import kernels
 from mtlora.png_file import png_file
+
+pytestmark = pytest.mark.usefixtures("instruction_set")
 
 sides = st.integers(1, 40)
 grey = st.tuples(sides, sides).flatmap(lambda shape: arrays(np.uint8, shape))
@@ -41,6 +46,72 @@ def test_pixels_come_back(pixels: NDArray[Any]) -> None:
 def test_many_bands(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     np.testing.assert_array_equal(np.asarray(read(png_file(pixels))), pixels)
+
+
+runs = st.lists(st.tuples(st.integers(0, 255), st.integers(1, 2000)), max_size=30)
+noises = st.tuples(st.integers(0, 2**31), st.integers(0, 20_000), st.integers(1, 256), st.floats(0, 40))
+
+
+def unpacked(data: NDArray[np.uint8], last: bool) -> bytes:
+    """What other people's reader makes of what the kernel `deflate` gives, which keeps to the room it asks for."""
+    native = kernels()
+    if native is None:
+        pytest.skip("no native code")
+    packed = np.full(data.size * 3 // 2 + 256 + 8, 0xAA, np.uint8)
+    size = native.deflate(data.ctypes.data, packed.ctypes.data, data.size, last)
+    assert size <= data.size * 3 // 2 + 256
+    assert (packed[-8:] == 0xAA).all()
+    reader = zlib.decompressobj(-15)
+    found = reader.decompress(packed[:size].tobytes())
+    assert (reader.eof, reader.unused_data, reader.unconsumed_tail) == (last, b"", b"")
+    return found
+
+
+@given(runs=runs, last=st.booleans())
+def test_runs_come_back(runs: list[tuple[int, int]], last: bool) -> None:
+    values, lengths = zip(*runs, strict=True) if runs else ((), ())
+    data = np.repeat(np.array(values, np.uint8), lengths)
+    assert unpacked(data, last) == data.tobytes()
+
+
+@given(noise=noises, last=st.booleans())
+def test_noise_comes_back(noise: tuple[int, int, int, float], last: bool) -> None:
+    """Flat noise, and geometric: whose rarest values would have codes of far more than twelve bits."""
+    seed, size, values, bias = noise
+    source = np.random.default_rng(seed)
+    flat = source.integers(0, values, size)
+    data = (flat if bias < 1 else source.geometric(1 - 1 / (1 + bias), size) % values).astype(np.uint8)
+    assert unpacked(data, last) == data.tobytes()
+
+
+def test_codes_are_cut_to_twelve_bits() -> None:
+    """Counts like Fibonacci's numbers make the longest codes there can be."""
+    counts = [1, 1]
+    while len(counts) < 24:
+        counts.append(counts[-1] + counts[-2])
+    data = np.random.default_rng(0).permutation(np.repeat(np.arange(24, dtype=np.uint8), counts))
+    assert unpacked(data, True) == data.tobytes()
+
+
+def test_blocks_follow_each_other() -> None:
+    native = kernels()
+    if native is None:
+        pytest.skip("no native code")
+    data, stream = np.arange(90_000, dtype=np.uint32).view(np.uint8), b""
+    for part, last in ((data[:100_003], 0), (data[100_003:100_003], 0), (data[100_003:], 1)):
+        packed = np.empty(part.size * 3 // 2 + 256, np.uint8)
+        stream += packed[: native.deflate(part.ctypes.data, packed.ctypes.data, part.size, last)].tobytes()
+    assert zlib.decompress(stream, -15) == data.tobytes()
+
+
+def test_enlarged_maps_are_packed_smaller_than_by_a_general_writer() -> None:
+    if kernels() is None:
+        pytest.skip("no native code")
+    torch.manual_seed(0)
+    pixels = ops.quantise_normals(torch.randn(3, 20, 30), 400, 600).numpy()
+    general = io.BytesIO()
+    Image.fromarray(pixels).save(general, "PNG", compress_level=1)
+    assert len(png_file(pixels)) < len(general.getvalue())
 
 
 def test_rows_that_are_not_contiguous() -> None:

@@ -4,6 +4,7 @@
 #include "int8.hpp"
 #include "maps.hpp"
 #include "photo.hpp"
+#include "png.hpp"
 #include "tasks.hpp"
 
 // Tells the kernels the GOMP_parallel of the pool to share; null: single-threaded.

@@ -1,6 +1,7 @@
 // From small maps to large ones, one row at a time: bilinear enlargement with whatever is done to each pixel after it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <new>
@@ -104,18 +105,44 @@ inline vf square_root(vf x) {
 inline void store_bytes(uint8_t* out, vi values, int n) {
     typedef uint8_t bytes __attribute__((vector_size(kLanes)));
     const bytes packed = __builtin_convertvector(values, bytes);
-    memcpy(out, &packed, static_cast<size_t>(n));
+    n == kLanes ? memcpy(out, &packed, kLanes) : memcpy(out, &packed, static_cast<size_t>(n));
 }
 
 // The lower three bytes of each, one after the other; little-endian, as all that have these kernels.
 inline void store_colors(uint8_t* out, vi colors, int n) {
-    uint8_t packed[3 * kLanes + 1];
+    uint8_t packed[3 * kLanes + 4];
+#if defined(__AVX2__)
+    // Within every 16 bytes the colours move together; then the quarters do, twelve bytes at a time.
+    typedef int32_t quarter __attribute__((vector_size(16)));
+    const __m128i together = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    quarter parts[kLanes / 4];
+    memcpy(parts, &colors, sizeof colors);
+    UNROLL
+    for (int i = 0; i < kLanes / 4; ++i) {
+        const __m128i moved = _mm_shuffle_epi8(reinterpret_cast<__m128i>(parts[i]), together);
+        memcpy(packed + 12 * i, &moved, sizeof moved);  // the last four bytes are overwritten by the next ones
+    }
+#else
     for (int i = 0; i < kLanes; ++i) {
         const int color = colors[i];
         memcpy(packed + 3 * i, &color, sizeof color);  // the fourth byte is overwritten by the next one
     }
-    memcpy(out, packed, static_cast<size_t>(3 * n));
+#endif
+    n == kLanes ? memcpy(out, packed, 3 * kLanes) : memcpy(out, packed, static_cast<size_t>(3 * n));
 }
+
+// The first of `target` positions whose nearest of `source` pixel centres is `index` or one behind it.
+inline long first_of(long index, long source, long target) { return (2 * index * target + source - 1) / (2 * source); }
+
+// Vectors enlarged, and their lengths.
+struct Vectors {
+    vf a, b, c, length;
+
+    INLINE Vectors(const float* mixed, long ld, const Columns& columns)
+        : a(enlarged(mixed, columns)), b(enlarged(mixed + ld, columns)), c(enlarged(mixed + 2 * ld, columns)) {
+        length = larger(square_root(a * a + b * b + c * c), splat(1e-12f));
+    }
+};
 
 // Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels.
 // Returns 0, or 1 where there was no memory.
@@ -161,17 +188,29 @@ EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classe
                       });
 }
 
+// See `ops.unit_normals`: normals [3, h, w], out [3, height, width]. Returns 1 where there was no memory.
+EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w, long height, long width,
+                               int threads) {
+    return for_pixels(normals, 3, h, w, height, width, threads,
+                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
+                          const Vectors v(mixed, ld, columns);
+                          const vf scale = 1.0f / v.length;
+                          float* at = out + y * width + x;
+                          store_up_to(at, v.a * scale, valid);
+                          store_up_to(at + height * width, v.b * scale, valid);
+                          store_up_to(at + 2 * height * width, v.c * scale, valid);
+                      });
+}
+
 // See `ops.quantise_normals`: normals [3, h, w], out [height, width, 3]. Returns 1 where there was no memory.
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
                                    int threads) {
     return for_pixels(normals, 3, h, w, height, width, threads,
                       [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
-                          const vf a = enlarged(mixed, columns), b = enlarged(mixed + ld, columns),
-                                   c = enlarged(mixed + 2 * ld, columns);
-                          const vf length = larger(square_root(a * a + b * b + c * c), splat(1e-12f));
-                          const vi red = to_byte(a / length * 127.5f + 127.5f),
-                                   green = to_byte(b / length * 127.5f + 127.5f),
-                                   blue = to_byte(c / length * 127.5f + 127.5f);
+                          const Vectors v(mixed, ld, columns);
+                          const vf scale = 127.5f / v.length;
+                          const vi red = to_byte(v.a * scale + 127.5f), green = to_byte(v.b * scale + 127.5f),
+                                   blue = to_byte(v.c * scale + 127.5f);
                           store_colors(out + (y * width + x) * 3, red | green << 8 | blue << 16, valid);
                       });
 }
@@ -183,4 +222,24 @@ EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long 
                       [&](const float* mixed, long, const Columns& columns, long x, int valid, long y) {
                           store_bytes(out + y * width + x, to_byte(enlarged(mixed, columns) * 255.0f), valid);
                       });
+}
+
+// See `ops.enlarge_classes`: map [h, w], out [height, width], counts [256].
+EXPORT void mtlora_enlarge_classes(const uint8_t* map, uint8_t* out, int64_t* counts, long h, long w, long height,
+                                   long width) {
+    std::fill(counts, counts + kMaxClasses + 1, 0);
+    for (long r = 0; r < h; ++r, map += w) {
+        const long top = first_of(r, h, height), rows = first_of(r + 1, h, height) - top;
+        if (rows == 0) continue;
+        uint8_t* to = out + top * width;
+        for (long c = 0, begin = 0; c < w;) {
+            const uint8_t value = map[c];
+            while (c < w && map[c] == value) ++c;
+            const long end = first_of(c, w, width);
+            memset(to + begin, value, static_cast<size_t>(end - begin));
+            counts[value] += (end - begin) * rows;
+            begin = end;
+        }
+        for (long copy = 1; copy < rows; ++copy) memcpy(to + copy * width, to, static_cast<size_t>(width));
+    }
 }

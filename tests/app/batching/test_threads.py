@@ -113,7 +113,7 @@ def test_work_of_those_who_left_is_not_begun() -> None:
         jobs = [bench.start("first"), bench.start("left"), bench.start("last")]
         await begun(bench, 1)
         jobs[1].cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         assert bench.threads.waiting == 1
         bench.go.set()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -192,6 +192,83 @@ def test_who_leaves_while_lacking_memory_makes_room() -> None:
         await asyncio.gather(first, small)
 
     run(scenario, threads=4)
+
+
+def together(bench: Bench, *names: str, deadline: float = math.inf, nbytes: int = 0) -> "asyncio.Task[list[str]]":
+    works = [bench.work(name) for name in names]
+    return asyncio.create_task(
+        bench.threads.run_all(HOG, works, cost_us=100_000, deadline=deadline, nbytes=nbytes, ahead=True)
+    )
+
+
+def test_works_that_belong_together_run_side_by_side_and_come_back_in_order() -> None:
+    async def scenario(bench: Bench) -> None:
+        all_of_them = together(bench, "a", "b", "c")
+        await begun(bench, 2)
+        bench.go.set()
+        assert await all_of_them == ["a", "b", "c"]
+        assert bench.most == 2
+
+    run(scenario, threads=2)
+
+
+def test_the_first_error_ends_works_that_belong_together() -> None:
+    async def scenario(bench: Bench) -> None:
+        def fail() -> str:
+            raise ValueError("broken map")
+
+        works = [fail, bench.work("beside"), bench.work("never")]
+        with pytest.raises(ValueError, match="broken map"):
+            await bench.threads.run_all(HOG, works, cost_us=1, deadline=math.inf, nbytes=100)
+        bench.go.set()
+        assert await bench.start("next", nbytes=100) == "next"  # the memory is given back
+        assert "never" not in bench.ran
+
+    run(scenario, threads=1)
+
+
+def test_works_of_those_who_left_are_not_begun_and_give_their_memory_back() -> None:
+    async def scenario(bench: Bench) -> None:
+        left = together(bench, "a", "b", "c", nbytes=100)
+        await begun(bench, 2)
+        left.cancel()
+        waiting = bench.start("next", nbytes=1)
+        await asyncio.sleep(0.01)
+        assert bench.threads.waiting == 1  # for the memory that what runs still takes
+        bench.go.set()
+        assert await waiting == "next"
+        assert sorted(bench.ran) == ["a", "b", "next"]
+
+    run(scenario, threads=2)
+
+
+def test_works_whose_deadline_passed_give_their_memory_back() -> None:
+    async def scenario(bench: Bench) -> None:
+        late = together(bench, "a", "b", deadline=time.monotonic() + 0.02, nbytes=100)
+        await begun(bench, 1)
+        await asyncio.sleep(0.03)
+        bench.go.set()
+        with pytest.raises(DeadlineError, match="codec thread"):
+            await late
+        assert await bench.start("next", nbytes=100) == "next"
+        assert bench.ran == ["a", "next"]
+
+    run(scenario, threads=1)
+
+
+def test_works_that_have_their_memory_are_not_held_up_by_others_that_lack_it() -> None:
+    """Two large answers, one thread: the second work of the first goes before the second answer, or neither ended."""
+
+    async def scenario(bench: Bench) -> None:
+        first = bench.start("holds the thread")
+        await begun(bench, 1)
+        answers = [together(bench, f"{name}0", f"{name}1", nbytes=80) for name in "ab"]
+        await asyncio.sleep(0)
+        bench.go.set()
+        await asyncio.gather(first, *answers)
+        assert bench.ran[1:] == ["a0", "a1", "b0", "b1"]
+
+    run(scenario, threads=3)
 
 
 def test_never_more_at_once_than_there_are_threads() -> None:

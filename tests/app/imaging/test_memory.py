@@ -15,6 +15,7 @@ SLACK_BYTES = 24 << 20  # bands, logits at the model's size, the allocator
 PEAK = Path("/proc/self/clear_refs")
 CASES = {
     "json": "semseg,human_parts,saliency,normals",
+    "json side by side": "semseg,human_parts,saliency,normals",
     "json rle": "semseg",
     "zip": "depth",
     "npz": "normals",
@@ -26,21 +27,25 @@ CASES = {
 }
 SCRIPT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import torch
 from PIL import Image
 from app.imaging.decode import Decoded
-from app.imaging.render import RenderPlan, encode_bytes, render
+from app.imaging.render import RenderPlan, encode_bytes, join, render
 from app.intake.formats import AnswerFormat
 from mtlora.tasks import Task
 from tests.factories import adapter_spec
 
-def run(tasks, plan, width, height):
+def run(tasks, plan, width, height, threads):
     spec = adapter_spec(tasks=tasks, image_size=256)
     source = torch.Generator().manual_seed(0)
     logits = {task: torch.randn(spec.task(task).outputs, 32, 32, generator=source) * 4 for task in tasks}
     photo = Image.new("RGB", (width, height)) if plan.form is AnswerFormat.OVERLAY else None
-    render(logits, Decoded(torch.zeros(1), width, height), spec, plan, photo)
+    groups = [{task: logits[task]} for task in tasks] if threads > 1 else [logits]
+    decoded = Decoded(torch.zeros(1), width, height)
+    with ThreadPoolExecutor(threads) as pool:
+        join([*pool.map(lambda group: render(group, decoded, spec, plan, photo), groups)], tasks)
 
 def status(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
@@ -51,11 +56,13 @@ for case in sys.argv[1:]:
     tasks = tuple(Task(name) for name in names.split(","))
     as_text = frozenset(tasks if "text" in form else ())
     plan = RenderPlan(AnswerFormat(form.split()[0]), rle="rle" in form, as_text=as_text, most_values=10**7)
-    run(tasks, plan, 64, 48)  # lazy imports are not what is measured
+    together = "side by side" in form
+    threads = len(tasks) if together else 1
+    run(tasks, plan, 64, 48, threads)  # lazy imports are not what is measured
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    run(tasks, plan, 3000, 2000)
-    print(form, status("VmHWM") - before, encode_bytes(plan, tasks, 3000 * 2000), sep=",")
+    run(tasks, plan, 3000, 2000, threads)
+    print(form, status("VmHWM") - before, encode_bytes(plan, tasks, 3000 * 2000, side_by_side=together), sep=",")
 """
 
 

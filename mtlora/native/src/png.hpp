@@ -1,0 +1,241 @@
+// Rows of a PNG: filtered by the Paeth predictor, and bytes packed as deflate (RFC 1951) by runs and Huffman codes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "parallel.hpp"
+#include "vec.hpp"
+
+namespace {
+
+constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
+constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
+
+typedef uint8_t vb __attribute__((vector_size(kFilteredAtOnce)));
+typedef int16_t vs __attribute__((vector_size(2 * kFilteredAtOnce)));
+
+inline vs load_bytes(const uint8_t* p) {
+    vb bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, vs);
+}
+
+// Whichever of the bytes to the left (a), above (b) and above left (c) is nearest to a + b - c; of equals the first.
+template <class T>
+INLINE T nearest(T a, T b, T c) {
+    const T towards_a = b - c, towards_b = a - c, towards_c = towards_a + towards_b;
+    const T to_a = towards_a < 0 ? -towards_a : towards_a, to_b = towards_b < 0 ? -towards_b : towards_b,
+            to_c = towards_c < 0 ? -towards_c : towards_c;
+    const T other = to_b <= to_c ? b : c;
+    return (to_a <= to_b) & (to_a <= to_c) ? a : other;
+}
+
+void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {
+    long i = 0;
+    for (; i < step; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]);
+    for (; i + kFilteredAtOnce <= bytes; i += kFilteredAtOnce) {
+        const vs rest = load_bytes(row + i) -
+                        nearest(load_bytes(row + i - step), load_bytes(above + i), load_bytes(above + i - step));
+        const vb packed = __builtin_convertvector(rest, vb);
+        memcpy(out + i, &packed, sizeof packed);
+    }
+    for (; i < bytes; ++i)
+        out[i] = static_cast<uint8_t>(row[i] - nearest<int>(row[i - step], above[i], above[i - step]));
+}
+
+constexpr int kEnd = 256;                 // the symbol behind the last one of a block
+constexpr int kSymbols = 286;             // bytes, the end, lengths of runs
+constexpr int kLongestCode = 12;          // bits: four codes and what is left of a byte fit 64
+constexpr int kShortestRun = 3, kLongestRun = 258;
+constexpr long kSample = 1024, kSampleEvery = 4;  // bytes that are counted; one in so many samples
+
+// Bits, the lowest first; little-endian, as all that have these kernels.
+struct Bits {
+    uint8_t* out;
+    uint64_t waiting = 0;
+    int count = 0;
+
+    INLINE void put(uint64_t bits, int n) {
+        waiting |= bits << count;
+        count += n;
+    }
+    INLINE void flush() {  // writes 8 bytes, of which only whole ones count; fewer than 8 bits wait then
+        memcpy(out, &waiting, sizeof waiting);
+        out += count >> 3;
+        waiting >>= count & ~7;
+        count &= 7;
+    }
+};
+
+// The symbol of a run's length, and the bits behind it (section 3.2.5).
+struct Length {
+    int symbol, extra, bits = 0;
+
+    explicit Length(int length) {
+        const int rest = length - kShortestRun;
+        if (length < kLongestRun && rest >= 8) bits = 29 - __builtin_clz(static_cast<unsigned>(rest));
+        symbol = length == kLongestRun ? kSymbols - 1 : kEnd + 1 + 4 * bits + (rest >> bits);
+        extra = rest & ((1 << bits) - 1);
+    }
+};
+
+inline uint64_t eight_bytes(const uint8_t* p) {
+    uint64_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return bytes;
+}
+
+// Calls byte(value), eight(8 bytes) and run(length) for all of begin..end. A run repeats the byte before it; `first`
+// says that there is none. Runs that begin within eight bytes are found behind them: shorter ones are not worth it.
+template <class Byte, class Eight, class Run>
+INLINE void tokens(const uint8_t* at, const uint8_t* end, bool first, Byte byte, Eight eight, Run run) {
+    if (first && at < end) byte(*at++);
+    while (end - at >= 8) {
+        const uint64_t here = eight_bytes(at);
+        if (here != eight_bytes(at - 1)) {
+            eight(here);
+            at += 8;
+            continue;
+        }
+        const uint8_t* from = at;
+        uint64_t differ = 0;
+        do at += 8;
+        while (end - at >= 8 && (differ = eight_bytes(at) ^ eight_bytes(at - 1)) == 0);
+        if (differ) at += __builtin_ctzll(differ) / 8;
+        else
+            while (at < end && *at == at[-1]) ++at;
+        long left = at - from;
+        for (; left >= kShortestRun; left -= std::min<long>(left, kLongestRun))
+            run(static_cast<int>(std::min<long>(left, kLongestRun)));
+        for (; left > 0; --left) byte(at[-1]);
+    }
+    while (at < end) byte(*at++);
+}
+
+// Lengths of Huffman codes, none longer than kLongestCode. Every count is at least 1.
+void code_lengths(const uint32_t (&counts)[kSymbols], uint8_t (&lengths)[kSymbols]) {
+    constexpr int nodes = 2 * kSymbols - 1;
+    int order[kSymbols], parent[nodes], depth[nodes], of_length[kLongestCode + 1] = {};
+    uint64_t weight[nodes];
+    for (int i = 0; i < kSymbols; ++i) order[i] = i;
+    std::sort(order, order + kSymbols, [&](int a, int b) { return counts[a] < counts[b]; });
+    for (int i = 0; i < kSymbols; ++i) weight[i] = counts[order[i]];
+    // The two lightest become one: leaves and inner nodes are both in order already.
+    for (int made = kSymbols, leaf = 0, inner = kSymbols; made < nodes; ++made) {
+        weight[made] = 0;
+        for (int child = 0; child < 2; ++child) {
+            const bool take_leaf = leaf < kSymbols && (inner == made || weight[leaf] <= weight[inner]);
+            const int taken = take_leaf ? leaf++ : inner++;
+            weight[made] += weight[taken];
+            parent[taken] = made;
+        }
+    }
+    depth[nodes - 1] = 0;
+    for (int i = nodes - 2; i >= 0; --i) {
+        depth[i] = depth[parent[i]] + 1;
+        if (i < kSymbols) ++of_length[std::min(depth[i], kLongestCode)];
+    }
+    // Where codes were cut there are too many for their lengths: others become longer until they fit.
+    long room = 0;
+    for (int n = 1; n <= kLongestCode; ++n) room += static_cast<long>(of_length[n]) << (kLongestCode - n);
+    for (; room > 1L << kLongestCode; --room) {
+        int n = kLongestCode - 1;
+        while (!of_length[n]) --n;
+        --of_length[kLongestCode], --of_length[n], of_length[n + 1] += 2;
+    }
+    for (int n = kLongestCode, i = 0; n > 0; --n)
+        for (int k = 0; k < of_length[n]; ++k) lengths[order[i++]] = static_cast<uint8_t>(n);
+}
+
+struct Code {
+    uint16_t bits, length;
+};
+
+inline uint16_t reversed(int code, int length) {
+    int out = 0;
+    for (int i = 0; i < length; ++i) out |= (code >> i & 1) << (length - 1 - i);
+    return static_cast<uint16_t>(out);
+}
+
+// Codes of ascending length, and of one length in the order of their symbols (section 3.2.2).
+void number_codes(const uint8_t (&lengths)[kSymbols], Code (&codes)[kSymbols]) {
+    int next = 0;
+    for (int n = 1; n <= kLongestCode; ++n, next <<= 1)
+        for (int s = 0; s < kSymbols; ++s)
+            if (lengths[s] == n) codes[s] = {reversed(next++, n), static_cast<uint16_t>(n)};
+}
+
+// The head of a block with codes of its own (section 3.2.7): lengths are told in four bits each, as they are.
+void put_head(Bits& bits, const uint8_t (&lengths)[kSymbols], bool last) {
+    bits.put(static_cast<uint64_t>(last) | 2 << 1 | (kSymbols - 257) << 3 | 1 << 8 | 15 << 13, 17);
+    for (int i = 0; i < 19; ++i) {
+        bits.put(i < 3 ? 0 : 4, 3);  // repetitions come first and are not used
+        bits.flush();
+    }
+    for (int i = 0; i < kSymbols + 2; ++i) {  // two distances, of one bit each
+        bits.put(reversed(i < kSymbols ? lengths[i] : 1, 4), 4);
+        bits.flush();
+    }
+}
+
+}  // namespace
+
+// Filters `rows` rows of `bytes` bytes, whose pixels take `step`: each behind its filter type. `above` is the row above.
+EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint8_t* out, long rows, long bytes,
+                               long step) {
+    for (long y = 0; y < rows; ++y, above = pixels, pixels += bytes, out += bytes + 1) {
+        out[0] = kPaeth;
+        filter_row(pixels, above, bytes, step, out + 1);
+    }
+}
+
+// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256.
+EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) {
+    uint32_t counts[kSymbols];
+    std::fill(counts, counts + kSymbols, 1);
+    for (long at = 0; at < n; at += kSample * kSampleEvery)
+        tokens(
+            data + at, data + std::min(n, at + kSample), at == 0, [&](uint8_t value) { ++counts[value]; },
+            [&](uint64_t values) {
+                UNROLL
+                for (int i = 0; i < 8; ++i) ++counts[values >> 8 * i & 255];
+            },
+            [&](int length) { ++counts[Length(length).symbol]; });
+    uint8_t lengths[kSymbols];
+    Code codes[kSymbols];
+    code_lengths(counts, lengths);
+    number_codes(lengths, codes);
+    Bits bits{out};
+    put_head(bits, lengths, last != 0);
+    const auto put = [&](int symbol) __attribute__((always_inline)) { bits.put(codes[symbol].bits, codes[symbol].length); };
+    tokens(
+        data, data + n, true,
+        [&](uint8_t value) {
+            put(value);
+            bits.flush();
+        },
+        [&](uint64_t values) {
+            UNROLL
+            for (int i = 0; i < 8; ++i) {
+                put(static_cast<int>(values >> 8 * i & 255));
+                if (i % 4 == 3) bits.flush();
+            }
+        },
+        [&](int run) {
+            const Length length(run);
+            put(length.symbol);
+            bits.put(static_cast<uint64_t>(length.extra), length.bits + 1);  // and distance 1: a zero
+            bits.flush();
+        });
+    put(kEnd);
+    if (!last) bits.put(0, 3);  // an empty stored block ends with a whole byte
+    bits.count = (bits.count + 7) & ~7;
+    bits.flush();
+    if (!last) {
+        memcpy(bits.out, "\0\0\377\377", 4);
+        bits.out += 4;
+    }
+    return bits.out - out;
+}
