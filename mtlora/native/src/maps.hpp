@@ -103,32 +103,37 @@ inline vf square_root(vf x) {
 }
 
 inline void store_bytes(uint8_t* out, vi values, int n) {
-    typedef uint8_t bytes __attribute__((vector_size(kLanes)));
-    const bytes packed = __builtin_convertvector(values, bytes);
-    n == kLanes ? memcpy(out, &packed, kLanes) : memcpy(out, &packed, static_cast<size_t>(n));
+    if (n == kLanes) return store_bytes(out, values);
+    uint8_t packed[kLanes];
+    store_bytes(packed, values);
+    memcpy(out, packed, static_cast<size_t>(n));
 }
 
 // The lower three bytes of each, one after the other; little-endian, as all that have these kernels.
 inline void store_colors(uint8_t* out, vi colors, int n) {
-    uint8_t packed[3 * kLanes + 4];
 #if defined(__AVX2__)
-    // Within every 16 bytes the colours move together; then the quarters do, twelve bytes at a time.
-    typedef int32_t quarter __attribute__((vector_size(16)));
-    const __m128i together = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
-    quarter parts[kLanes / 4];
-    memcpy(parts, &colors, sizeof colors);
-    UNROLL
-    for (int i = 0; i < kLanes / 4; ++i) {
-        const __m128i moved = _mm_shuffle_epi8(reinterpret_cast<__m128i>(parts[i]), together);
-        memcpy(packed + 12 * i, &moved, sizeof moved);  // the last four bytes are overwritten by the next ones
-    }
+    if (n == kLanes) {  // within every 16 bytes the colours move together, then all 32-bit pieces do
+        const __m128i within = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+#if defined(__AVX512BW__)
+        const __m512i pieces = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0);
+        const __m512i moved = _mm512_shuffle_epi8(reinterpret_cast<__m512i>(colors), _mm512_broadcast_i32x4(within));
+        _mm512_mask_storeu_epi32(out, 0xfff, _mm512_permutexvar_epi32(pieces, moved));
 #else
+        const __m256i pieces = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 0, 0);
+        const __m256i moved = _mm256_shuffle_epi8(reinterpret_cast<__m256i>(colors), _mm256_broadcastsi128_si256(within));
+        const __m256i packed = _mm256_permutevar8x32_epi32(moved, pieces);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(packed));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(out + 16), _mm256_extracti128_si256(packed, 1));
+#endif
+        return;
+    }
+#endif
+    uint8_t packed[3 * kLanes + 1];
     for (int i = 0; i < kLanes; ++i) {
         const int color = colors[i];
         memcpy(packed + 3 * i, &color, sizeof color);  // the fourth byte is overwritten by the next one
     }
-#endif
-    n == kLanes ? memcpy(out, packed, 3 * kLanes) : memcpy(out, packed, static_cast<size_t>(3 * n));
+    memcpy(out, packed, static_cast<size_t>(3 * n));
 }
 
 // The first of `target` positions whose nearest of `source` pixel centres is `index` or one behind it.

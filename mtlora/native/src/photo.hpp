@@ -39,7 +39,6 @@ struct Taps {
 typedef float color __attribute__((vector_size(16), aligned(4), may_alias));  // red, green, blue, and what follows
 
 inline void mix_photo_rows(const uint8_t* photo, long bytes, const Taps& rows, float* __restrict mixed) {
-    typedef uint8_t pixels __attribute__((vector_size(kLanes)));
     const uint8_t* from[kTaps];
     vf weight[kTaps];
     for (int k = 0; k < kTaps; ++k) from[k] = photo + rows.at[k] * bytes, weight[k] = splat(rows.weight[k]);
@@ -47,11 +46,7 @@ inline void mix_photo_rows(const uint8_t* photo, long bytes, const Taps& rows, f
     for (; i + kLanes <= bytes; i += kLanes) {
         vf sum{};
         UNROLL
-        for (int k = 0; k < kTaps; ++k) {
-            pixels some;
-            memcpy(&some, from[k] + i, sizeof some);
-            sum += weight[k] * __builtin_convertvector(some, vf);
-        }
+        for (int k = 0; k < kTaps; ++k) sum += weight[k] * __builtin_convertvector(load_bytes(from[k] + i), vf);
         store(mixed + i, sum);
     }
     for (; i < bytes; ++i) {

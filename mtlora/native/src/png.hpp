@@ -13,15 +13,6 @@ namespace {
 constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
 constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
 
-typedef uint8_t vb __attribute__((vector_size(kFilteredAtOnce)));
-typedef int16_t vs __attribute__((vector_size(2 * kFilteredAtOnce)));
-
-inline vs load_bytes(const uint8_t* p) {
-    vb bytes;
-    memcpy(&bytes, p, sizeof bytes);
-    return __builtin_convertvector(bytes, vs);
-}
-
 // Whichever of the bytes to the left (a), above (b) and above left (c) is nearest to a + b - c; of equals the first.
 template <class T>
 INLINE T nearest(T a, T b, T c) {
@@ -36,10 +27,9 @@ void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step,
     long i = 0;
     for (; i < step; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]);
     for (; i + kFilteredAtOnce <= bytes; i += kFilteredAtOnce) {
-        const vs rest = load_bytes(row + i) -
-                        nearest(load_bytes(row + i - step), load_bytes(above + i), load_bytes(above + i - step));
-        const vb packed = __builtin_convertvector(rest, vb);
-        memcpy(out + i, &packed, sizeof packed);
+        const vshort left = load_bytes_as_shorts(row + i - step), up = load_bytes_as_shorts(above + i),
+                     both = load_bytes_as_shorts(above + i - step);
+        store_bytes(out + i, load_bytes_as_shorts(row + i) - nearest(left, up, both));
     }
     for (; i < bytes; ++i)
         out[i] = static_cast<uint8_t>(row[i] - nearest<int>(row[i - step], above[i], above[i - step]));
@@ -49,7 +39,7 @@ constexpr int kEnd = 256;                 // the symbol behind the last one of a
 constexpr int kSymbols = 286;             // bytes, the end, lengths of runs
 constexpr int kLongestCode = 12;          // bits: four codes and what is left of a byte fit 64
 constexpr int kShortestRun = 3, kLongestRun = 258;
-constexpr long kSample = 1024, kSampleEvery = 4;  // bytes that are counted; one in so many samples
+constexpr long kSample = 1024, kSampleEvery = 8;  // bytes that are counted; one in so many samples
 
 // Bits, the lowest first; little-endian, as all that have these kernels.
 struct Bits {

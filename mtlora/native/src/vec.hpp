@@ -84,6 +84,60 @@ inline vf smaller(vf a, vf b) { return a < b ? a : b; }
 #endif
 inline vf absolute(vf x) { return reinterpret_cast<vf>(reinterpret_cast<vi>(x) & 0x7fffffff); }
 
+// Bytes as integers, and integers as their lowest bytes; compilers take them apart lane by lane where they are not told.
+typedef uint8_t vbytes __attribute__((vector_size(kLanes)));
+typedef int16_t vshort __attribute__((vector_size(kLanes * 4)));  // twice as many, half as wide
+
+INLINE vi load_bytes(const uint8_t* p) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<vi>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<vi>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#else
+    vbytes bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(bytes, vi);
+#endif
+}
+
+INLINE void store_bytes(uint8_t* p, vi values) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(values)));
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_and_si256(reinterpret_cast<__m256i>(values), _mm256_set1_epi32(255));
+    const __m256i words = _mm256_packus_epi32(low, low), quads = _mm256_packus_epi16(words, words);
+    const int halves[2] = {_mm256_extract_epi32(quads, 0), _mm256_extract_epi32(quads, 4)};
+    memcpy(p, halves, sizeof halves);
+#else
+    const vbytes packed = __builtin_convertvector(values, vbytes);
+    memcpy(p, &packed, sizeof packed);
+#endif
+}
+
+INLINE vshort load_bytes_as_shorts(const uint8_t* p) {
+#if defined(__AVX512BW__)
+    return reinterpret_cast<vshort>(_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<vshort>(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#else
+    vshort values;
+    for (int i = 0; i < 2 * kLanes; ++i) values[i] = p[i];
+    return values;
+#endif
+}
+
+INLINE void store_bytes(uint8_t* p, vshort values) {
+#if defined(__AVX512BW__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi16_epi8(reinterpret_cast<__m512i>(values)));
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_and_si256(reinterpret_cast<__m256i>(values), _mm256_set1_epi16(255));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(low, low), 0b1000);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+#else
+    for (int i = 0; i < 2 * kLanes; ++i) p[i] = static_cast<uint8_t>(values[i]);
+#endif
+}
+
 inline float sum_of_lanes(vf x) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps(reinterpret_cast<__m512>(x));
