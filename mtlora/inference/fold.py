@@ -5,37 +5,65 @@ position bias tables spread over token pairs, patch merging's reduction composed
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtlora.backbone.encoder import fitted_table
+from mtlora.inference.integers import IntegerWeight
 from mtlora.inference.layers import Block, Encoder, Linear, Merging, Norm, Pair, Stage, TaskLinear, TaskPairs
 from mtlora.inference.windows import relative_positions, stage_shapes, stage_windows
 from mtlora.spec import AdapterSpec, SharedMode
 
 
 def fold_encoder(
-    frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor], *, merge: bool
+    frozen: Mapping[str, Tensor],
+    spec: AdapterSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    merge: bool,
+    in_blocks: bool = True,
 ) -> Encoder:
     """The encoder of one set.
 
     frozen:  the backbone's tensors, timm's names
     tensors: the set's, float32 on the same device, named as in its file
     merge:   add shared pairs to the frozen weights wherever no task stream needs the frozen product by itself; else
-             leave frozen weights alone, shared by all sets
+             leave frozen weights alone, shared by all sets. Without `in_blocks` not in blocks: see `merge_pairs`
     """
-    return _Fold(frozen, spec, tensors, merge).encoder()
+    return _Fold(frozen, spec, tensors, merge, merge and in_blocks).encoder()
+
+
+def merge_pairs(block: Block) -> Block:
+    """The block with shared pairs added to the weights wherever no task stream needs the frozen product by itself."""
+
+    def merged(linear: Linear | TaskLinear) -> Any:
+        if isinstance(linear, TaskLinear):
+            return replace(linear, linear=merged(linear.linear)) if linear.base_has_pair else linear
+        if linear.pair is None or isinstance(linear.weight, IntegerWeight):
+            return linear
+        return Linear(torch.addmm(linear.weight, linear.pair.b[0], linear.pair.a[0])[None], linear.bias)
+
+    linears = {name: merged(getattr(block, name)) for name in ("qkv", "proj", "fc1", "fc2")}
+    return replace(block, **linears)
 
 
 class _Fold:
     def __init__(
-        self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor], merge: bool
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        tensors: Mapping[str, Tensor],
+        merge: bool,
+        merge_blocks: bool,
     ) -> None:
         self._frozen = frozen
         self._spec = spec
         self._own = tensors
         self._merge = merge
+        self._merge_blocks = merge_blocks
 
     def encoder(self) -> Encoder:
         name = "patch_embed.proj"
@@ -47,12 +75,15 @@ class _Fold:
     def _stage(self, stage: int) -> Stage:
         depth = self._spec.backbone.depths[stage]
         blocks = tuple(self._block(stage, number) for number in range(depth))
+        if self._merge_blocks:
+            blocks = tuple(merge_pairs(block) for block in blocks)
         projections = [self._own[f"projections.{t.task}.{stage}.weight"].flatten(1) for t in self._spec.tasks]
         projection = torch.stack(projections)
         name = f"layers.{stage + 1}.downsample"
         if f"{name}.reduction.weight" not in self._frozen:
             return Stage(blocks, None, projection[None])
-        merging = Merging(self._norm(f"{name}.norm"), self._linear(f"{name}.reduction", stage))
+        reduction = self._linear(f"{name}.reduction", stage, merge=self._merge)
+        merging = Merging(self._norm(f"{name}.norm"), reduction)
         if blocks[-1].gives_streams:
             projection = projection @ self._merged(f"{name}.reduction", stage)
         return Stage(blocks, merging, projection[None])
@@ -80,11 +111,11 @@ class _Fold:
             fc2=fc2,
         )
 
-    def _linear(self, name: str, stage: int) -> Linear:
+    def _linear(self, name: str, stage: int, *, merge: bool = False) -> Linear:
         """A linear without task pairs."""
         bias = self._parameter(f"{name}.bias") if f"{name}.bias" in self._frozen else None
         pair = self._shared_pair(name, stage)
-        if pair is not None and self._merge:
+        if pair is not None and merge:
             return Linear(self._merged(name, stage)[None], bias)
         return Linear(self._parameter(f"{name}.weight"), bias, pair)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference.encode import encode
-from mtlora.inference.fold import fold_encoder
+from mtlora.inference.fold import fold_encoder, merge_pairs
 from mtlora.inference.folding import Folding, heads_of, plan_of
 from mtlora.inference.form import Query
 from mtlora.inference.fused import FusedBlock, fuse, packer
@@ -44,6 +44,7 @@ class FoldedForm(Folding[FoldedSet]):
         super().__init__(backbone, merge=merge)
         self._precision = precision
         self._kernels = kernels() if backbone.device.type == "cpu" else None
+        self._merges_packed = merge and self._kernels is not None and precision is Precision.FLOAT32
 
     def group(self, query: Query[FoldedSet]) -> Hashable:
         """Merged: the same set. Apart: sets of equal shape. Either way the same tasks."""
@@ -69,7 +70,7 @@ class FoldedForm(Folding[FoldedSet]):
             return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]
 
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
-        encoder = fold_encoder(frozen, spec, tensors, merge=self._merge)
+        encoder = fold_encoder(frozen, spec, tensors, merge=self._merge, in_blocks=not self._merges_packed)
         shared = list(frozen.values())
         stages = tuple(
             replace(stage, blocks=tuple(self._ready(block, heads, shared) for block in stage.blocks))
@@ -87,11 +88,14 @@ class FoldedForm(Folding[FoldedSet]):
         ready: Block | FusedBlock = block
         if self._kernels is not None:
             pack = packer(self._kernels, self._precision)
-            ready = fuse(block, heads, self._kernels, pack, self._once("packed", pack, shared))
+            once = self._once("packed", pack, shared)
+            ready = fuse(block, heads, self._kernels, pack, once, merge=self._merges_packed)
+        if self._merges_packed and isinstance(ready, Block):
+            ready = merge_pairs(ready)
         if isinstance(ready, FusedBlock) or self._precision is Precision.FLOAT32:
             return ready
-        once = self._once("integers", integer_weight, shared)
-        return ready.with_weights(lambda weight: (once if weight.ndim == 2 else integer_weight)(weight))
+        rounded = self._once("integers", integer_weight, shared)
+        return ready.with_weights(lambda weight: (rounded if weight.ndim == 2 else integer_weight)(weight))
 
 
 def _decode(resident: FoldedSet, tasks: Sequence[Task], maps: Sequence[Tensor]) -> dict[Task, Tensor]:

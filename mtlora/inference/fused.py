@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtlora.inference.integers import ZERO, IntegerWeight, integer_weight
-from mtlora.inference.layers import NORM_EPS, Block, Linear, TaskLinear, TaskPairs
+from mtlora.inference.layers import NORM_EPS, Block, Linear, Pair, TaskLinear, TaskPairs
 from mtlora.inference.ops import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH
 from mtlora.inference.windows import Windows
 from mtlora.native import Kernels
@@ -114,10 +114,13 @@ def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer
     return pack_integers if precision is Precision.INT8 else pack
 
 
-def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> "Block | FusedBlock":
+def fuse(
+    block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer, *, merge: bool = False
+) -> "Block | FusedBlock":
     """The block for the kernel, or as it is where the kernel does not know its kind or its size.
 
     pack, pack_frozen: for the set's own weights, and for frozen ones, which sets may share
+    merge: add shared pairs to the weights as `fold.merge_pairs` does, while packing them; float32 only
     """
     linears = (block.proj, block.fc1, block.fc2)
     tasked = [linear for linear in linears if isinstance(linear, TaskLinear)]
@@ -126,14 +129,15 @@ def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: 
         return block
     if any(linear.norm is not None or linear.tasks.a.shape[2] > MAX_RANK for linear in tasked):
         return block
-    return _Fusing(kernels, pack, pack_frozen).block(block, heads, tasked)
+    return _Fusing(kernels, pack, pack_frozen, merge).block(block, heads, tasked)
 
 
 class _Fusing:
     """Collects the tensors that a layout points to."""
 
-    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> None:
+    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer, merge: bool) -> None:
         self._kernels = kernels
+        self._merge = merge
         self._pack = pack
         self._pack_frozen = pack_frozen
         self._pack_pair = packer(kernels)
@@ -162,21 +166,34 @@ class _Fusing:
 
     def _linear(self, linear: Linear | TaskLinear) -> _Linear:
         plain = linear.linear if isinstance(linear, TaskLinear) else linear
+        apart = isinstance(linear, TaskLinear) and not linear.base_has_pair
         weight = plain.weight
         if isinstance(weight, IntegerWeight):
             raise TypeError(f"blocks are fused before their weights are rounded, got int8 {list(weight.values.shape)}")
         outputs, inputs = weight.shape[-2:]
         made = _Linear(inputs=inputs, outputs=outputs, rank=0)
         packed = self._pack_frozen(weight) if weight.ndim == 2 else self._pack(weight[0])
+        pair = plain.pair
+        if pair is not None and self._merge and not apart:
+            packed, pair = (self._merged(packed[0], pair),), None
         names = ("weight",) if len(packed) == 1 else ("integers", "scale", "offset")
         for name, tensor in zip(names, packed, strict=True):
             setattr(made, name, self._keep(tensor))
         if plain.bias is not None:
             made.bias = self._point(plain.bias)
-        if plain.pair is not None:
-            made.rank = plain.pair.a.shape[1]
-            made.down, made.up = (self._keep(self._pack_pair(part[0])[0]) for part in (plain.pair.a, plain.pair.b))
+        if pair is not None:
+            made.rank = pair.a.shape[1]
+            made.down, made.up = (self._keep(self._pack_pair(part[0])[0]) for part in (pair.a, pair.b))
         return made
+
+    def _merged(self, packed: Tensor, pair: Pair) -> Tensor:
+        (rank, inputs), outputs = pair.a.shape[1:], pair.b.shape[1]
+        merged = torch.empty_like(packed)
+        if packed.device.type == "cpu":
+            down, (up,) = pair.a[0].T.contiguous(), self._pack_pair(pair.b[0])
+            pointers = (tensor.data_ptr() for tensor in (packed, down, up, merged))
+            self._kernels.pack_merged(*pointers, inputs, outputs, rank)
+        return merged
 
     def _pairs(self, linear: Linear | TaskLinear) -> _Pairs:
         if not isinstance(linear, TaskLinear):

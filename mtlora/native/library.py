@@ -29,6 +29,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
     "packed_floats": (_LONG, _LONG),
     "pack": (_POINTER, _POINTER, _LONG, _LONG),
+    "pack_merged": (*[_POINTER] * 4, *[_LONG] * 3),
     "packed_bytes": (_LONG, _LONG),
     "pack_integers": (_POINTER, _POINTER, _LONG, _LONG),
     "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
@@ -71,6 +72,7 @@ class Kernels:
     layer_norm_tasks: Callable[..., None]
     packed_floats: Callable[..., int]
     pack: Callable[..., None]
+    pack_merged: Callable[..., None]
     packed_bytes: Callable[..., int]
     pack_integers: Callable[..., None]
     block: Callable[..., int]
