@@ -17,6 +17,7 @@ from torch.nn import functional
 from mtlora.errors import ImageError, ImageFormatError, ImageTooLargeError
 from mtlora.image_guard import check_container
 from mtlora.inference.ops import resize_cubic
+from mtlora.pixels import pixels_of
 from mtlora.spec import AdapterSpec
 
 DEFAULT_MAX_PIXELS = 50_000_000
@@ -105,11 +106,11 @@ def resize(photo: Image.Image, side: int, *, antialias: bool) -> Tensor:
     torch's integer arithmetic, three times as fast as Pillow's and never more than 1 of 255 apart from it.
     """
     rgb = photo if photo.mode == "RGB" else to_rgb(photo)
-    pixels = torch.from_numpy(np.array(rgb))
+    pixels = pixels_of(rgb)
     if not antialias:
         return resize_cubic(pixels, side)
     small = functional.interpolate(pixels.permute(2, 0, 1)[None], (side, side), mode="bicubic", antialias=True)
-    return small[0].float()
+    return small[0, :3].float()
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -45,7 +45,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 _RESULTS: dict[str, type] = dict.fromkeys(("packed_floats", "packed_bytes", "deflate"), _LONG) | dict.fromkeys(
     ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "unit_normals", "resize_cubic"), _INT
 )
-"""Other kernels return nothing. An int: 0, or 1 where there was no memory."""
+"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `deflate` bytes, or 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
 
 #include "parallel.hpp"
 #include "vec.hpp"
@@ -34,6 +36,9 @@ void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step,
     for (; i < bytes; ++i)
         out[i] = static_cast<uint8_t>(row[i] - nearest<int>(row[i - step], above[i], above[i - step]));
 }
+
+// For what writes `Bits`: they stay in registers only where nothing else is called.
+#define INLINED __attribute__((always_inline))
 
 constexpr int kEnd = 256;                 // the symbol behind the last one of a block
 constexpr int kSymbols = 286;             // bytes, the end, lengths of runs
@@ -157,6 +162,21 @@ void number_codes(const uint8_t (&lengths)[kSymbols], Code (&codes)[kSymbols]) {
             if (lengths[s] == n) codes[s] = {reversed(next++, n), static_cast<uint16_t>(n)};
 }
 
+// For every two bytes both codes, above eight bits with the length of both.
+void make_pairs(const Code* codes, uint32_t* pairs) {
+    int bits[256], lengths[256];
+    for (int i = 0; i < 256; ++i) bits[i] = codes[i].bits, lengths[i] = codes[i].length;
+    for (int second = 0; second < 256; ++second)
+        for (int first = 0; first < 256; first += kLanes) {
+            vi low, length;
+            memcpy(&low, bits + first, sizeof low);
+            memcpy(&length, lengths + first, sizeof length);
+            const vi both = low | (vi{} + bits[second]) << length;
+            const vi pair = both << 8 | (length + lengths[second]);
+            memcpy(pairs + 256 * second + first, &pair, sizeof pair);
+        }
+}
+
 // The head of a block with codes of its own (section 3.2.7): lengths are told in four bits each, as they are.
 void put_head(Bits& bits, const uint8_t (&lengths)[kSymbols], bool last) {
     bits.put(static_cast<uint64_t>(last) | 2 << 1 | (kSymbols - 257) << 3 | 1 << 8 | 15 << 13, 17);
@@ -181,8 +201,11 @@ EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint
     }
 }
 
-// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256.
+// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256,
+// or 0 where there was no memory.
 EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) {
+    std::unique_ptr<uint32_t[]> pairs(new (std::nothrow) uint32_t[1 << 16]);
+    if (!pairs) return 0;
     uint32_t counts[kSymbols];
     std::fill(counts, counts + kSymbols, 1);
     for (long at = 0; at < n; at += kSample * kSampleEvery)
@@ -197,23 +220,28 @@ EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) 
     Code codes[kSymbols];
     code_lengths(counts, lengths);
     number_codes(lengths, codes);
+    make_pairs(codes, pairs.get());
     Bits bits{out};
     put_head(bits, lengths, last != 0);
-    const auto put = [&](int symbol) __attribute__((always_inline)) { bits.put(codes[symbol].bits, codes[symbol].length); };
+    const auto put = [&](int symbol) INLINED { bits.put(codes[symbol].bits, codes[symbol].length); };
     tokens(
         data, data + n, true,
-        [&](uint8_t value) {
+        [&](uint8_t value) INLINED {
             put(value);
             bits.flush();
         },
-        [&](uint64_t values) {
-            UNROLL
-            for (int i = 0; i < 8; ++i) {
-                put(static_cast<int>(values >> 8 * i & 255));
-                if (i % 4 == 3) bits.flush();
-            }
+        [&](uint64_t values) INLINED {
+            const uint32_t a = pairs[values & 0xffff], b = pairs[values >> 16 & 0xffff],
+                           c = pairs[values >> 32 & 0xffff], d = pairs[values >> 48];
+            const uint64_t ab = a >> 8 | static_cast<uint64_t>(b >> 8) << (a & 255),
+                           cd = c >> 8 | static_cast<uint64_t>(d >> 8) << (c & 255);
+            const int first = static_cast<int>(a + b & 255), second = static_cast<int>(c + d & 255);
+            bits.put(ab, first);
+            if (bits.count + second > 63) bits.flush();  // seldom
+            bits.put(cd, second);
+            bits.flush();
         },
-        [&](int run) {
+        [&](int run) INLINED {
             const Length length(run);
             put(length.symbol);
             bits.put(static_cast<uint64_t>(length.extra), length.bits + 1);  // and distance 1: a zero
