@@ -17,6 +17,7 @@ from app.batching.request import Item
 from app.engine import Outcome
 from app.residency.names import AdapterRef
 from mtlora.adapter_file import AdapterManifest
+from mtlora.recent import Recent
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
@@ -339,11 +340,11 @@ def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: 
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name), name="hurt")
         digests = {r["revision"]: r["digest"] for r in live.client.get("/adapters/hurt").json()["revisions"]}
-        live.service.parts.catalog._manifests.clear()
+        live.service.parts.catalog._manifests = Recent(2**20)  # as after a restart
         home = tmp_path / "store" / "sets" / "hurt"
         (home / f"1-{digests[1]}.safetensors").write_bytes(b"damaged")
         assert [r["tasks"] for r in live.client.get("/adapters/hurt").json()["revisions"]] == [[], ["semseg"]]
-        live.service.parts.catalog._manifests.clear()
+        live.service.parts.catalog._manifests = Recent(2**20)  # as after a restart
         (home / f"2-{digests[2]}.safetensors").write_bytes(b"damaged")
         listed = {s["name"]: s for s in live.client.get("/adapters").json()["adapters"]}
         assert {name: s["status"] for name, s in listed.items()} == {
