@@ -10,6 +10,7 @@ from mtlora.training.methods import Method
 
 WIDTH, HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 150, 20, 50
+_LINE, _LETTER, _LABEL_GAP = 14, 7, 10
 _COLOURS = {
     Method.SINGLE: "#7f7f7f",
     Method.DECODERS: "#8c564b",
@@ -39,8 +40,10 @@ def pareto_svg(rows: Sequence[Row]) -> str:
             best = value
             front.append(f"{x(math.log10(row.trained)):.1f},{y(value):.1f}")
     parts.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="#bbbbbb" stroke-dasharray="4 3"/>')
-    for row in shown:
-        parts += _point(row, x(math.log10(row.trained)), y)
+    centres = [(x(math.log10(row.trained)), y(statistics.fmean(row.deltas))) for row in shown]
+    heights = label_heights(centres, [row.title for row in shown])
+    for row, centre, height in zip(shown, centres, heights, strict=True):
+        parts += _point(row, centre, height, y)
     return _document(parts)
 
 
@@ -81,14 +84,31 @@ def _axes(x: _scale, y: _scale, low: float, high: float, rows: Sequence[Row]) ->
     return parts
 
 
-def _point(row: Row, x: float, y: _scale) -> list[str]:
-    colour, value = _COLOURS[row.method], statistics.fmean(row.deltas)
+def label_heights(centres: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[float]:
+    """Where labels right of their points go so that none covers another: as high as the point, or below."""
+    taken: list[tuple[float, float, float]] = []  # left, right, height
+    heights = [0.0] * len(centres)
+    for index in sorted(range(len(centres)), key=lambda i: (centres[i][1], -centres[i][0])):
+        left, height = centres[index]
+        right = left + _LABEL_GAP + _LETTER * len(labels[index])
+        while any(a < right and left < b and abs(height - at) < _LINE for a, b, at in taken):
+            height += 1
+        taken.append((left, right, height))
+        heights[index] = height
+    return heights
+
+
+def _point(row: Row, centre: tuple[float, float], height: float, y: _scale) -> list[str]:
+    colour, (x, middle) = _COLOURS[row.method], centre
     parts = []
     if len(row.deltas) > 1:
         ends = f'y1="{y(min(row.deltas)):.1f}" y2="{y(max(row.deltas)):.1f}"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}"/>')
-    parts.append(f'<circle cx="{x:.1f}" cy="{y(value):.1f}" r="4.5" fill="{colour}"/>')
-    parts.append(_text(x + 8, y(value) + 4, row.title, anchor="start", colour=colour))
+    parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="4.5" fill="{colour}"/>')
+    if height - middle > _LINE / 2:
+        ends = f'x1="{x:.1f}" y1="{middle:.1f}" x2="{x + _LABEL_GAP - 2:.1f}" y2="{height:.1f}"'
+        parts.append(f'<line {ends} stroke="{colour}" stroke-width="0.7"/>')
+    parts.append(_text(x + _LABEL_GAP, height + 4, row.title, anchor="start", colour=colour))
     return parts
 
 

@@ -1,9 +1,10 @@
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from mtlora.comparison.cells import Cell, Result, plan
-from mtlora.comparison.picture import pareto_svg
+from mtlora.comparison.picture import label_heights, pareto_svg
 from mtlora.comparison.table import make_rows, markdown, order_found
 from mtlora.errors import TrainingError
 from mtlora.tasks import Task
@@ -78,3 +79,12 @@ def test_cells_are_named_and_come_seed_by_seed() -> None:
     assert len(set(names)) == 10 and names[5].endswith("s1")
     with pytest.raises(TrainingError, match="nothing to compare"):
         plan([Method.LORA], [], [0], TASKS)
+
+
+def test_labels_of_points_that_stand_close_do_not_cover_each_other() -> None:
+    centres = [(100.0, 50.0), (101.0, 50.0), (103.0, 55.0), (400.0, 50.0)]
+    heights = label_heights(centres, ["MTLoRA r=4"] * 4)
+    near = sorted(heights[:3])
+    assert all(b - a >= 12 for a, b in itertools.pairwise(near))
+    assert all(height >= y for height, (_, y) in zip(heights, centres, strict=True))
+    assert heights[3] == 50.0  # far from the others
