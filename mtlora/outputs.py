@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlora.inference.ops import unit_normals, upsample_argmax
+from mtlora.inference.ops import enlarge_sigmoid, unit_normals, upsample_argmax
 from mtlora.inference.plain_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
 from mtlora.tasks import TRAITS, Decode, Task
 
@@ -58,7 +58,9 @@ def decode_coarse(task: Task, coarse: Tensor, size: int) -> Tensor:
             return upsample_argmax(coarse, size, size)
         case Decode.UNIT_VECTOR:
             return unit_normals(coarse.float(), size, size)
-        case Decode.SIGMOID | Decode.IDENTITY:
+        case Decode.SIGMOID:
+            return enlarge_sigmoid(coarse[0].float(), size, size)
+        case Decode.IDENTITY:
             return decode(task, at_model_size(coarse, size))
 
 

@@ -183,6 +183,23 @@ def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
     return _checked(out, failed)
 
 
+def enlarge_sigmoid(logits: Tensor, height: int, width: int) -> Tensor:
+    """Probabilities of bilinearly enlarged scores.
+
+    logits:  float [h, w]
+    returns: float [height, width], 0..1
+    """
+    _want(logits.ndim == 2 and logits.numel() > 0, "logits", "[h, w]", logits)
+    _want_size(height, width)
+    native = _native(logits)
+    if native is None:
+        return plain_ops.enlarge_sigmoid(logits, height, width)
+    logits, out = logits.contiguous(), logits.new_empty(height, width)
+    h, w = logits.shape
+    failed = native.enlarge_sigmoid(logits.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
+    return _checked(out, failed)
+
+
 def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """A class map at another size, every pixel that of the nearest centre, and how many pixels each class has there.
 

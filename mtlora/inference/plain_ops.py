@@ -72,6 +72,11 @@ def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
     return vectors / lengths(vectors)
 
 
+def enlarge_sigmoid(logits: Tensor, height: int, width: int) -> Tensor:
+    """See `ops.enlarge_sigmoid`."""
+    return bilinear(logits[None], height, width)[0].sigmoid()
+
+
 def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """See `ops.enlarge_classes`; counted on the small map, times the pixels that each of its pixels becomes."""
     rows, columns = (

@@ -37,13 +37,23 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "enlarge_sigmoid": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
     "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "filter_rows": (*[_POINTER] * 3, *[_LONG] * 3),
     "deflate": (*[_POINTER] * 2, _LONG, _INT),
 }
 _RESULTS: dict[str, type] = dict.fromkeys(("packed_floats", "packed_bytes", "deflate"), _LONG) | dict.fromkeys(
-    ("block", "upsample_argmax", "quantise_normals", "saliency_to_gray", "unit_normals", "resize_cubic"), _INT
+    (
+        "block",
+        "upsample_argmax",
+        "quantise_normals",
+        "saliency_to_gray",
+        "unit_normals",
+        "enlarge_sigmoid",
+        "resize_cubic",
+    ),
+    _INT,
 )
 """Other kernels return nothing. An int: 0, or 1 where there was no memory; of `deflate` bytes, or 0."""
 
@@ -80,6 +90,7 @@ class Kernels:
     quantise_normals: Callable[..., int]
     saliency_to_gray: Callable[..., int]
     unit_normals: Callable[..., int]
+    enlarge_sigmoid: Callable[..., int]
     enlarge_classes: Callable[..., None]
     resize_cubic: Callable[..., int]
     filter_rows: Callable[..., None]

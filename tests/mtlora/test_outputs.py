@@ -56,6 +56,13 @@ def test_other_maps_are_decoded_at_model_size() -> None:
     )
 
 
+def test_saliency_is_decoded_at_model_size() -> None:
+    logits = scores(1)
+    torch.testing.assert_close(
+        decode_coarse(Task.SALIENCY, logits, 64), decode(Task.SALIENCY, at_model_size(logits, 64)), rtol=0, atol=1e-6
+    )
+
+
 def test_class_maps_grow_by_nearest_neighbour() -> None:
     """Only classes of the small map appear, each pixel takes the nearest centre."""
     small = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)

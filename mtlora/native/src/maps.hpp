@@ -223,6 +223,17 @@ EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, l
                       });
 }
 
+// See `ops.enlarge_sigmoid`: logits [h, w], out [height, width]. Returns 1 where there was no memory.
+EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long w, long height, long width,
+                                  int threads) {
+    return for_pixels(logits, 1, h, w, height, width, threads,
+                      [&](const float* mixed, long, const Columns& columns, long x, int valid, long y) {
+                          const vf score = enlarged(mixed, columns), small = exponential(-absolute(score)),
+                                   share = 1.0f / (1.0f + small);
+                          store_up_to(out + y * width + x, score < 0.0f ? small * share : share, valid);
+                      });
+}
+
 // See `ops.saliency_to_gray`: probability [h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
                                    int threads) {

@@ -197,7 +197,8 @@ EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint
                                long step) {
     for (long y = 0; y < rows; ++y, above = pixels, pixels += bytes, out += bytes + 1) {
         out[0] = kPaeth;
-        filter_row(pixels, above, bytes, step, out + 1);
+        if (memcmp(pixels, above, static_cast<size_t>(bytes)) == 0) memset(out + 1, 0, static_cast<size_t>(bytes));
+        else filter_row(pixels, above, bytes, step, out + 1);
     }
 }
 

@@ -150,6 +150,17 @@ def test_a_vector_of_length_zero_stays_so() -> None:
     assert not ops.unit_normals(torch.zeros(3, 2, 2), 3, 3).any()
 
 
+@given(seed=seeds, spread=st.sampled_from([1e-3, 1.0, 30.0, 1e9]), **sides)
+def test_enlarge_sigmoid(seed: int, spread: float, h: int, w: int, height: int, width: int) -> None:
+    torch.manual_seed(seed)
+    logits = noise(h, w, spread=spread)
+    enlarged = functional.interpolate(logits[None, None].double(), (height, width), mode="bilinear")[0, 0]
+    result = ops.enlarge_sigmoid(logits, height, width)
+    assert (result.dtype, result.shape) == (torch.float32, (height, width))
+    apart = 1e-6 + torch.minimum(torch.tensor(1.0), 1e-5 * spread * torch.exp(-(enlarged.abs() - 1e-5 * spread)))
+    assert bool(((result - enlarged.sigmoid()).abs() <= apart).all())
+
+
 @given(seed=seeds, classes=st.sampled_from([1, 2, 21, 256]), **sides)
 def test_enlarge_classes(seed: int, classes: int, h: int, w: int, height: int, width: int) -> None:
     """Sizes may shrink too: the formula is for any two."""
@@ -250,6 +261,7 @@ def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
         (lambda: ops.upsample_argmax(noise(3, 2, 2), 0, 4), "at least 1 x 1, got 0 x 4"),
         (lambda: ops.quantise_normals(noise(4, 2, 2), 4, 4), "normals must be"),
         (lambda: ops.unit_normals(noise(2, 2, 2), 4, 4), "normals must be"),
+        (lambda: ops.enlarge_sigmoid(noise(1, 2, 2), 4, 4), "logits must be"),
         (lambda: ops.enlarge_classes(torch.zeros(0, 2).byte(), 4, 4), "class_map must be"),
         (lambda: ops.enlarge_classes(torch.zeros(2, 2).byte(), 4, 0), "size must be at least"),
         (lambda: ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
