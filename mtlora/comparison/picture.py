@@ -5,12 +5,12 @@ import statistics
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from mtlora.comparison.table import Row
+from mtlora.comparison.table import TITLES, Row
 from mtlora.training.methods import Method
 
 WIDTH, HEIGHT = 760, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 150, 20, 50
-_LINE, _LETTER, _LABEL_GAP = 14, 7, 10
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 200, 20, 50
+_LINE = 20
 _COLOURS = {
     Method.SINGLE: "#7f7f7f",
     Method.DECODERS: "#8c564b",
@@ -23,7 +23,7 @@ _COLOURS = {
 
 
 def pareto_svg(rows: Sequence[Row]) -> str:
-    """Every row with a delta_m as a point, its range over seeds as a bar; the best so far from the left as a line."""
+    """Every row with a delta_m as a point, its range over seeds as a bar; the best so far from the left dashed."""
     shown = [row for row in rows if row.deltas]
     if not shown:
         return _document([_text(WIDTH / 2, HEIGHT / 2, "no single-task runs to compare with")])
@@ -40,10 +40,10 @@ def pareto_svg(rows: Sequence[Row]) -> str:
             best = value
             front.append(f"{x(math.log10(row.trained)):.1f},{y(value):.1f}")
     parts.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="#bbbbbb" stroke-dasharray="4 3"/>')
-    centres = [(x(math.log10(row.trained)), y(statistics.fmean(row.deltas))) for row in shown]
-    heights = label_heights(centres, [row.title for row in shown])
-    for row, centre, height in zip(shown, centres, heights, strict=True):
-        parts += _point(row, centre, height, y)
+    for row in shown:
+        parts += _point(row, (x(math.log10(row.trained)), y(statistics.fmean(row.deltas))), y)
+    for place, method in enumerate(dict.fromkeys(row.method for row in shown)):
+        parts += _method([row for row in shown if row.method is method], place, x, y)
     return _document(parts)
 
 
@@ -84,32 +84,28 @@ def _axes(x: _scale, y: _scale, low: float, high: float, rows: Sequence[Row]) ->
     return parts
 
 
-def label_heights(centres: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[float]:
-    """Where labels right of their points go so that none covers another: as high as the point, or below."""
-    taken: list[tuple[float, float, float]] = []  # left, right, height
-    heights = [0.0] * len(centres)
-    for index in sorted(range(len(centres)), key=lambda i: (centres[i][1], -centres[i][0])):
-        left, height = centres[index]
-        right = left + _LABEL_GAP + _LETTER * len(labels[index])
-        while any(a < right and left < b and abs(height - at) < _LINE for a, b, at in taken):
-            height += 1
-        taken.append((left, right, height))
-        heights[index] = height
-    return heights
-
-
-def _point(row: Row, centre: tuple[float, float], height: float, y: _scale) -> list[str]:
+def _point(row: Row, centre: tuple[float, float], y: _scale) -> list[str]:
     colour, (x, middle) = _COLOURS[row.method], centre
     parts = []
     if len(row.deltas) > 1:
         ends = f'y1="{y(min(row.deltas)):.1f}" y2="{y(max(row.deltas)):.1f}"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}"/>')
     parts.append(f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="4.5" fill="{colour}"/>')
-    if height - middle > _LINE / 2:
-        ends = f'x1="{x:.1f}" y1="{middle:.1f}" x2="{x + _LABEL_GAP - 2:.1f}" y2="{height:.1f}"'
-        parts.append(f'<line {ends} stroke="{colour}" stroke-width="0.7"/>')
-    parts.append(_text(x + _LABEL_GAP, height + 4, row.title, anchor="start", colour=colour))
     return parts
+
+
+def _method(rows: Sequence[Row], place: int, x: _scale, y: _scale) -> list[str]:
+    """A line through the method's ranks, which stand from left to right, and its entry in the legend."""
+    method = rows[0].method
+    colour, height, left = _COLOURS[method], _TOP + _LINE * (place + 1), WIDTH - _RIGHT + 24
+    points = " ".join(f"{x(math.log10(r.trained)):.1f},{y(statistics.fmean(r.deltas)):.1f}" for r in rows)
+    ranks = ", ".join(str(row.rank) for row in rows if row.rank)
+    title = f"{TITLES[method]}, r={ranks}" if ranks else TITLES[method]
+    return [
+        f'<polyline points="{points}" fill="none" stroke="{colour}"/>',
+        f'<circle cx="{left}" cy="{height}" r="4.5" fill="{colour}"/>',
+        _text(left + 12, height + 4, title, anchor="start", colour=colour),
+    ]
 
 
 def _nice(step: float) -> float:

@@ -1,10 +1,9 @@
-import itertools
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from mtlora.comparison.cells import Cell, Result, plan
-from mtlora.comparison.picture import label_heights, pareto_svg
+from mtlora.comparison.picture import pareto_svg
 from mtlora.comparison.table import make_rows, markdown, order_found
 from mtlora.errors import TrainingError
 from mtlora.tasks import Task
@@ -68,8 +67,19 @@ def test_the_table_as_markdown() -> None:
 def test_the_picture_is_svg_with_every_method() -> None:
     root = ElementTree.fromstring(pareto_svg(make_rows(example(), TASKS)))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"single task", "full fine-tuning", "decoders only", "LoRA (TA only) r=8", "MTLoRA r=8"} <= set(texts)
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 5
+    assert {"single task", "full fine-tuning", "decoders only", "LoRA (TA only), r=8", "MTLoRA, r=8"} <= set(texts)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 5 + 5  # points, and the legend's
+
+
+def test_ranks_of_a_method_are_joined_from_left_to_right() -> None:
+    ranks = [result(Method.MTLORA, rank, 0, 0.5 + rank / 100, 20.0, 10 * rank) for rank in (4, 8, 16)]
+    root = ElementTree.fromstring(pareto_svg(make_rows([*singles(), *ranks], TASKS)))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "MTLoRA, r=4, 8, 16" in texts
+    lines = [element.attrib["points"].split() for element in root.iter("{http://www.w3.org/2000/svg}polyline")]
+    joined = next(line for line in lines[1:] if len(line) == 3)
+    across = [float(point.split(",")[0]) for point in joined]
+    assert across == sorted(across)
 
 
 def test_cells_are_named_and_come_seed_by_seed() -> None:
@@ -79,12 +89,3 @@ def test_cells_are_named_and_come_seed_by_seed() -> None:
     assert len(set(names)) == 10 and names[5].endswith("s1")
     with pytest.raises(TrainingError, match="nothing to compare"):
         plan([Method.LORA], [], [0], TASKS)
-
-
-def test_labels_of_points_that_stand_close_do_not_cover_each_other() -> None:
-    centres = [(100.0, 50.0), (101.0, 50.0), (103.0, 55.0), (400.0, 50.0)]
-    heights = label_heights(centres, ["MTLoRA r=4"] * 4)
-    near = sorted(heights[:3])
-    assert all(b - a >= 12 for a, b in itertools.pairwise(near))
-    assert all(height >= y for height, (_, y) in zip(heights, centres, strict=True))
-    assert heights[3] == 50.0  # far from the others
