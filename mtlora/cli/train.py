@@ -190,13 +190,15 @@ def _baseline(path: Path) -> "dict[Task, float]":
 
 
 def _run(config: "TrainConfig", resume: bool) -> None:
+    from mtlora.adapter_file import read_manifest
     from mtlora.training.console import ConsoleReport, report_caching
     from mtlora.training.processes import leading
     from mtlora.training.train import train as run
 
     written = run(config, ConsoleReport("train"), report_caching, resume=resume)
     if leading():
-        typer.echo(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB")
+        weights = f"weights of step {read_manifest(written).provenance['steps']} of {config.loop.steps}"
+        typer.echo(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
 
 
 def _dry_run(config: "TrainConfig") -> None:

@@ -105,7 +105,7 @@ def markdown(rows: Sequence[Row], tasks: Sequence[Task]) -> str:
 def _spread(values: Sequence[float], digits: int, *, sign: bool = False) -> str:
     if not values:
         return ""
-    mean = f"{statistics.fmean(values):{'+' if sign else ''}.{digits}f}"
+    mean = f"{statistics.fmean(values):{'+' if sign else ''}z.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 

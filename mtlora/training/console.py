@@ -1,12 +1,23 @@
 """Progress of a run on the terminal: a bar where there is one, else a line now and then."""
 
+import atexit
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 _LINE_EVERY_S = 30.0
+
+
+class _Bar(Progress):
+    """A bar, and the numbers below it: beside it a terminal of 80 columns would cut them off."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(task.fields["numbers"]) for task in self.tasks)
 
 
 @dataclass(slots=True)
@@ -20,12 +31,15 @@ class ConsoleReport:
     _began: tuple[float, int] | None = field(default=None, init=False)
 
     def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """Show how far the run is, its mean losses, learning rate, pace and time left."""
+        """Show how far the run is, its mean losses, learning rate, pace and time left; or scores of a look, to stay."""
         if self._console is None:
             self._console = Console(stderr=True)
+        looked = "delta_m" in values
         if self._console.is_terminal:
+            if looked:
+                self._console.print(f"{self.title} {step} {shown(values)}", soft_wrap=True, highlight=False)
             self._advance(step, steps, shown(values))
-        elif time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
+        elif looked or time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
             self._last_line = time.monotonic()
             left = self._time_left(step, steps)
             self._console.print(f"{self.title} {step}/{steps} {shown(values)}{left}", soft_wrap=True, highlight=False)
@@ -42,11 +56,13 @@ class ConsoleReport:
 
     def _advance(self, step: int, steps: int, text: str) -> None:
         if self._bar is None:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console)
-            self._bar.add_task(self.title, total=steps)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = _Bar(*columns, console=self._console)
+            self._bar.add_task(self.title, total=steps, completed=step, numbers=text)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=step, description=text)
+            self._bar.console.show_cursor(True)  # a run is often killed, which would leave the terminal without one
+            atexit.register(self._bar.stop)
+        self._bar.update(self._bar.task_ids[0], completed=step, total=steps, numbers=text)
         if step == steps:
             self._bar.stop()
 

@@ -1,8 +1,12 @@
-"""Stops a run that is going nowhere: a loss that is not finite, or one that has run away from where it began."""
+"""Stops a run that is going nowhere: a loss that is not finite, one that has run away, weights that are too large."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from mtlora.errors import TrainingError
 
@@ -11,6 +15,9 @@ FIRST_STEPS = 10
 
 WORSE, RUNAWAY = 1.5, 3.0
 """Multiples of the first losses: above the one no checkpoint is replaced, above the other the run stops."""
+
+FILE_LIMIT = torch.finfo(torch.float16).max
+"""Results are float16 files: a weight or a BatchNorm statistic above it could not be written at the end."""
 
 _DECAY = 0.9
 
@@ -39,6 +46,21 @@ class Guard:
         if self.level > RUNAWAY * self.first:
             raise TrainingError(
                 f"the loss runs away: {self.level:.4g} at step {step}, {self.first:.4g} at the start; {self._way_out()}"
+            )
+
+    def keep(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Look at what a checkpoint is about to hold; stops the run where the file at the end could not hold it."""
+        sizes = {name: t.detach().abs().max().float() for name, t in tensors.items() if t.is_floating_point()}
+        if not sizes:
+            return
+        largest = dict(zip(sizes, torch.stack(list(sizes.values())).tolist(), strict=True))
+        large = {name: value for name, value in largest.items() if not value <= FILE_LIMIT}
+        if large:
+            name, value = next(iter(large.items()))
+            more = f" (and {len(large) - 1} more tensors)" if len(large) > 1 else ""
+            raise TrainingError(
+                f"the run diverges: values of {name}{more} have grown to {value:.3g} by step {step}, above the "
+                f"{FILE_LIMIT:g} that a float16 file holds; {self._way_out()}"
             )
 
     @property

@@ -25,7 +25,11 @@ from mtlora.training.processes import Crew
 from mtlora.training.tensorboard import Scalars, open_scalars
 
 StepReport = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done, steps in all, mean losses since the last report, `lr`, `images_per_s`)."""
+"""Called with (steps done, steps in all, mean losses since the last report, `lr`, `images_per_s`).
+
+After a look at the validation split: `delta_m` and the tasks' scores instead; where it ends the run, `steps in all`
+are those done.
+"""
 
 LOOP_FREE = ("save_every", "log_every", "device", "tensorboard")
 LOOP_LATER = ("warmup_from", "precision")
@@ -51,10 +55,19 @@ class LoopConfig:
     tensorboard: bool = True  # where it is installed
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.save_every < 1 or self.log_every < 1 or not 0 <= self.warmup <= self.steps:
-            raise TrainingError(f"steps, warm-up and intervals do not fit together: {self}")
-        if not 0 < self.lr < 10 or not 0 <= self.ema_decay < 1 or not 0 <= self.hold <= 1 or self.clip <= 0:
-            raise TrainingError(f"a number is out of range: {self}")
+        limits = (
+            ("steps", self.steps >= 1, "at least 1"),
+            ("save_every", self.save_every >= 1, "at least 1"),
+            ("log_every", self.log_every >= 1, "at least 1"),
+            ("warmup", 0 <= self.warmup <= self.steps, f"within the {self.steps} steps"),
+            ("lr", 0 < self.lr < 10, "above 0 and below 10"),
+            ("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1"),
+            ("hold", 0 <= self.hold <= 1, "within 0..1"),
+            ("clip", self.clip > 0, "above 0"),
+        )
+        wrong = [f"{name} must be {right}, got {getattr(self, name)}" for name, fits, right in limits if not fits]
+        if wrong:
+            raise TrainingError("; ".join(wrong))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -224,6 +237,7 @@ def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool
 
 def _save(trainer: Trainer, folder: Path, watch: Watch | None) -> None:
     state = trainer.state()
+    trainer.guard.keep(trainer.step, state["model"])
     if watch is not None:
         state["watch"] = watch.state()
     if trainer.crew.leads:

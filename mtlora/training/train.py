@@ -143,5 +143,5 @@ def _main(crew: Crew, argument: tuple[TrainConfig, StepReport, bool]) -> None:
     if crew.leads:
         more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
         write_record(config.out, config, photos, more)
-    watch = None if config.validation is None else DeltaWatch(model, config, config.validation, crew)
+    watch = None if config.validation is None else DeltaWatch(model, config, config.validation, crew, report)
     run_loop(trainer, config.out, report, resume=resume, watch=watch)

@@ -15,7 +15,7 @@ from mtlora.model import MTLoRAModel
 from mtlora.tasks import Task
 from mtlora.training.checkpoint import BEST_FILE, VALIDATION_FILE, MetricsLog, save_checkpoint
 from mtlora.training.config import TrainConfig, Validation
-from mtlora.training.loop import Trainer
+from mtlora.training.loop import StepReport, Trainer
 from mtlora.training.processes import Crew
 from mtlora.training.resolution import set_side
 from mtlora.training.tensorboard import Scalars
@@ -29,7 +29,10 @@ def validation_photos(config: TrainConfig, validation: Validation) -> PhotoDatas
 class DeltaWatch:
     """Evaluates every so many steps what would be exported; see `Watch`."""
 
-    def __init__(self, model: MTLoRAModel, config: TrainConfig, validation: Validation, crew: Crew) -> None:
+    def __init__(
+        self, model: MTLoRAModel, config: TrainConfig, validation: Validation, crew: Crew, report: StepReport
+    ) -> None:
+        self._report = report
         self._model, self._config, self._validation, self._crew = model, config, validation, crew
         self._photos = validation_photos(config, validation)
         self._tasks = config.spec.task_names
@@ -64,7 +67,12 @@ class DeltaWatch:
         delta = math.nan
         if self._baseline and all(math.isfinite(score) for score in scores.values()):
             delta = delta_m(scores, {task: self._baseline[task] for task in scores})
-        self._write(trainer, scores, delta, scalars)
+        over = self._keep(trainer, delta)
+        self._write(trainer, scores, delta, scalars, over)
+        return over
+
+    def _keep(self, trainer: Trainer, delta: float) -> bool:
+        """Write the best weights; whether there have been looks enough without better ones."""
         if delta <= self._best:
             self._looks_since += 1
             return 0 < self._validation.patience <= self._looks_since
@@ -75,13 +83,15 @@ class DeltaWatch:
         save_checkpoint(self._config.out, state, BEST_FILE)
         return False
 
-    def _write(self, trainer: Trainer, scores: Mapping[Task, float], delta: float, scalars: Scalars) -> None:
-        named = {f"{task.value}/{HEADLINE[task]}": score for task, score in scores.items()}
+    def _write(
+        self, trainer: Trainer, scores: Mapping[Task, float], delta: float, scalars: Scalars, over: bool
+    ) -> None:
+        values = {"delta_m": delta} | {f"{task.value}/{HEADLINE[task]}": score for task, score in scores.items()}
         if self._log is None:
-            columns = ["step", "delta_m", *named]
-            self._log = MetricsLog(self._config.out, columns, trainer.step - 1, VALIDATION_FILE)
-        self._log.write({"step": trainer.step, **{k: f"{v:.6g}" for k, v in {"delta_m": delta, **named}.items()}})
-        scalars(trainer.step, {f"val/{name}": value for name, value in {"delta_m": delta, **named}.items()})
+            self._log = MetricsLog(self._config.out, ["step", *values], trainer.step - 1, VALIDATION_FILE)
+        self._log.write({"step": trainer.step, **{name: f"{value:.6g}" for name, value in values.items()}})
+        scalars(trainer.step, {f"val/{name}": value for name, value in values.items()})
+        self._report(trainer.step, trainer.step if over else trainer.config.steps, values)
 
     def state(self) -> dict[str, Any]:
         """See `Watch.state`."""

@@ -77,6 +77,20 @@ def test_weights_that_are_getting_worse_replace_no_checkpoint(tmp_path: Path) ->
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+def test_weights_that_no_file_could_hold_stop_the_run(tmp_path: Path) -> None:
+    """The loss may look fine then, for BatchNorm undoes the size of what it is given."""
+    t = trainer(Line())
+    run_loop(t, tmp_path, lambda *_: None, resume=False)
+    t.job.model.weight.data.fill_(1e5)
+    more = trainer(Line(), save_every=1)
+    more.job.model.load_state_dict(t.job.model.state_dict())
+    with pytest.raises(TrainingError, match=r"values of weight have grown to 1e\+05 by step 3, above the 65504 that"):
+        more.guard.keep(3, more.job.model.state_dict())
+    more.job.model.bias.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"weight \(and 1 more tensors\)"):
+        more.guard.keep(3, more.job.model.state_dict())
+
+
 def test_accumulated_parts_are_the_whole_batch() -> None:
     runs = []
     for parts in (1, 4):
@@ -102,9 +116,17 @@ def test_a_checkpoint_from_before_a_setting_existed_fits_while_it_is_off(tmp_pat
     assert resumed.step == 20
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"warmup": 61}, {"lr": 0.0}, {"ema_decay": 1.0}, {"hold": 2.0}])
-def test_impossible_settings_are_refused(changes: dict[str, float]) -> None:
-    with pytest.raises(TrainingError, match=r"do not fit together|out of range"):
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"warmup": 61}, "warmup must be within the 60 steps, got 61"),
+        ({"lr": 0.0, "hold": 2.0}, r"lr must be above 0 and below 10, got 0.0; hold must be within 0..1, got 2.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be from 0 to below 1, got 1.0"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, float], told: str) -> None:
+    with pytest.raises(TrainingError, match=told):
         trainer(Line(), **changes)
 
 

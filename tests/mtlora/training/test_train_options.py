@@ -135,10 +135,13 @@ def test_validation_stops_a_run_that_no_longer_improves(
     out = tmp_path / "run"
     watched = config(data, backbone, out, validation=Validation(every=2, photos=2, patience=2), image_side=32)
     watched = replace(watched, loop=loop(20))
-    train(watched, silent)
+    told: list[tuple[int, int, dict[str, float]]] = []
+    train(watched, lambda *told_now: told.append(told_now))
     rows = list(csv.DictReader((out / "validation.csv").open(newline="")))
     assert [row["step"] for row in rows] == ["2", "4", "6", "8"]
     assert [float(row["delta_m"]) for row in rows] == [0.0, 10.0, 5.0, 5.0]
+    looks = [(step, steps, round(values["delta_m"], 1)) for step, steps, values in told if "delta_m" in values]
+    assert looks == [(2, 20, 0.0), (4, 20, 10.0), (6, 20, 5.0), (8, 8, 5.0)]  # the last ends the run
     assert load_checkpoint(out)["step"] == 8
     best = load_checkpoint(out, "best.pt")
     assert best["step"] == 4 and load_adapter(out / "adapter.safetensors").manifest.provenance["steps"] == 4
