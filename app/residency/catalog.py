@@ -108,7 +108,10 @@ class Catalog:
             self.resolve(None, "")
         except AdapterNotFoundError as error:
             names = ", ".join(self.names("")) or "none"
-            raise StartupError(f"there is no default adapter set {self.default!r}; sets found: {names}") from error
+            raise StartupError(
+                f"there is no default adapter set {self.default!r}; sets found: {names}; "
+                "--default-adapter says which of them requests mean that name none"
+            ) from error
         if fault := self.fault(self.default):
             raise StartupError(f"the default adapter set {self.default!r} cannot be served: {fault}")
 

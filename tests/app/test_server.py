@@ -23,7 +23,7 @@ def _signals_and_logs_stay_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"default_adapter": "nobody"}, "there is no default adapter set 'nobody'; sets found: default, people"),
+        ({"default_adapter": "nobody"}, "set 'nobody'; sets found: default, people; --default-adapter says"),
         ({"backbone": "bundled/default.safetensors"}, "does not hold a Swin encoder"),
         ({"backbone": "nothing.safetensors"}, "no backbone file"),
         ({"adapters": "nowhere"}, "does not exist"),
