@@ -12,10 +12,12 @@ from torch import Tensor
 
 from mtlora.encoder_shapes import encoder_shapes, table_names
 from mtlora.errors import BackboneError, SpecError
+from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec, BackboneSpec
 from mtlora.trainable import is_trainable
 
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
+_SHAPES_KEPT = 64
 _TABLE = "attn.relative_position_bias_table"
 
 
@@ -33,6 +35,7 @@ class Backbone:
         self.spec = spec
         self.tensors = MappingProxyType({name: tensors[name].detach().float().contiguous() for name in sorted(tensors)})
         self._digests: dict[str, bytes] = {}
+        self._fingerprints: Recent[AdapterSpec, str] = Recent(_SHAPES_KEPT)
         self._lock = threading.Lock()
 
     @property
@@ -62,7 +65,11 @@ class Backbone:
         Swin share a backbone although each brings norms, position biases and patch merging of its own.
         Hashed, by sorted name: name, shape, and the sha256 of the values as little-endian float32.
         """
-        return self.fingerprint_of(self.frozen_names(spec))
+        found = self._fingerprints.get(spec)
+        if found is None:
+            found = self.fingerprint_of(self.frozen_names(spec))
+            self._fingerprints.put(spec, found, 1)
+        return found
 
     def fingerprint_of(self, names: Iterable[str]) -> str:
         """sha256 (hex) over the named tensors; see `fingerprint`."""

@@ -90,6 +90,7 @@ class BatchedForm(Folding[FlatSet]):
             return _on_host(self._passes.run((first.signature, tasks), compute, flats, images))
 
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FlatSet:
+        tensors = self._copies(tensors)
         encoder = _padded(fold_encoder(frozen, spec, tensors, merge=self._merge))
         shared = list(frozen.values())
         known = {id(tensor) for tensor in shared}

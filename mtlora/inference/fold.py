@@ -4,7 +4,7 @@ Everything that can be computed before the first image is: pairs merged into wei
 position bias tables spread over token pairs, patch merging's reduction composed with each task's projection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,16 +24,48 @@ def fold_encoder(
     tensors: Mapping[str, Tensor],
     *,
     merge: bool,
-    in_blocks: bool = True,
+    blocks: Sequence[Sequence[Any]] = (),
 ) -> Encoder:
     """The encoder of one set.
 
     frozen:  the backbone's tensors, timm's names
     tensors: the set's, float32 on the same device, named as in its file
     merge:   add shared pairs to the frozen weights wherever no task stream needs the frozen product by itself; else
-             leave frozen weights alone, shared by all sets. Without `in_blocks` not in blocks: see `merge_pairs`
+             leave frozen weights alone, shared by all sets
+    blocks:  those that were made otherwise, by stage and number; None: to be made here
     """
-    return _Fold(frozen, spec, tensors, merge, merge and in_blocks).encoder()
+    return _Fold(frozen, spec, tensors, merge, blocks).encoder()
+
+
+def gives_streams(spec: AdapterSpec, stage: int, number: int) -> bool:
+    """Whether tasks get outputs of their own in a block."""
+    # in mode `addition` task pairs shape a block's shared output; otherwise they are read in the last block only
+    last = number == spec.backbone.depths[stage] - 1
+    tasked = spec.ranks[stage] > 0 and (
+        last if spec.mode in {SharedMode.MATRIX, SharedMode.MATRIX_V2} else
+        spec.mode is SharedMode.ADDITION and (last or spec.intermediate_specialization)
+    )  # fmt: skip
+    return tasked and (spec.adapt_proj or spec.adapt_fc2)
+
+
+def adapts(spec: AdapterSpec, linear: str) -> bool:
+    """Whether a block's `qkv`, `proj`, `fc1` or `fc2` has pairs."""
+    return {"qkv": spec.adapt_qkv, "proj": spec.adapt_proj, "fc1": spec.adapt_fc1, "fc2": spec.adapt_fc2}[linear]
+
+
+def task_rank(spec: AdapterSpec, stage: int) -> int:
+    """To which the pairs of all tasks are padded."""
+    return max(1, *(task.ranks[stage] for task in spec.tasks))
+
+
+def spread_table(table: Tensor, window: int, masks: Tensor) -> Tensor:
+    """Position bias of every two tokens of a window plus the masks of all kinds: float [kinds, heads, N, N].
+
+    table: float [(2w-1)^2, heads], resized if it is for another window side; masks: float [kinds, N, N]
+    """
+    places = relative_positions(window).to(table.device)
+    spread = fitted_table(table, window).T.index_select(1, places.flatten()).view(-1, *places.shape)
+    return spread + masks.to(table.device)[:, None]
 
 
 def merge_pairs(block: Block) -> Block:
@@ -57,13 +89,13 @@ class _Fold:
         spec: AdapterSpec,
         tensors: Mapping[str, Tensor],
         merge: bool,
-        merge_blocks: bool,
+        blocks: Sequence[Sequence[Any]],
     ) -> None:
         self._frozen = frozen
         self._spec = spec
         self._own = tensors
         self._merge = merge
-        self._merge_blocks = merge_blocks
+        self._blocks = blocks
 
     def encoder(self) -> Encoder:
         name = "patch_embed.proj"
@@ -74,9 +106,8 @@ class _Fold:
 
     def _stage(self, stage: int) -> Stage:
         depth = self._spec.backbone.depths[stage]
-        blocks = tuple(self._block(stage, number) for number in range(depth))
-        if self._merge_blocks:
-            blocks = tuple(merge_pairs(block) for block in blocks)
+        made = self._blocks[stage] if self._blocks else (None,) * depth
+        blocks = tuple(block or self._block(stage, number) for number, block in enumerate(made))
         projections = [self._own[f"projections.{t.task}.{stage}.weight"].flatten(1) for t in self._spec.tasks]
         projection = torch.stack(projections)
         name = f"layers.{stage + 1}.downsample"
@@ -84,24 +115,17 @@ class _Fold:
             return Stage(blocks, None, projection[None])
         reduction = self._linear(f"{name}.reduction", stage, merge=self._merge)
         merging = Merging(self._norm(f"{name}.norm"), reduction)
-        if blocks[-1].gives_streams:
+        if gives_streams(self._spec, stage, depth - 1):
             projection = projection @ self._merged(f"{name}.reduction", stage)
         return Stage(blocks, merging, projection[None])
 
     def _block(self, stage: int, number: int) -> Block:
         spec, name = self._spec, f"layers.{stage}.blocks.{number}"
-        last = number == spec.backbone.depths[stage] - 1
-        # in mode `addition` task pairs shape a block's shared output; otherwise they are read in the last block only
-        tasked = spec.ranks[stage] > 0 and (
-            last if spec.mode in {SharedMode.MATRIX, SharedMode.MATRIX_V2} else
-            spec.mode is SharedMode.ADDITION and (last or spec.intermediate_specialization)
-        )  # fmt: skip
-        streams = tasked and (spec.adapt_proj or spec.adapt_fc2)
-        linear = self._task_linear if streams else self._linear
+        linear = self._task_linear if gives_streams(spec, stage, number) else self._linear
         proj = (linear if spec.adapt_proj else self._linear)(f"{name}.attn.proj", stage)
         fc1 = (linear if spec.adapt_fc1 else self._linear)(f"{name}.mlp.fc1", stage)
         fc2 = (linear if spec.adapt_fc2 else self._linear)(f"{name}.mlp.fc2", stage)
-        return Block(
+        block = Block(
             norm1=self._norm(f"{name}.norm1"),
             qkv=self._linear(f"{name}.attn.qkv", stage),
             position=self._position(f"{name}.attn.relative_position_bias_table", stage, shifted=number % 2 == 1),
@@ -110,6 +134,7 @@ class _Fold:
             fc1=fc1,
             fc2=fc2,
         )
+        return merge_pairs(block) if self._merge else block
 
     def _linear(self, name: str, stage: int, *, merge: bool = False) -> Linear:
         """A linear without task pairs."""
@@ -130,7 +155,7 @@ class _Fold:
 
     def _task_pairs(self, name: str, stage: int) -> TaskPairs:
         rows, columns = self._frozen[f"{name}.weight"].shape
-        rank = max(1, *(t.ranks[stage] for t in self._spec.tasks))
+        rank = task_rank(self._spec, stage)
         like = self._frozen[f"{name}.weight"]
         a = like.new_zeros(1, len(self._spec.tasks), rank, columns)
         b = like.new_zeros(1, len(self._spec.tasks), rank, rows).mT  # the layout that `ops` likes best
@@ -168,8 +193,7 @@ class _Fold:
         """Position bias of every two tokens of a window plus the masks of all kinds: float [1, kinds, heads, N, N]."""
         shape = stage_shapes(self._spec)[stage]
         own = self._own.get(f"backbone.{name}")
-        table = fitted_table(self._frozen[name], shape.window) if own is None else own
-        spread = table[relative_positions(shape.window).to(table.device)].permute(2, 0, 1)
+        table = self._frozen[name] if own is None else own
         layout = stage_windows(*shape, table.device)
         masks = (layout.shifted if shifted and layout.shifted else layout.plain).masks
-        return (spread + masks.to(table.device)[:, None])[None]
+        return spread_table(table, shape.window, masks)[None]

@@ -6,6 +6,7 @@ what it trained, and images of different sets can share a pass: the form for a G
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,15 +14,17 @@ from torch import Tensor
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference.encode import encode
-from mtlora.inference.fold import fold_encoder, merge_pairs
-from mtlora.inference.folding import Folding, heads_of, plan_of
+from mtlora.inference.fold import fold_encoder
+from mtlora.inference.folding import SHAPES_KEPT, Folding, heads_of, plan_of
 from mtlora.inference.form import Query
 from mtlora.inference.fused import FusedBlock, fuse, packer
 from mtlora.inference.heads import Head
 from mtlora.inference.integers import integer_weight
 from mtlora.inference.layers import Block, Encoder, own_bytes, tensors_of
-from mtlora.native import kernels
+from mtlora.inference.recipe import Recipe, make_recipe
+from mtlora.native import Kernels, kernels
 from mtlora.options import Precision
+from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task
 
@@ -44,7 +47,8 @@ class FoldedForm(Folding[FoldedSet]):
         super().__init__(backbone, merge=merge)
         self._precision = precision
         self._kernels = kernels() if backbone.device.type == "cpu" else None
-        self._merges_packed = merge and self._kernels is not None and precision is Precision.FLOAT32
+        self._recipes: Recent[AdapterSpec, Recipe] = Recent(SHAPES_KEPT)
+        self._facts: Recent[AdapterSpec, tuple[Hashable, int]] = Recent(SHAPES_KEPT)  # signature and cost
 
     def group(self, query: Query[FoldedSet]) -> Hashable:
         """Merged: the same set. Apart: sets of equal shape. Either way the same tasks."""
@@ -70,32 +74,48 @@ class FoldedForm(Folding[FoldedSet]):
             return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]
 
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
-        encoder = fold_encoder(frozen, spec, tensors, merge=self._merge, in_blocks=not self._merges_packed)
         shared = list(frozen.values())
+        if self._kernels is not None and self._precision is Precision.FLOAT32:
+            recipe = self._of_shape(self._recipes, spec, partial(self._recipe, self._kernels))
+            shared += recipe.shared
+            own = self._copies(tensors, recipe.taken)
+            encoder = fold_encoder(frozen, spec, own, merge=self._merge, blocks=recipe.blocks(tensors))
+        else:
+            own = self._copies(tensors)
+            encoder = self._lowered(fold_encoder(frozen, spec, own, merge=self._merge), spec, shared)
+        heads = heads_of(spec, own)
+
+        def facts(spec: AdapterSpec) -> tuple[Hashable, int]:
+            shapes = tuple(tuple(t.shape) for t in tensors_of(encoder))
+            signature = (spec.image_size, spec.mode, spec.task_names, shapes)
+            return signature, own_bytes((encoder, *heads.values()), shared)
+
+        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
+
+    def _recipe(self, native: Kernels, spec: AdapterSpec) -> Recipe:
+        """For the blocks of a shape in float32."""
+        pack = self._once("packed", packer(native), [])
+        return make_recipe(self._backbone.tensors, spec, native, lambda weight: pack(weight)[0], merge=self._merge)
+
+    def _lowered(self, encoder: Encoder, spec: AdapterSpec, shared: list[Tensor]) -> Encoder:
+        """The encoder in this precision; what is made of frozen weights is `shared`."""
+        if self._precision is Precision.FLOAT32:
+            return encoder
         stages = tuple(
             replace(stage, blocks=tuple(self._ready(block, heads, shared) for block in stage.blocks))
             for stage, heads in zip(encoder.stages, spec.backbone.num_heads, strict=True)
         )
-        encoder = replace(encoder, stages=stages)
-        heads = heads_of(spec, tensors)
-        shapes = tuple(tuple(t.shape) for t in tensors_of(encoder))
-        signature = (spec.image_size, spec.mode, spec.task_names, shapes)
-        cost = own_bytes((encoder, *heads.values()), shared)
-        return FoldedSet(spec, encoder, heads, signature, cost)
+        return replace(encoder, stages=stages)
 
     def _ready(self, block: Block, heads: int, shared: list[Tensor]) -> Block | FusedBlock:
-        """In this precision, for the kernels where they know its kind; what is made of frozen weights is `shared`."""
-        ready: Block | FusedBlock = block
+        """In integers, for the kernels where they know the block's kind."""
         if self._kernels is not None:
             pack = packer(self._kernels, self._precision)
-            once = self._once("packed", pack, shared)
-            ready = fuse(block, heads, self._kernels, pack, once, merge=self._merges_packed)
-        if self._merges_packed and isinstance(ready, Block):
-            ready = merge_pairs(ready)
-        if isinstance(ready, FusedBlock) or self._precision is Precision.FLOAT32:
-            return ready
+            ready = fuse(block, heads, self._kernels, pack, self._once("packed", pack, shared))
+            if isinstance(ready, FusedBlock):
+                return ready
         rounded = self._once("integers", integer_weight, shared)
-        return ready.with_weights(lambda weight: (rounded if weight.ndim == 2 else integer_weight)(weight))
+        return block.with_weights(lambda weight: (rounded if weight.ndim == 2 else integer_weight)(weight))
 
 
 def _decode(resident: FoldedSet, tasks: Sequence[Task], maps: Sequence[Tensor]) -> dict[Task, Tensor]:

@@ -15,13 +15,14 @@ from mtlora.inference.form import Resident
 from mtlora.inference.heads import Head, fold_head
 from mtlora.inference.layers import tensors_of
 from mtlora.inference.windows import stage_shapes
+from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec, SharedMode
 from mtlora.tasks import Task
 
 S = TypeVar("S", bound=Resident)
 T = TypeVar("T")
 
-_COSTS_KEPT = 64
+SHAPES_KEPT = 64
 
 
 class Folding(ABC, Generic[S]):
@@ -32,31 +33,31 @@ class Folding(ABC, Generic[S]):
         self._backbone = backbone
         self._merge = merge
         self._made: dict[tuple[str, int], Any] = {}  # of frozen weights, shared by all sets
-        self._costs: dict[AdapterSpec, int] = {}
+        self._costs: Recent[AdapterSpec, int] = Recent(SHAPES_KEPT)
         self._lock = threading.Lock()
 
     def prepare(self, adapter: AdapterSet) -> S:
         """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
         check_backbone(adapter.manifest, self._backbone)
-        device = self._backbone.device
         with torch.inference_mode():
-            # copies: a view would keep the whole file in memory
-            tensors = {name: t.to(device, torch.float32, copy=True) for name, t in adapter.tensors.items()}
-            return self._fold(self._backbone.tensors, adapter.manifest.spec, tensors)
+            return self._fold(self._backbone.tensors, adapter.manifest.spec, adapter.tensors)
 
     def device_bytes(self, spec: AdapterSpec) -> int:
         """Exactly what `prepare` will cost: a set of this shape folded without values."""
-        with self._lock:
-            if spec in self._costs:
-                return self._costs[spec]
-        cost = self._cost(spec)
-        with self._lock:
-            self._costs = dict([*self._costs.items(), (spec, cost)][-_COSTS_KEPT:])
-        return cost
+        return self._of_shape(self._costs, spec, self._cost)
 
     @abstractmethod
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> S:
-        """A set from the backbone's tensors and its own, float32 on one device (meta: shapes only)."""
+        """A set from the backbone's tensors and its own, as in its file (or on the meta device: shapes only)."""
+
+    def _copies(self, tensors: Mapping[str, Tensor], without: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """A set's tensors as float32 on the backbone's device; copies, because a view would keep the whole file."""
+        device = self._backbone.device
+        return {
+            name: t if t.is_meta else t.to(device, torch.float32, copy=True)
+            for name, t in tensors.items()
+            if name not in without
+        }
 
     def _once(self, name: str, make: Callable[[Tensor], T], shared: list[Tensor]) -> Callable[[Tensor], T]:
         """`make` for frozen weights: every set gets the same result, kept as long as this form."""
@@ -73,6 +74,14 @@ class Folding(ABC, Generic[S]):
 
         return made
 
+    def _of_shape(self, known: Recent[AdapterSpec, T], spec: AdapterSpec, make: Callable[[AdapterSpec], T]) -> T:
+        """What is the same for all sets of a shape: made once, kept for the shapes seen last."""
+        made = known.get(spec)
+        if made is None:
+            made = make(spec)
+            known.put(spec, made, 1)
+        return made
+
     def _cost(self, spec: AdapterSpec) -> int:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in adapter_shapes(spec).items()}
         frozen = {name: torch.empty(t.shape, device="meta") for name, t in self._backbone.tensors.items()}
@@ -81,12 +90,12 @@ class Folding(ABC, Generic[S]):
 
 def heads_of(spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> dict[Task, Head]:
     """A set's folded decoders, in its order of tasks."""
-    heads = {}
-    for task in spec.tasks:
-        prefix = f"decoders.{task.task}."
-        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        heads[task.task] = fold_head(task.decoder, spec.decoder_channels, own)
-    return heads
+    own: dict[str, dict[str, Tensor]] = {task.task: {} for task in spec.tasks}
+    for name, tensor in tensors.items():
+        if name.startswith("decoders."):
+            _, task, part = name.split(".", 2)
+            own[task][part] = tensor
+    return {task.task: fold_head(task.decoder, spec.decoder_channels, own[task.task]) for task in spec.tasks}
 
 
 def plan_of(spec: AdapterSpec, tasks: Sequence[Task], device: torch.device) -> Plan:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtlora.inference.integers import ZERO, IntegerWeight, integer_weight
-from mtlora.inference.layers import NORM_EPS, Block, Linear, Pair, TaskLinear, TaskPairs
+from mtlora.inference.layers import NORM_EPS, Block, Linear, TaskLinear, TaskPairs
 from mtlora.inference.ops import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH
 from mtlora.inference.windows import Windows
 from mtlora.native import Kernels
@@ -24,25 +24,31 @@ Packer = Callable[[Tensor], tuple[Tensor, ...]]
 """A matrix float [out, in] in the kernels' layout: float32; or int8, float scales [out], int32 offsets [out]."""
 
 
-class _Linear(ctypes.Structure):
+class LinearLayout(ctypes.Structure):
+    """`MtloraLinear`."""
+
     _fields_ = (
         *((name, _POINTER) for name in ("weight", "bias", "down", "up", "integers", "scale", "offset")),
         *((name, _LONG) for name in ("inputs", "outputs", "rank")),
     )
 
 
-class _Pairs(ctypes.Structure):
+class PairsLayout(ctypes.Structure):
+    """`MtloraPairs`."""
+
     _fields_ = (
         *((name, _POINTER) for name in ("a", "b")),
         *((name, _LONG) for name in ("inputs", "outputs", "rank", "by_columns")),
     )
 
 
-class _Block(ctypes.Structure):
+class BlockLayout(ctypes.Structure):
+    """`MtloraBlock`."""
+
     _fields_ = (
         *((name, _POINTER) for name in ("norm1_weight", "norm1_bias", "norm2_weight", "norm2_bias", "position")),
-        *((name, _Linear) for name in ("qkv", "proj", "fc1", "fc2")),
-        *((name, _Pairs) for name in ("proj_tasks", "fc1_tasks", "fc2_tasks")),
+        *((name, LinearLayout) for name in ("qkv", "proj", "fc1", "fc2")),
+        *((name, PairsLayout) for name in ("proj_tasks", "fc1_tasks", "fc2_tasks")),
         ("heads", _LONG),
         ("base_has_pair", _LONG),
         ("eps", ctypes.c_float),
@@ -54,7 +60,7 @@ class FusedBlock:
     """A block of one set for the kernel; computes what `run_block` does. Make it with `fuse`."""
 
     tensors: tuple[Tensor, ...]  # all that `layout` points to
-    layout: _Block = field(repr=False)
+    layout: BlockLayout = field(repr=False)
     kernels: Kernels = field(repr=False)
     tasks: int  # of the set; 0: a block without streams
 
@@ -114,37 +120,42 @@ def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer
     return pack_integers if precision is Precision.INT8 else pack
 
 
-def fuse(
-    block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer, *, merge: bool = False
-) -> "Block | FusedBlock":
+def fits(width: int, heads: int, tokens: int, rank: int) -> bool:
+    """Whether the kernel has room for windows of so many tokens, and for task pairs of this rank."""
+    return tokens <= MAX_TOKENS and width <= MAX_WIDTH and width // heads <= MAX_HEAD_DIM and rank <= MAX_RANK
+
+
+def reads_by_columns(rank: int) -> bool:
+    """Whether the kernel reads the first halves of task pairs as [in, rank] rather than [rank, in]."""
+    return rank > MAX_DOTS
+
+
+def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> "Block | FusedBlock":
     """The block for the kernel, or as it is where the kernel does not know its kind or its size.
 
     pack, pack_frozen: for the set's own weights, and for frozen ones, which sets may share
-    merge: add shared pairs to the weights as `fold.merge_pairs` does, while packing them; float32 only
     """
     linears = (block.proj, block.fc1, block.fc2)
     tasked = [linear for linear in linears if isinstance(linear, TaskLinear)]
     width, tokens = block.norm1.weight.shape[-1], block.position.shape[-1]
-    if tokens > MAX_TOKENS or width > MAX_WIDTH or width // heads > MAX_HEAD_DIM:
+    rank = max((linear.tasks.a.shape[2] for linear in tasked), default=0)
+    if not fits(width, heads, tokens, rank) or any(linear.norm is not None for linear in tasked):
         return block
-    if any(linear.norm is not None or linear.tasks.a.shape[2] > MAX_RANK for linear in tasked):
-        return block
-    return _Fusing(kernels, pack, pack_frozen, merge).block(block, heads, tasked)
+    return _Fusing(kernels, pack, pack_frozen).block(block, heads, tasked)
 
 
 class _Fusing:
     """Collects the tensors that a layout points to."""
 
-    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer, merge: bool) -> None:
+    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> None:
         self._kernels = kernels
-        self._merge = merge
         self._pack = pack
         self._pack_frozen = pack_frozen
         self._pack_pair = packer(kernels)
         self._tensors: list[Tensor] = []
 
     def block(self, block: Block, heads: int, tasked: list[TaskLinear]) -> FusedBlock:
-        layout = _Block(
+        layout = BlockLayout(
             norm1_weight=self._point(block.norm1.weight),
             norm1_bias=self._point(block.norm1.bias),
             norm2_weight=self._point(block.norm2.weight),
@@ -164,18 +175,15 @@ class _Fusing:
         tasks = tasked[0].tasks.a.shape[1] if block.gives_streams else 0
         return FusedBlock(tuple(self._tensors), layout, self._kernels, tasks)
 
-    def _linear(self, linear: Linear | TaskLinear) -> _Linear:
+    def _linear(self, linear: Linear | TaskLinear) -> LinearLayout:
         plain = linear.linear if isinstance(linear, TaskLinear) else linear
-        apart = isinstance(linear, TaskLinear) and not linear.base_has_pair
         weight = plain.weight
         if isinstance(weight, IntegerWeight):
             raise TypeError(f"blocks are fused before their weights are rounded, got int8 {list(weight.values.shape)}")
         outputs, inputs = weight.shape[-2:]
-        made = _Linear(inputs=inputs, outputs=outputs, rank=0)
+        made = LinearLayout(inputs=inputs, outputs=outputs, rank=0)
         packed = self._pack_frozen(weight) if weight.ndim == 2 else self._pack(weight[0])
         pair = plain.pair
-        if pair is not None and self._merge and not apart:
-            packed, pair = (self._merged(packed[0], pair),), None
         names = ("weight",) if len(packed) == 1 else ("integers", "scale", "offset")
         for name, tensor in zip(names, packed, strict=True):
             setattr(made, name, self._keep(tensor))
@@ -186,23 +194,14 @@ class _Fusing:
             made.down, made.up = (self._keep(self._pack_pair(part[0])[0]) for part in (pair.a, pair.b))
         return made
 
-    def _merged(self, packed: Tensor, pair: Pair) -> Tensor:
-        (rank, inputs), outputs = pair.a.shape[1:], pair.b.shape[1]
-        merged = torch.empty_like(packed)
-        if packed.device.type == "cpu":
-            down, (up,) = pair.a[0].T.contiguous(), self._pack_pair(pair.b[0])
-            pointers = (tensor.data_ptr() for tensor in (packed, down, up, merged))
-            self._kernels.pack_merged(*pointers, inputs, outputs, rank)
-        return merged
-
-    def _pairs(self, linear: Linear | TaskLinear) -> _Pairs:
+    def _pairs(self, linear: Linear | TaskLinear) -> PairsLayout:
         if not isinstance(linear, TaskLinear):
-            return _Pairs()
+            return PairsLayout()
         pairs: TaskPairs = linear.tasks
         _, _, rank, inputs = pairs.a.shape
-        by_columns = rank > MAX_DOTS
+        by_columns = reads_by_columns(rank)
         a, b = (pairs.a.mT if by_columns else pairs.a), pairs.b.mT
-        return _Pairs(
+        return PairsLayout(
             a=self._point(a), b=self._point(b), inputs=inputs, outputs=b.shape[3], rank=rank, by_columns=by_columns
         )
 

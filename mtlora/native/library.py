@@ -29,9 +29,9 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
     "packed_floats": (_LONG, _LONG),
     "pack": (_POINTER, _POINTER, _LONG, _LONG),
-    "pack_merged": (*[_POINTER] * 4, *[_LONG] * 3),
     "packed_bytes": (_LONG, _LONG),
     "pack_integers": (_POINTER, _POINTER, _LONG, _LONG),
+    "fold": (_POINTER, _LONG, *[_POINTER] * 3),
     "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
     "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
@@ -45,6 +45,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 }
 _RESULTS: dict[str, type] = dict.fromkeys(("packed_floats", "packed_bytes", "deflate"), _LONG) | dict.fromkeys(
     (
+        "fold",
         "block",
         "upsample_argmax",
         "quantise_normals",
@@ -82,9 +83,9 @@ class Kernels:
     layer_norm_tasks: Callable[..., None]
     packed_floats: Callable[..., int]
     pack: Callable[..., None]
-    pack_merged: Callable[..., None]
     packed_bytes: Callable[..., int]
     pack_integers: Callable[..., None]
+    fold: Callable[..., int]
     block: Callable[..., int]
     upsample_argmax: Callable[..., int]
     quantise_normals: Callable[..., int]

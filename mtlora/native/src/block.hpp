@@ -331,28 +331,6 @@ EXPORT void mtlora_pack(const float* weight, float* packed, long in, long out) {
     }
 }
 
-// The packed weight with a low-rank pair added: W + B A. packed, merged: [in][out] in panels; down: [in][rank];
-// up: [rank][out] in panels. One pass over the weight, where adding and then packing would be four.
-EXPORT void mtlora_pack_merged(const float* packed, const float* down, const float* up, float* merged, long in, long out,
-                               long rank) {
-    for (long column = 0; column < out; column += kPanel) {
-        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
-        const long padded = round_up(width);
-        const float *from = packed + column * in, *pair = up + column * rank;
-        float* to = merged + column * in;
-        with_constant<kTileColumns>(static_cast<int>(padded) / kLanes, [&](auto vectors) {
-            constexpr int C = decltype(vectors)::value;
-            for_rows(static_cast<int>(in), [&](int row, auto count) {
-                constexpr int R = decltype(count)::value;
-                vf sums[R][C];
-                each<R, C>(kLanes, [&](int r, int c, int) { sums[r][c] = load(from + (row + r) * padded + c * kLanes); });
-                tile<R, C>(down + row * rank, rank, pair, padded, rank, kLanes, sums);
-                each<R, C>(kLanes, [&](int r, int c, int) { store(to + (row + r) * padded + c * kLanes, sums[r][c]); });
-            });
-        });
-    }
-}
-
 // x: [windows * tokens][width], in place. which: [period], see `window_attention`. With count > 0 tasks wanted also their
 // streams, [count][windows * tokens][width]. Returns 0, or 1 where memory ran out.
 EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks,

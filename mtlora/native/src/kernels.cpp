@@ -1,6 +1,7 @@
 // All kernels in one translation unit, compiled once per instruction set; see mtlora/native/__init__.py.
 #include "attention.hpp"
 #include "block.hpp"
+#include "fold.hpp"
 #include "int8.hpp"
 #include "maps.hpp"
 #include "photo.hpp"
