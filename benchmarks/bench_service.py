@@ -67,13 +67,15 @@ def versus(baseline: str, bench: Bench) -> Figures:
         apart = largest_difference(ours, theirs, weights.names[:CHECKED_SETS], photo)
         if apart > 1:
             raise RuntimeError(f"{baseline} answers otherwise: {apart:.1f} times what rounding may make")
-        full = [(_window(bench, ours, photo), _window(bench, theirs, photo)) for _ in range(bench.rounds)]
+        full = bench.lab.rounds(bench.rounds, lambda _: (_window(bench, ours, photo), _window(bench, theirs, photo)))
         throughput = [(a["all"].throughput, b["all"].throughput) for a, b in full]
         rate = SHARE_OF_SLOWER * min(statistics.median(column) for column in zip(*throughput, strict=True))
         tails: dict[str, list[float]] = {"ours": [], baseline: []}
-        for number in range(bench.rounds):
-            for one in (ours, theirs):
-                tails[one.name] += _window(bench, one, photo, rate, number)["all"].latency_ms
+        at_rate = bench.lab.rounds(
+            bench.rounds, lambda number: {one.name: _window(bench, one, photo, rate, number) for one in (ours, theirs)}
+        )
+        for name, report in (pair for one in at_rate for pair in one.items()):
+            tails[name] += report["all"].latency_ms
         memory = {one.name: one.memory_bytes() for one in (ours, theirs)}
     p99 = {name: quantile(values, 0.99) for name, values in tails.items()}
     bench.details[f"vs_{baseline}"] = {
@@ -93,7 +95,7 @@ def image_share(bench: Bench) -> Figures:
         weights = bench.weights(1, backbone)
         with serve(weights, bench.root / f"image-share-{backbone}") as server:
             plan = {"url": server.url, "path": "/predict", "photo": str(photo), "seconds": bench.seconds}
-            runs = [bench.lab.run("benchmarks.stages_client", [], plan) for _ in range(bench.rounds)]
+            runs = bench.lab.rounds(bench.rounds, partial(_stages, bench, plan))
         answers = [ms for run in runs for ms in run["answer_ms"]]
         stages = [timings for run in runs for timings in run["timings_ms"]]
         images = [s["decode"] + s["encode"] for s in stages]
@@ -111,12 +113,14 @@ def rps_over_engine(bench: Bench) -> Figures:
     """Answers a second at saturation over images a second of the engine alone, windows alternating."""
     weights, photo = bench.weights(1, TINY448), bench.photo(LARGE)
     engine = {"backbone": str(weights.backbone), "set": str(weights.folder / "default.safetensors"), "threads": 0}
-    rounds = []
+    plan = {**engine, "images": 1, "seconds": bench.seconds}
     with serve(weights, bench.root / "rps") as server:
-        for _ in range(bench.rounds):
+
+        def both(_: int) -> tuple[float, float]:
             rps = _saturated(bench, server, photo)
-            alone = bench.lab.run("benchmarks.engine_client", [], {**engine, "images": 1, "seconds": bench.seconds})
-            rounds.append((rps, alone["images_per_s"]))
+            return rps, bench.lab.run("benchmarks.engine_client", [], plan)["images_per_s"]
+
+        rounds = bench.lab.rounds(bench.rounds, both)
         sizes = server.metrics()
     bench.details["rps_over_engine"] = {
         "rounds": rounds, "mean_batch": sizes["mtlora_batch_images_sum"] / sizes["mtlora_batch_images_count"]
@@ -133,13 +137,19 @@ def starvation(bench: Bench) -> Figures:
         flood = FLOOD * capacity
         calm = Stream("quiet", tuple(quiet), QUIET_SETS * flood / TIMES_MORE)
         flooding = Stream("greedy", (greedy,), flood, clients=256)
-        found: dict[str, list[float]] = {"alone": [], "beside": []}
+        kinds = {"alone": (calm,), "beside": (calm, flooding)}
+        rounds = bench.lab.rounds(
+            bench.rounds,
+            lambda number: {
+                kind: bench.lab.load(Plan(str(photo), streams, 2 * bench.seconds, seed=number))
+                for kind, streams in kinds.items()
+            },
+        )
+        found: dict[str, list[float]] = {kind: [] for kind in kinds}
         failures: dict[str, Any] = {}
-        for number in range(bench.rounds):
-            for kind, streams in (("alone", (calm,)), ("beside", (calm, flooding))):
-                report = bench.lab.load(Plan(str(photo), streams, 2 * bench.seconds, seed=number))
-                found[kind] += report["quiet"].latency_ms
-                failures[f"{kind} {number}"] = {name: dict(s.failures) for name, s in report.streams.items()}
+        for number, (kind, report) in ((n, pair) for n, one in enumerate(rounds) for pair in one.items()):
+            found[kind] += report["quiet"].latency_ms
+            failures[f"{kind} {number}"] = {name: dict(s.failures) for name, s in report.streams.items()}
     tails = {kind: {str(q): quantile(values, q) for q in (0.5, 0.95, 0.99)} for kind, values in found.items()}
     refused = sum(n for window in failures.values() for n in window["quiet"].values())
     bench.details["starvation"] = {
@@ -168,6 +178,10 @@ def _window(bench: Bench, one: System, photo: Path, rate: float = 0.0, seed: int
     if report["all"].failures:
         raise RuntimeError(f"{one.name}: not every request was answered with 200: {dict(report['all'].failures)}")
     return report
+
+
+def _stages(bench: Bench, plan: dict[str, Any], _: int) -> Any:
+    return bench.lab.run("benchmarks.stages_client", [], plan)
 
 
 def _saturated(bench: Bench, server: Server, photo: Path) -> float:

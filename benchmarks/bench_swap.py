@@ -3,7 +3,8 @@
     python -m benchmarks.bench_swap [--quick] [--only uniform16,uniform64_room16,churn_p99,cold] [--tasks semseg]
 
 Windows of one and of many sets alternate in one run. Throughput: closed loop with as many clients as keep the engine
-busy. Latency: open loop, Poisson, from the scheduled time. Server and generator are processes of their own on loopback.
+busy. Latency: open loop, Poisson, from the scheduled time. Rounds in which others took more than a little of the
+machine do not count and are repeated. Server and generator are processes of their own on loopback.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from benchmarks.harness import save, show
 from benchmarks.lab import Lab
 from benchmarks.servers import Server, room_for, serve
 from benchmarks.sets import Weights, make_weights, variation, write_photo
-from mtlora.bench.load import Plan, Stream, Target, quantile
+from mtlora.bench.load import Plan, Report, Stream, Target, quantile
 from mtlora.bench.wire import Client
 
 CLIENTS = 8
@@ -62,7 +63,7 @@ class Bench:
     def rotation(self, server: Server, sets: int) -> float:
         """Throughput of many sets over that of one, windows alternating; the median of the rounds."""
         asyncio.run(_once(server, self.photo, [f"{self.path}adapter={name}" for name in self.weights.names[:sets]]))
-        rounds = [(self.throughput(server, 1), self.throughput(server, sets)) for _ in range(self.rounds)]
+        rounds = self.lab.rounds(self.rounds, lambda _: (self.throughput(server, 1), self.throughput(server, sets)))
         self.details[f"uniform{sets}"] = [{"one_rps": one, "many_rps": many} for one, many in rounds]
         return statistics.median(many / one for one, many in rounds)
 
@@ -100,15 +101,21 @@ def churn_p99(bench: Bench) -> float:
         rate = HOT_SHARE * bench.throughput(server, 1)
         beside = (sys.executable, "-m", "benchmarks.churn_client", server.url, *map(str, files))
         stream = Stream("hot", (Target(server.url, f"{bench.path}adapter=default"),), rate)
+
+        def both(number: int) -> dict[str, Report]:
+            plans = {
+                kind: Plan(str(bench.photo), (stream,), 2 * bench.seconds, seed=number, beside=command)
+                for kind, command in (("quiet", ()), ("churn", beside))
+            }
+            return {kind: bench.lab.load(plan) for kind, plan in plans.items()}
+
+        rounds = bench.lab.rounds(bench.rounds, both)
         pooled: dict[str, list[float]] = {"quiet": [], "churn": []}
         lag: list[float] = []
-        for number in range(bench.rounds):
-            for kind, command in (("quiet", ()), ("churn", beside)):
-                plan = Plan(str(bench.photo), (stream,), 2 * bench.seconds, seed=number, beside=command)
-                report = bench.lab.load(plan)
-                _require_all(report["hot"].failures)
-                pooled[kind] += report["hot"].latency_ms
-                lag += report.lag_ms
+        for kind, report in (pair for one in rounds for pair in one.items()):
+            _require_all(report["hot"].failures)
+            pooled[kind] += report["hot"].latency_ms
+            lag += report.lag_ms
         uploads = server.metrics()['mtlora_requests_total{code="201",format="other"}']
     tails = {kind: {q: quantile(v, q) for q in (0.5, 0.95, 0.99)} for kind, v in pooled.items()}
     bench.details["churn_p99"] = {
@@ -125,17 +132,12 @@ def cold(bench: Bench) -> float:
     """
     with bench.server("cold") as server:
         asyncio.run(_once(server, bench.photo, [f"{bench.path}adapter=default"]))
-        times: dict[str, list[float]] = {"cold_ms": [], "hot_ms": [], "first_ms": []}
-        for number in range(bench.rounds + 1):
-            plan = {
-                "url": server.url,
-                "photo": str(bench.photo),
-                "names": bench.weights.names[1:16],
-                "path": bench.path,
-            }
-            found = bench.lab.run("benchmarks.cold_client", [], plan)
-            times["hot_ms"] += found["hot_ms"]
-            times["cold_ms" if number else "first_ms"] += found["cold_ms"]
+        names = bench.weights.names[1:16]
+        plan = {"url": server.url, "photo": str(bench.photo), "names": names, "path": bench.path}
+        first = bench.lab.run("benchmarks.cold_client", [], plan)
+        rounds = bench.lab.rounds(bench.rounds, lambda _: bench.lab.run("benchmarks.cold_client", [], plan))
+        times = {kind: [ms for one in rounds for ms in one[kind]] for kind in ("cold_ms", "hot_ms")}
+        times["first_ms"] = first["cold_ms"]
     medians = {kind: statistics.median(values) for kind, values in times.items()}
     bench.details["cold"] = {"median": medians, "samples": len(times["cold_ms"])}
     return medians["cold_ms"] / medians["hot_ms"]
