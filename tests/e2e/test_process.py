@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +13,7 @@ import pytest
 from tests.serving import ServerProcess, Weights, encoded, picture, wait_until
 
 PHOTO = encoded(picture(400, 300), "JPEG")
+LARGE_PHOTO = encoded(picture(2000, 1500), "JPEG")  # its answer takes most of the time between two questions
 JPEG = {"Content-Type": "image/jpeg"}
 UPLOADERS = 3
 ENOUGH = 12
@@ -103,22 +102,44 @@ def _check_promises(url: str, promises: Promises, store: Path) -> None:
 
 
 def _check_drain(server: ServerProcess) -> None:
-    def predict() -> int:
-        return httpx.post(f"{server.url}/predict", content=PHOTO, headers=JPEG, timeout=60).status_code
+    """Asked without pause: what is under way at SIGTERM is answered, what comes later is refused."""
+    told = threading.Event()  # the server was asked to end
+    answers: list[tuple[bool, int]] = []  # whether it was told before the answer came, and the status
 
-    with ThreadPoolExecutor(6) as pool:
-        running = [pool.submit(predict) for _ in range(6)]
-        while "mtlora_queue_images 0.0" in httpx.get(f"{server.url}/metrics", timeout=30).text:
-            time.sleep(0.001)
-        server.process.send_signal(signal.SIGTERM)
-        statuses = [f.result() for f in running if f.exception() is None]
-    assert server.stop() == 0
-    assert 200 in statuses
-    assert set(statuses) <= {200, 503}
+    def keep_asking() -> None:
+        with httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client:
+            while True:
+                try:
+                    status = client.post("/predict", content=LARGE_PHOTO).status_code
+                except httpx.TransportError:
+                    return  # it takes no more connections
+                answers.append((told.is_set(), status))
+                if status != 200:
+                    return
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(answers) >= len(threads), 60)
+    told.set()
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    statuses = {status for _, status in answers}
+    assert server.process.wait(timeout=60) == 0
+    assert (True, 200) in answers
+    assert statuses <= {200, 503}
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/livez")
     lines = [line for line in server.logged() if line["message"] == "request" and line["path"] == "/predict"]
-    assert lines[-1].keys() >= {"request_id", "adapter", "revision", "stages_ms", "total_ms", "status"}
+    assert next(line for line in lines if line["status"] == 200).keys() >= {
+        "request_id",
+        "adapter",
+        "revision",
+        "stages_ms",
+        "total_ms",
+        "status",
+    }
 
 
 def test_unsafe_flags_are_refused_before_anything_starts() -> None:
