@@ -72,13 +72,14 @@ class Pipeline:
         return self._admission.images
 
     def check_room(self, order: Order) -> None:
-        """`BusyError` if one image of this order would not be admitted now."""
+        """`BusyError` or `DeadlineError` if one image of this order would not be admitted now."""
         self._admission.check(self._demand(1, order))
 
     async def run(self, images: Sequence[bytes], order: Order) -> list[Outcome]:
         """One outcome per image, in order. Cancelling the call drops what has not begun, in every stage.
 
-        `QueueFullError`, `WaitTooLongError`: not admitted; the first also if it had to give way while it waited.
+        `QueueFullError`, `WaitTooLongError`, `DeadlineError`: not admitted; the first also if it had to give way while
+        it waited.
         """
         eviction = _Eviction()
         ticket = self._admission.admit(self._demand(len(images), order), eviction)

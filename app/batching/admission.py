@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from app.batching.policy import Flow
-from app.errors import QueueFullError, WaitTooLongError
+from app.errors import DeadlineError, QueueFullError, WaitTooLongError
 
 MAX_RETRY_AFTER_S = 60.0
 
@@ -64,7 +64,7 @@ class Admission:
         return _images(self._tickets)
 
     def check(self, demand: Demand) -> None:
-        """`QueueFullError` or `WaitTooLongError` if `admit` would refuse it now."""
+        """`QueueFullError`, `WaitTooLongError` or `DeadlineError` if `admit` would refuse it now."""
         self._check_wait(demand)
         self._give_way(demand)
 
@@ -109,6 +109,8 @@ class Admission:
         return (total - own) / 1e6
 
     def _check_wait(self, demand: Demand) -> None:
+        if demand.patience_s <= 0:  # not a matter of waiting: coming again with the same deadline would not help
+            raise DeadlineError("the deadline passed before the request was admitted")
         wait_s = self.expected_wait_s(demand)
         for limit_s, name in ((demand.patience_s, "its deadline"), (self._limits.age_s, "MTLORA_MAX_QUEUE_AGE_MS")):
             if wait_s > limit_s:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.batching.admission import Admission, AdmissionLimits, Demand, Ticket
 from app.batching.policy import Flow
-from app.errors import QueueFullError, WaitTooLongError
+from app.errors import DeadlineError, QueueFullError, WaitTooLongError
 
 SECOND = 1_000_000
 
@@ -172,6 +172,19 @@ def test_a_turn_that_would_come_too_late_is_refused_at_once_and_says_which_limit
     with pytest.raises(WaitTooLongError, match="MTLORA_MAX_QUEUE_AGE_MS allows 5"):
         door.admit("a", cost_us=SECOND)
     door.admit("b", cost_us=SECOND, patience_s=5.0)  # its turn comes sooner
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+@pytest.mark.parametrize("late_s", [0.0, 0.001])
+def test_a_deadline_that_has_passed_is_no_wait_that_is_too_long(waiting: int, late_s: float) -> None:
+    """The client is told to allow more time, not to come again."""
+    door = Door()
+    for _ in range(waiting):
+        door.admit("a", cost_us=SECOND)
+    for refuse in (door.admission.check, lambda late: door.admission.admit(late, lambda _: None)):
+        with pytest.raises(DeadlineError, match="passed before the request was admitted"):
+            refuse(demand("a", cost_us=SECOND, patience_s=-late_s))
+    assert door.admission.images == waiting
 
 
 def test_nobody_is_refused_for_a_wait_before_anything_was_measured() -> None:
