@@ -1,25 +1,35 @@
-"""Work that nobody waits for with a photo begins between predictions, or when it has waited long enough.
+"""Changes of adapter sets, which nobody with a photo waits for, leave predictions most of the time.
 
 On a machine with few cores a check or a load of tens of milliseconds is felt by every prediction beside it, whatever
 its priority: operators wait for their slowest thread, and Python runs one thread at a time.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 PATIENCE_S = 0.25
-"""Uploads and loads must get on beside traffic that never ends."""
+"""Changes must get on beside traffic that never ends."""
+SHARE = 0.1
+"""Of the time, for changes beside traffic: one alone never waits for that, many one after the other do."""
+MAX_REST_S = 1.0
+"""After one change, however long it took: a disk that hangs must not keep the others waiting."""
+TRAFFIC_S = 1.0
+"""So long after the last prediction, nobody has to be spared."""
 
 
 class Courtesy:
-    """Knows whether predictions are under way. Lives on the event loop."""
+    """Knows whether predictions are under way, and how much time changes took. Lives on the event loop."""
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S, share: float = SHARE) -> None:
         self._patience_s = patience_s
-        self._predictions = 0
+        self._rest_per_s = 1 / share - 1
+        self._predictions = self._changes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._door = asyncio.Lock()  # first come, first served
+        self._rest_until = self._traffic_until = time.monotonic()
 
     @contextmanager
     def prediction(self) -> Iterator[None]:
@@ -30,11 +40,37 @@ class Courtesy:
             yield
         finally:
             self._predictions -= 1
-            if not self._predictions:
-                self._quiet.set()
+            self._traffic_until = time.monotonic() + TRAFFIC_S
+            self._set_quiet()
 
-    async def turn(self) -> None:
-        """Return when no prediction is under way, at the latest after `patience_s` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience_s):
-                await self._quiet.wait()
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[None]:
+        """One is under way, begun when nothing else was, or after `patience_s` seconds.
+
+        Beside traffic, changes one after the other get their share of the time: after each there is a rest.
+        """
+        async with self._door:
+            await self._rest()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    await self._quiet.wait()
+            self._changes += 1
+            self._quiet.clear()
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            self._set_quiet()
+            now = time.monotonic()
+            self._rest_until = max(now, self._rest_until) + min((now - begun) * self._rest_per_s, MAX_REST_S)
+
+    async def _rest(self) -> None:
+        while (left_s := self._rest_until - (now := time.monotonic())) > 0:
+            if not self._predictions and now >= self._traffic_until:
+                return
+            await asyncio.sleep(min(left_s, TRAFFIC_S))
+
+    def _set_quiet(self) -> None:
+        if not self._predictions + self._changes:
+            self._quiet.set()

@@ -172,10 +172,14 @@ class Residency(Generic[L]):
 
     async def preload(self, ref: AdapterRef) -> None:
         """Bring a set into memory without using it, between predictions where there is time for that."""
-        if ref not in self._budget and ref not in self._loading:
-            await self._courtesy.turn()
-        if ref not in self._budget:
+        if ref in self._budget:
+            return
+        if ref in self._loading:
             (await self._wait_for(ref)).release()
+            return
+        async with self._courtesy.change():
+            if ref not in self._budget:  # nor wanted by a prediction meanwhile
+                (await self._wait_for(ref)).release()
 
     def drop(self, ref: AdapterRef, reason: str) -> bool:
         """Remove a set from memory, at once or as soon as the last request is done with it; whether it was there."""

@@ -90,8 +90,8 @@ class Uploader:
         staged = await self._run(self._store.stage, self._limits.max_bytes)
         try:
             await self._read(events, staged, arriving)
-            await self._courtesy.turn()
-            return await self._run(self._admit, staged, arriving)
+            async with self._courtesy.change():
+                return await self._run(self._admit, staged, arriving)
         finally:
             # Shielded: a client that leaves now must not leave its half-sent file behind.
             await asyncio.shield(self._run(staged.close))

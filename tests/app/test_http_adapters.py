@@ -5,8 +5,8 @@ import io
 import json
 import struct
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from app.batching.request import Item
+from app.courtesy import Courtesy
 from app.engine import Outcome
 from app.residency.names import AdapterRef
 from mtlora.adapter_file import AdapterManifest
@@ -368,6 +369,30 @@ def test_numbers_that_overflow_are_the_sets_fault(client: httpx.Client, weights:
     assert "gives outputs that are not finite on this image: normals" in answer.json()["detail"]
     assert predict(client, "default").status_code == 200
     client.delete("/adapters/overflow")
+
+
+def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_for_are_not(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    class Watched(Courtesy):
+        @asynccontextmanager
+        async def change(self) -> AsyncIterator[None]:
+            async with super().change():
+                begun.append("change")
+                yield
+
+    monkeypatch.setattr("app.service.Courtesy", Watched)
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        begun.clear()
+        upload(live.client, weights.upload("cats"), name="cats")
+        assert len(begun) == 1
+        assert predict(live.client, "cats").headers["x-adapter-cold"] == "1"
+        assert len(begun) == 1
+        for _ in range(2):  # the second finds it there
+            assert live.client.post("/adapters/people/load").status_code == 200
+            assert len(begun) == 2
 
 
 def test_npz_of_an_uploaded_set_has_its_classes_only(client: httpx.Client, weights: Weights) -> None:
