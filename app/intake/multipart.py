@@ -138,7 +138,8 @@ class _BoundaryLines:
     def check(self, chunk: bytes) -> None:
         """The next bytes of the body; the end of what came before is looked at again with them."""
         seen = self._tail + chunk
-        found = self._odd.search(seen)
+        # Most chunks have no boundary at all, which the plain search says several times as fast.
+        found = self._odd.search(seen) if self._delimiter in seen else None
         if found and found.end() + 2 <= len(seen):
             raise BadBodyError(f"a line begins with the boundary and goes on with {seen[found.end() :][:8]!r}")
         self._tail = seen[-len(self._delimiter) - 1 :]
