@@ -15,7 +15,7 @@ from mtlora.inference import items as of_items
 from mtlora.inference.block import Features, run_block
 from mtlora.inference.fused import FusedBlock
 from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, TaskLinear, stacked
-from mtlora.inference.windows import StageShape, Windows, merge_gather, raster_gather, stage_windows
+from mtlora.inference.windows import StageShape, Windows, merge_gather, patch_gather, raster_gather, stage_windows
 from mtlora.spec import PATCH_SIZE
 
 ROWS_AT_ONCE = 784  # tokens of one tile on a CPU: the hidden activations of Swin-T's first stage are then 1.2 MB
@@ -65,7 +65,7 @@ def _selected(stage: Stage, plan: Plan) -> Stage:
     """The stage with the tensors of the tasks wanted only."""
     if plan.tasks is None:
         return stage
-    projection = stage.projection.index_select(1, plan.tasks)
+    projection = stage.projection.mT.index_select(1, plan.tasks).mT  # its layout in memory stays
     if plan.all_streams:
         return replace(stage, projection=projection)
     last = stage.blocks[-1]
@@ -82,9 +82,9 @@ def _of_tasks(linear: Linear | TaskLinear, index: Tensor) -> Linear | TaskLinear
 
 def _patches(images: Tensor, side: int, window: int) -> Tensor:
     """Non-overlapping 4 x 4 patches in window order: float [n, 3, S, S] -> [n, side², 48]."""
-    count, p = side // window, PATCH_SIZE
-    cut = images.view(len(images), -1, count, window, p, count, window, p)
-    return cut.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), side * side, -1)
+    rows = images.contiguous().view(len(images), -1, PATCH_SIZE)
+    gather = patch_gather(side, window, images.device)
+    return rows.index_select(1, gather).view(len(images), side * side, -1)
 
 
 def _run_blocks(
@@ -175,15 +175,8 @@ def _merge(merging: Merging, x: Tensor, shape: StageShape, shift: int, window: i
 def _merged_map(merging: Merging, projection: Tensor, streams: Tensor, shape: StageShape, shift: int) -> Tensor:
     """Patch merging and projection of every stream: float [n, T, L, C] -> [n, T, h, w, c]."""
     gather = merge_gather(shape.side, shape.window, shift, 0, streams.device)
-    half, (items, tasks) = shape.side // 2, streams.shape[:2]
-    out = streams.new_empty(items, tasks, half * half, projection.shape[2])
-    step = max(1, ROWS_AT_ONCE // 4) if of_items.takes_turns(streams) else half * half
-    for first in range(0, half * half, step):
-        rows = slice(first, first + step)
-        part = streams.index_select(2, gather[4 * first : 4 * (first + step)])
-        neighbours = part.view(items, tasks, -1, 4 * streams.shape[3])
-        torch.matmul(merging.norm(neighbours), projection.transpose(2, 3), out=out[:, :, rows])
-    return out.view(items, tasks, half, half, -1)
+    out = of_items.merged_projection(streams, gather, merging.norm.weight, merging.norm.bias, projection)
+    return out.view(*streams.shape[:2], shape.side // 2, shape.side // 2, -1)
 
 
 def _last_map(projection: Tensor, features: Features, shape: StageShape, shift: int) -> Tensor:

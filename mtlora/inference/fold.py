@@ -116,7 +116,8 @@ class _Fold:
         reduction = self._linear(f"{name}.reduction", stage, merge=self._merge)
         merging = Merging(self._norm(f"{name}.norm"), reduction)
         if gives_streams(self._spec, stage, depth - 1):
-            projection = projection @ self._merged(f"{name}.reduction", stage)
+            # in memory as `ops.merged_projection` likes it best
+            projection = (self._merged(f"{name}.reduction", stage).T @ projection.mT).mT
         return Stage(blocks, merging, projection[None])
 
     def _block(self, stage: int, number: int) -> Block:

@@ -7,7 +7,6 @@ BatchNorm is part of the convolution before it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +14,20 @@ from torch import Tensor
 
 from mtlora.decoders.aspp import DILATIONS
 from mtlora.decoders.fusion import to_finest
+from mtlora.inference import ops
 from mtlora.inference.layers import Linear, mapped
+from mtlora.inference.plain_ops import interpolation
 from mtlora.spec import DecoderKind, PerStage
 
 BATCH_NORM_EPS = 1e-5
-ROWS_AT_ONCE = 8  # rows of the finest map whose hidden activations stay in cache
 
 
 @dataclass(frozen=True, slots=True)
 class MixHead:
     """classify · ReLU(sum over scales of upsampled mix_k · map_k, plus bias).
 
-    mix: float [D, c_0], [D, c_1], [D, c_2 + c_3] (the two coarsest maps have one size); bias: float [D]
+    mix: float [D, c_0], [D, c_1], [D, c_2 + c_3] (the two coarsest maps have one size); bias: float [D];
+    classify: float [K, D]. `mix` lies in memory as `ops.mix_head` likes it best.
     """
 
     mix: tuple[Tensor, Tensor, Tensor]
@@ -37,18 +38,8 @@ class MixHead:
     def __call__(self, maps: Sequence[Tensor]) -> Tensor:
         """Four maps float NHWC [B, h_k, w_k, c_k], finest first -> logits float [B, K, h_0, w_0]."""
         fine, middle, *coarse = maps
-        batch, height, width, _ = fine.shape
-        sources = [_Upsampled.of(middle, self.mix[1], height, width)]
-        sources.append(_Upsampled.of(torch.cat(coarse, dim=-1), self.mix[2], height, width))
-        logits = fine.new_empty(batch, height, width, len(self.classify))
-        for image in range(batch):
-            for first in range(0, height, ROWS_AT_ONCE):
-                rows = slice(first, min(first + ROWS_AT_ONCE, height))
-                hidden = F.linear(fine[image, rows], self.mix[0], self.bias)
-                for source in sources:
-                    source.add_to(hidden.view(len(hidden), -1), image, rows)
-                logits[image, rows] = F.linear(hidden.relu_(), self.classify, self.classify_bias)
-        return logits.permute(0, 3, 1, 2)
+        levels = (fine, middle, torch.cat(coarse, dim=-1))
+        return ops.mix_head(levels, self.mix, self.bias, self.classify, self.classify_bias)
 
     def at_once(self, maps: Sequence[Tensor]) -> Tensor:
         """The same for many images, where this head's tensors have a first dimension of one or of images.
@@ -76,27 +67,6 @@ def _lines(coarse: Tensor, mix: Tensor, height: int, width: int) -> tuple[Tensor
     along, _ = interpolation(columns, width, coarse.device)
     weights, _ = interpolation(rows, height, coarse.device)
     return torch.matmul(along.to(mixed.dtype), mixed).flatten(2), weights.to(mixed.dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class _Upsampled:
-    """A coarse map, upsampled along its rows already; along columns a few rows at a time."""
-
-    lines: Tensor  # float [B, h, width * D]
-    weights: Tensor  # float [height, h]
-    reach: tuple[tuple[int, int], ...]  # for each of `height` rows the lines it needs: first, end
-
-    @classmethod
-    def of(cls, coarse: Tensor, mix: Tensor, height: int, width: int) -> "_Upsampled":
-        """coarse: float [B, h, w, c], mixed by `mix` at its own size."""
-        weights, reach = interpolation(coarse.shape[1], height, coarse.device)
-        along, _ = interpolation(coarse.shape[2], width, coarse.device)
-        return cls(torch.matmul(along, F.linear(coarse, mix)).flatten(2), weights, reach)
-
-    def add_to(self, hidden: Tensor, image: int, rows: slice) -> None:
-        """Add these rows of the upsampled map to float [rows, width * D]."""
-        first, end = self.reach[rows.start][0], self.reach[rows.stop - 1][1]
-        hidden.addmm_(self.weights[rows, first:end], self.lines[image, first:end])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +137,7 @@ def _hrnet(tensors: Mapping[str, Tensor], channels: PerStage) -> MixHead:
     mix = tensors["mix.weight"].flatten(1) * scale[:, None]
     fine, middle, coarse = torch.split(mix, [channels[0], channels[1], channels[2] + channels[3]], dim=1)
     bias = torch.addcmul(shift, tensors["mix.bias"], scale)
-    return MixHead((fine.contiguous(), middle.contiguous(), coarse.contiguous()), bias, *_classify(tensors))
+    return _mix_head((fine, middle, coarse), bias, tensors)
 
 
 def _segformer(tensors: Mapping[str, Tensor]) -> MixHead:
@@ -176,7 +146,7 @@ def _segformer(tensors: Mapping[str, Tensor]) -> MixHead:
     parts = fuse.chunk(4, dim=1)[::-1]  # the published concatenation begins with the coarsest
     mix = [part @ tensors[f"linear.{k}.weight"] for k, part in enumerate(parts)]
     bias = shift + sum(part @ tensors[f"linear.{k}.bias"] for k, part in enumerate(parts))
-    return MixHead((mix[0], mix[1], torch.cat(mix[2:], dim=1)), bias, *_classify(tensors))
+    return _mix_head((mix[0], mix[1], torch.cat(mix[2:], dim=1)), bias, tensors)
 
 
 def _aspp(tensors: Mapping[str, Tensor]) -> ASPPHead:
@@ -195,14 +165,11 @@ def _batch_norm(tensors: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tenso
     return factor, torch.addcmul(tensors[f"{name}.bias"], tensors[f"{name}.running_mean"], factor, value=-1)
 
 
-def _classify(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return tensors["classify.weight"].flatten(1), tensors["classify.bias"]
+def _mix_head(mix: tuple[Tensor, Tensor, Tensor], bias: Tensor, tensors: Mapping[str, Tensor]) -> MixHead:
+    fine, middle, coarse = (_by_columns(part) for part in mix)
+    return MixHead((fine, middle, coarse), bias, tensors["classify.weight"].flatten(1), tensors["classify.bias"])
 
 
-@lru_cache(maxsize=64)
-def interpolation(source: int, target: int, device: torch.device) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
-    """Bilinear upsampling along one axis: float [target, source], and each row's nonzero columns (first, end)."""
-    identity = torch.eye(source)[None]
-    weights = F.interpolate(identity, size=target, mode="linear", align_corners=False)[0].T
-    used = [row.nonzero().flatten().tolist() for row in weights]
-    return weights.contiguous().to(device), tuple((columns[0], columns[-1] + 1) for columns in used)
+def _by_columns(matrix: Tensor) -> Tensor:
+    """The same, [out, in], in memory as [in, out]."""
+    return matrix.T.contiguous().T

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlora.inference import ops
-from mtlora.inference.layers import NORM_EPS
+from mtlora.inference.layers import NORM_EPS, Norm
 
 
 def takes_turns(tensor: Tensor) -> bool:
@@ -79,6 +79,27 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
         return _in_turn(len(frozen), lambda i: ops.task_mlp(frozen[i], u[i], _of(b1, i), _of(a2, i)))
     hidden = (u @ b1.transpose(2, 3)).add_(frozen[:, None])
     return ops.gelu_(hidden) @ a2.transpose(2, 3)
+
+
+def merged_projection(streams: Tensor, gather: Tensor, weight: Tensor, bias: Tensor, projection: Tensor) -> Tensor:
+    """p_t · LayerNorm(four neighbouring tokens side by side), see `ops.merged_projection`.
+
+    streams:      float [n, T, L, C]
+    gather:       int64 [4M]
+    weight, bias: float [4C], [1, 4C] or [n, 4C]
+    projection:   float [1 or n, T, c, 4C]
+    returns:      float [n, T, M, c]
+    """
+    if takes_turns(streams):
+        weight, bias = weight.view(-1, weight.shape[-1]), bias.view(-1, bias.shape[-1])
+        return _in_turn(
+            len(streams),
+            lambda i: ops.merged_projection(
+                streams[i], gather, _of(weight, i), _of(bias, i), NORM_EPS, _of(projection, i)
+            ),
+        )
+    neighbours = streams.index_select(2, gather).view(*streams.shape[:2], -1, 4 * streams.shape[3])
+    return Norm(weight, bias)(neighbours) @ projection.transpose(2, 3)
 
 
 def _of(parameter: Tensor, item: int) -> Tensor:

@@ -4,6 +4,9 @@ Each takes any device and float type. On float32 tensors of the CPU it runs nati
 (see `mtlora.native`), otherwise plain torch (`plain_ops`). None keeps gradients.
 """
 
+import ctypes
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,17 @@ from mtlora.native import Kernels, kernels
 MAX_TOKENS, MAX_HEAD_DIM = 256, 64  # limits of the kernels' buffers, as in native/src
 MAX_RANK, MAX_DOTS = 128, 15
 MAX_WIDTH = 2048
+
+
+class _MixHeadLayout(ctypes.Structure):
+    """`MtloraMixHead` of mtlora/native/src/heads.hpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p * 3) for name in ("maps", "mix")),
+        *((name, ctypes.c_void_p) for name in ("bias", "classify", "classify_bias")),
+        *((name, ctypes.c_long * 3) for name in ("heights", "widths", "channels")),
+        *((name, ctypes.c_long) for name in ("images", "hidden", "outputs", "by_columns")),
+    )
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor | None = None) -> Tensor:
@@ -145,6 +159,81 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Ten
         tasks, tokens, width, out.shape[2], by_columns, torch.get_num_threads(),
     )  # fmt: skip
     return out
+
+
+def merged_projection(
+    streams: Tensor, gather: Tensor, weight: Tensor, bias: Tensor, eps: float, projection: Tensor
+) -> Tensor:
+    """Patch merging and projection of task streams: p[t] · LayerNorm(four neighbouring tokens side by side).
+
+    streams:      float [T, L, C]
+    gather:       int64 [4M], tokens that go side by side
+    weight, bias: float [4C], of the layer norm, as eps
+    projection:   float [T, c, 4C], fastest where projection.mT is contiguous
+    returns:      float [T, M, c]
+    """
+    _want(streams.ndim == 3, "streams", "[T, L, C]", streams)
+    tasks, tokens, width = streams.shape
+    _want(gather.ndim == 1 and len(gather) > 0 and len(gather) % 4 == 0, "gather", "[4M]", gather)
+    for name, value in (("weight", weight), ("bias", bias)):
+        _want(value.shape == (4 * width,), name, f"[{4 * width}]", value)
+    _want(projection.ndim == 3 and projection.shape[::2] == (tasks, 4 * width), "projection",
+          f"[{tasks}, c, {4 * width}]", projection)  # fmt: skip
+    lowest, highest = gather.aminmax()
+    if gather.dtype != torch.int64 or lowest < 0 or highest >= tokens:
+        raise MTLoRAError(f"gather must be int64 from 0 to {tokens - 1}, got {gather.dtype}, {lowest} to {highest}")
+    native = _native(streams, weight, bias, projection)
+    if native is None:
+        return plain_ops.merged_projection(streams, gather, weight, bias, eps, projection)
+    streams, gather, weight, bias = (tensor.contiguous() for tensor in (streams, gather, weight, bias))
+    columns, out = projection.mT.contiguous(), streams.new_empty(tasks, len(gather) // 4, projection.shape[1])
+    failed = native.merged_projection(
+        streams.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps, columns.data_ptr(),
+        out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
+    )  # fmt: skip
+    return _checked(out, failed)
+
+
+def mix_head(
+    maps: Sequence[Tensor], mix: Sequence[Tensor], bias: Tensor, classify: Tensor, classify_bias: Tensor
+) -> Tensor:
+    """Scores from maps of three sizes: classify · ReLU(bias + sum of the mix_k · map_k, enlarged bilinearly).
+
+    maps:          float [n, h_k, w_k, c_k], the finest first; the others are enlarged to its size
+    mix:           float [D, c_k] for each, fastest where mix_k.mT is contiguous
+    bias:          float [D]
+    classify:      float [K, D]
+    classify_bias: float [K]
+    returns:       float [n, K, h_0, w_0]
+    """
+    for k, (one, own) in enumerate(zip(maps, mix, strict=True)):
+        _want(one.ndim == 4 and len(one) == len(maps[0]), f"maps[{k}]", f"[{len(maps[0])}, h, w, c]", one)
+        _want(own.shape == (len(bias), one.shape[3]), f"mix[{k}]", f"[{len(bias)}, {one.shape[3]}]", own)
+    _want(
+        classify.shape == (len(classify_bias), len(bias)), "classify", f"[{len(classify_bias)}, {len(bias)}]", classify
+    )
+    native = _native(*maps, *mix, bias, classify, classify_bias)
+    if native is None or len(maps) != 3:
+        return plain_ops.mix_head(maps, mix, bias, classify, classify_bias)
+    classify, by_columns = _down(classify[None])
+    held = [one.contiguous() for one in (*maps, *(own.mT for own in mix), bias, classify, classify_bias)]
+    pointers = [tensor.data_ptr() for tensor in held]
+    sizes = zip(*(one.shape[1:] for one in maps), strict=True)
+    images, height, width, _ = maps[0].shape
+    layout = _MixHeadLayout(
+        tuple(pointers[:3]),
+        tuple(pointers[3:6]),
+        *pointers[6:],
+        *sizes,
+        images,
+        len(bias),
+        len(classify_bias),
+        by_columns,
+    )
+    mixed = bias.new_empty(native.mix_head_floats(ctypes.byref(layout)))
+    out = bias.new_empty(images, len(classify_bias), height, width)
+    failed = native.mix_head(ctypes.byref(layout), mixed.data_ptr(), out.data_ptr(), torch.get_num_threads())
+    return _checked(out, failed)
 
 
 def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:

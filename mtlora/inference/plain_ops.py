@@ -3,7 +3,9 @@
 Shapes are checked by `ops`; see there for what each computes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from torch.nn import functional
 
 _TOKENS_AT_ONCE = 512  # hidden activations of so many tokens stay in a core's second-level cache
 _SMALLEST_NORM = 1e-12
+_MERGED_AT_ONCE = 196  # tokens of streams, four times as many before they are merged
+_ROWS_AT_ONCE = 8  # rows of the finest map whose hidden activations stay in cache
 _BAND_PIXELS = 1 << 18  # of normals 3 MB: little memory, and most of it stays in the cache
 
 
@@ -52,6 +56,69 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
 def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Tensor) -> Tensor:
     """See `ops.layer_norm_tasks`."""
     return functional.layer_norm(x, weight.shape, weight, bias, eps) @ a.transpose(1, 2)
+
+
+def merged_projection(
+    streams: Tensor, gather: Tensor, weight: Tensor, bias: Tensor, eps: float, projection: Tensor
+) -> Tensor:
+    """See `ops.merged_projection`."""
+    tasks, _, width = streams.shape
+    merged = len(gather) // 4
+    out = streams.new_empty(tasks, merged, projection.shape[1])
+    for first in range(0, merged, _MERGED_AT_ONCE):
+        part = streams.index_select(1, gather[4 * first : 4 * (first + _MERGED_AT_ONCE)])
+        normed = functional.layer_norm(part.view(tasks, -1, 4 * width), weight.shape, weight, bias, eps)
+        torch.matmul(normed, projection.mT, out=out[:, first : first + _MERGED_AT_ONCE])
+    return out
+
+
+def mix_head(
+    maps: Sequence[Tensor], mix: Sequence[Tensor], bias: Tensor, classify: Tensor, classify_bias: Tensor
+) -> Tensor:
+    """See `ops.mix_head`; a few rows of the finest map at a time."""
+    fine, *coarse = maps
+    images, height, width, _ = fine.shape
+    sources = [_Upsampled.of(one, own, height, width) for one, own in zip(coarse, mix[1:], strict=True)]
+    scores = fine.new_empty(images, height, width, len(classify))
+    for image in range(images):
+        for first in range(0, height, _ROWS_AT_ONCE):
+            rows = slice(first, min(first + _ROWS_AT_ONCE, height))
+            hidden = functional.linear(fine[image, rows], mix[0], bias)
+            for source in sources:
+                source.add_to(hidden.view(len(hidden), -1), image, rows)
+            scores[image, rows] = functional.linear(hidden.relu_(), classify, classify_bias)
+    return scores.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upsampled:
+    """A coarse map, upsampled along its rows already; along columns a few rows at a time."""
+
+    lines: Tensor  # float [n, h, width * D]
+    weights: Tensor  # float [height, h]
+    reach: tuple[tuple[int, int], ...]  # for each of `height` rows the lines it needs: first, end
+
+    @classmethod
+    def of(cls, coarse: Tensor, mix: Tensor, height: int, width: int) -> "_Upsampled":
+        """coarse: float [n, h, w, c], mixed by `mix` at its own size."""
+        weights, reach = interpolation(coarse.shape[1], height, coarse.device)
+        along, _ = interpolation(coarse.shape[2], width, coarse.device)
+        lines = torch.matmul(along.to(coarse.dtype), functional.linear(coarse, mix)).flatten(2)
+        return cls(lines, weights.to(coarse.dtype), reach)
+
+    def add_to(self, hidden: Tensor, image: int, rows: slice) -> None:
+        """Add these rows of the upsampled map to float [rows, width * D]."""
+        first, end = self.reach[rows.start][0], self.reach[rows.stop - 1][1]
+        hidden.addmm_(self.weights[rows, first:end], self.lines[image, first:end])
+
+
+@lru_cache(maxsize=64)
+def interpolation(source: int, target: int, device: torch.device) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
+    """Bilinear upsampling along one axis: float [target, source], and each row's nonzero columns (first, end)."""
+    identity = torch.eye(source)[None]
+    weights = functional.interpolate(identity, size=target, mode="linear", align_corners=False)[0].T
+    used = [row.nonzero().flatten().tolist() for row in weights]
+    return weights.contiguous().to(device), tuple((columns[0], columns[-1] + 1) for columns in used)
 
 
 def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtlora.spec import AdapterSpec
+from mtlora.spec import PATCH_SIZE, AdapterSpec
 
 MASKED = -1000.0
 """Added to the score of two tokens that share a shifted window but were no neighbours. The published -100 gives weights
@@ -107,6 +107,16 @@ def merge_gather(side: int, window: int, shift: int, next_window: int, device: t
 def raster_gather(side: int, window: int, shift: int, device: torch.device) -> Tensor:
     """From a block's order to raster order: int64 [side²]."""
     return _inverse(window_order(side, window, shift).order).to(device)
+
+
+@lru_cache(maxsize=64)
+def patch_gather(side: int, window: int, device: torch.device) -> Tensor:
+    """Image to 4 x 4 patches in window order: int64 [side² * 12], places of rows of 4 pixels among those of an image
+    [3, S, S]; of a patch its channels in turn, of each its rows.
+    """
+    size = side * PATCH_SIZE
+    places = torch.arange(3 * size * side).view(3, side // window, window, PATCH_SIZE, side // window, window)
+    return places.permute(1, 4, 2, 5, 0, 3).flatten().to(device)
 
 
 def _token_grid(side: int, window: int) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,9 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "packed_bytes": (_LONG, _LONG),
     "pack_integers": (_POINTER, _POINTER, _LONG, _LONG),
     "fold": (_POINTER, _LONG, *[_POINTER] * 3),
+    "merged_projection": (*[_POINTER] * 4, _FLOAT, *[_POINTER] * 2, *[_LONG] * 5, _INT),
+    "mix_head_floats": (_POINTER,),
+    "mix_head": (*[_POINTER] * 3, _INT),
     "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
     "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
     "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
@@ -43,10 +46,14 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "filter_rows": (*[_POINTER] * 3, *[_LONG] * 3),
     "deflate": (*[_POINTER] * 2, _LONG, _INT),
 }
-_RESULTS: dict[str, type] = dict.fromkeys(("packed_floats", "packed_bytes", "deflate"), _LONG) | dict.fromkeys(
+_RESULTS: dict[str, type] = dict.fromkeys(
+    ("packed_floats", "packed_bytes", "mix_head_floats", "deflate"), _LONG
+) | dict.fromkeys(
     (
         "fold",
         "block",
+        "merged_projection",
+        "mix_head",
         "upsample_argmax",
         "quantise_normals",
         "saliency_to_gray",
@@ -87,6 +94,9 @@ class Kernels:
     pack_integers: Callable[..., None]
     fold: Callable[..., int]
     block: Callable[..., int]
+    merged_projection: Callable[..., int]
+    mix_head_floats: Callable[..., int]
+    mix_head: Callable[..., int]
     upsample_argmax: Callable[..., int]
     quantise_normals: Callable[..., int]
     saliency_to_gray: Callable[..., int]

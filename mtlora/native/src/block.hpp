@@ -1,12 +1,10 @@
 // A whole Swin block for a few windows at a time, so that nothing between its layers leaves a core's cache.
 #pragma once
 
-#include <cstdlib>
-#include <memory>
-
 #include "attention.hpp"
 #include "int8.hpp"
 #include "parallel.hpp"
+#include "scratch.hpp"
 #include "tasks.hpp"
 #include "vec.hpp"
 
@@ -81,21 +79,6 @@ inline void multiply(const float* x, long ldx, int rows, const float* packed, lo
     }
 }
 
-// Memory of one thread, kept between calls.
-struct Scratch {
-    float* reserve(size_t floats) {
-        if (floats > size) {
-            memory.reset(static_cast<float*>(aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)));
-            size = memory ? floats : 0;
-        }
-        return memory.get();
-    }
-    struct Free {
-        void operator()(float* p) const { free(p); }
-    };
-    std::unique_ptr<float, Free> memory;
-    size_t size = 0;
-};
 thread_local Scratch scratch;
 
 // One thread's share of the work: some windows, buffers of [rows][width] or as named.
@@ -147,8 +130,7 @@ inline void add(const float* x, long rows, long width, float* y) {
 }
 
 inline void normalise_rows(const Portion& p, const float* x, const float* weight, const float* bias) {
-    for (int r = 0; r < p.rows; ++r)
-        normalise(x + r * p.width, weight, bias, p.block.eps, static_cast<int>(p.width), p.normed + r * p.width);
+    normalise(x, p.width, p.rows, weight, bias, p.block.eps, static_cast<int>(p.width), p.normed, p.width);
 }
 
 inline void attend_windows(const Portion& p, const float* x, const int32_t* kinds) {
@@ -228,8 +210,7 @@ inline void down_normed(const Portion& p, const float* u, float* u2) {
             alignas(64) float z[R * kMaxWidth];
             const MtloraPairs& pairs = b.proj_tasks;
             add_low<R>(pairs, p.tasks[t], u + (t * p.rows + row) * pairs.rank, p.base + row * p.width, z, padded);
-            for (int r = 0; r < R; ++r)
-                normalise(z + r * padded, b.norm2_weight, b.norm2_bias, b.eps, static_cast<int>(p.width), z + r * padded);
+            normalise_some<R>(z, padded, b.norm2_weight, b.norm2_bias, b.eps, static_cast<int>(p.width), z, padded);
             add_products<R>(down, 0, z, padded, static_cast<int>(p.width), sums);
         });
     }

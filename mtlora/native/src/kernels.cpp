@@ -2,10 +2,12 @@
 #include "attention.hpp"
 #include "block.hpp"
 #include "fold.hpp"
+#include "heads.hpp"
 #include "int8.hpp"
 #include "maps.hpp"
 #include "photo.hpp"
 #include "png.hpp"
+#include "streams.hpp"
 #include "tasks.hpp"
 
 // Tells the kernels the GOMP_parallel of the pool to share; null: single-threaded.

@@ -81,20 +81,45 @@ inline void hidden(const float* frozen, const float* u, int rank, const float* b
     });
 }
 
-// Layer norm of one token; what is behind it up to a whole vector becomes zero.
-inline void normalise(const float* x, const float* weight, const float* bias, float eps, int width, float* out) {
-    vf sum{}, squares{};
-    for (int i = 0; i < width; i += kLanes) sum += load_up_to(x + i, width - i);
-    const float mean = sum_of_lanes(sum) / static_cast<float>(width);
+// Layer norm of R tokens (strides ldx and ldo), side by side because sums over lanes are waited for; see `normalise`.
+template <int R>
+inline void normalise_some(const float* x, long ldx, const float* weight, const float* bias, float eps, int width,
+                           float* out, long ldo) {
+    vf sums[R], squares[R];
+    float mean[R], inverse[R];
+    UNROLL
+    for (int r = 0; r < R; ++r) sums[r] = squares[r] = vf{};
     for (int i = 0; i < width; i += kLanes) {
-        vf centred = load_up_to(x + i, width - i) - mean;
-        if (width - i < kLanes) centred = lane_numbers() < width - i ? centred : vf{};
-        store(out + i, centred);
-        squares += centred * centred;
+        UNROLL
+        for (int r = 0; r < R; ++r) sums[r] += load_up_to(x + r * ldx + i, width - i);
     }
-    const float inverse = 1.0f / std::sqrt(sum_of_lanes(squares) / static_cast<float>(width) + eps);
-    for (int i = 0; i < width; i += kLanes)
-        store(out + i, load(out + i) * inverse * load_up_to(weight + i, width - i) + load_up_to(bias + i, width - i));
+    UNROLL
+    for (int r = 0; r < R; ++r) mean[r] = sum_of_lanes(sums[r]) / static_cast<float>(width);
+    for (int i = 0; i < width; i += kLanes) {
+        UNROLL
+        for (int r = 0; r < R; ++r) {
+            vf centred = load_up_to(x + r * ldx + i, width - i) - mean[r];
+            if (width - i < kLanes) centred = lane_numbers() < width - i ? centred : vf{};
+            squares[r] += centred * centred;
+        }
+    }
+    UNROLL
+    for (int r = 0; r < R; ++r) inverse[r] = 1.0f / std::sqrt(sum_of_lanes(squares[r]) / static_cast<float>(width) + eps);
+    for (int r = 0; r < R; ++r)
+        for (int i = 0; i < width; i += kLanes) {
+            const int valid = width - i;
+            const vf scaled = (load_up_to(x + r * ldx + i, valid) - mean[r]) * inverse[r];
+            store(out + r * ldo + i, scaled * load_up_to(weight + i, valid) + load_up_to(bias + i, valid));
+        }
+}
+
+// Layer norm of tokens; what is behind each up to a whole vector becomes zero, before the next is written. In place only
+// where rows are whole vectors long.
+inline void normalise(const float* x, long ldx, int rows, const float* weight, const float* bias, float eps, int width,
+                      float* out, long ldo) {
+    for_rows(rows, [&](int row, auto count) {
+        normalise_some<decltype(count)::value>(x + row * ldx, ldx, weight, bias, eps, width, out + row * ldo, ldo);
+    });
 }
 
 }  // namespace
@@ -181,9 +206,7 @@ EXPORT void mtlora_layer_norm_tasks(const float* x, const float* weight, const f
             const long ld = sums_per_token(down), padded = round_up(static_cast<int>(width));
             for_rows(static_cast<int>(stop - begin), [&](int row, auto rows) {
                 constexpr int R = decltype(rows)::value;
-                for (int r = 0; r < R; ++r)
-                    normalise(x + (begin + row + r) * width, weight, bias, eps, static_cast<int>(width),
-                              normed + r * padded);
+                normalise_some<R>(x + (begin + row) * width, width, weight, bias, eps, static_cast<int>(width), normed, padded);
                 memset(sums, 0, static_cast<size_t>(R * ld) * sizeof(float));
                 add_products<R>(down, 0, normed, padded, static_cast<int>(width), sums);
                 finish(down, R, sums, out + (begin + row) * rank);

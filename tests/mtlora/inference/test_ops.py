@@ -107,6 +107,73 @@ def test_layer_norm_tasks(seed: int, tasks: int, tokens: int, channels: int, r: 
     close(ops.layer_norm_tasks(x, weight, bias, 1e-5, a), normed @ a.double().transpose(1, 2), 2e-5)
 
 
+@given(
+    seed=seeds,
+    tasks=st.integers(1, 4),
+    merged=st.integers(1, 60),
+    channels=st.sampled_from([1, 3, 8, 24, 33, 96]),
+    out=st.sampled_from([1, 4, 18, 36, 72, 100]),
+    by_columns=st.booleans(),
+)
+def test_merged_projection(seed: int, tasks: int, merged: int, channels: int, out: int, by_columns: bool) -> None:
+    torch.manual_seed(seed)
+    streams, gather = noise(tasks, 4 * merged + 3, channels) + 1, torch.randint(4 * merged + 3, (4 * merged,))
+    weight, bias, projection = noise(4 * channels), noise(4 * channels), noise(tasks, out, 4 * channels, spread=0.3)
+    if by_columns:
+        projection = projection.mT.contiguous().mT
+    neighbours = streams.double()[:, gather].reshape(tasks, merged, 4 * channels)
+    normed = functional.layer_norm(neighbours, (4 * channels,), weight.double(), bias.double(), 1e-5)
+    result = ops.merged_projection(streams, gather, weight, bias, 1e-5, projection)
+    close(result, normed @ projection.double().mT, 2e-5)
+
+
+@pytest.mark.parametrize("index", [-1, 8])
+def test_tokens_that_do_not_exist_are_not_merged(index: int) -> None:
+    gather = torch.tensor([0, 1, 2, index])
+    with pytest.raises(MTLoRAError, match="gather must be int64 from 0 to 7, got"):
+        merge_with(gather)
+
+
+def mixed_by_hand(
+    maps: list[Tensor], mix: list[Tensor], bias: Tensor, classify: Tensor, classify_bias: Tensor
+) -> Tensor:
+    size = maps[0].shape[1:3]
+    enlarged = [
+        functional.interpolate(one.double().permute(0, 3, 1, 2), size, mode="bilinear", align_corners=False)
+        for one in maps
+    ]
+    hidden = functional.conv2d(torch.cat(enlarged, 1), torch.cat(mix, 1).double()[..., None, None], bias.double())
+    return functional.conv2d(hidden.relu(), classify.double()[..., None, None], classify_bias.double())
+
+
+@given(
+    seed=seeds,
+    images=st.integers(1, 2),
+    sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 20)), min_size=3, max_size=3),
+    channels=st.lists(st.sampled_from([1, 3, 18, 36]), min_size=3, max_size=3),
+    hidden=st.sampled_from([1, 15, 64, 70, 130]),
+    outputs=st.sampled_from([1, 3, 7, 15, 16, 21, 40]),
+)
+def test_mix_head(
+    seed: int, images: int, sizes: list[tuple[int, int]], channels: list[int], hidden: int, outputs: int
+) -> None:
+    torch.manual_seed(seed)
+    sizes.sort(reverse=True)
+    sizes[0] = max(h for h, _ in sizes), max(w for _, w in sizes)
+    maps = [noise(images, *size, c) for size, c in zip(sizes, channels, strict=True)]
+    mix = [noise(hidden, c, spread=0.3) for c in channels]
+    bias, classify, classify_bias = noise(hidden), noise(outputs, hidden), noise(outputs)
+    result = ops.mix_head(maps, [own.T.contiguous().T for own in mix], bias, classify, classify_bias)
+    close(result, mixed_by_hand(maps, mix, bias, classify, classify_bias), 4e-6)
+
+
+def test_scores_of_what_is_not_a_number_are_none_either() -> None:
+    maps = [noise(1, 4, 4, 3), noise(1, 2, 2, 3), noise(1, 1, 1, 3)]
+    maps[0][0, 1, 2] = torch.nan
+    scores = ops.mix_head(maps, [noise(20, 3)] * 3, noise(20), noise(2, 20), noise(2))
+    assert scores.isnan().any(1)[0].nonzero().tolist() == [[1, 2]]
+
+
 sides = {"h": st.integers(1, 20), "w": st.integers(1, 20), "height": st.integers(1, 90), "width": st.integers(1, 90)}
 
 
@@ -235,6 +302,21 @@ def attend_with(which: Tensor) -> Tensor:
     return ops.window_attention(noise(4, 9, 48), noise(2, 2, 9, 9), 2, 1.0, which)
 
 
+def merge_with(gather: Tensor | None = None, projection: Tensor | None = None, streams: Tensor | None = None) -> Tensor:
+    streams = noise(2, 8, 3) if streams is None else streams
+    gather = torch.arange(4) if gather is None else gather
+    projection = noise(2, 5, 12) if projection is None else projection
+    return ops.merged_projection(streams, gather, noise(12), noise(12), 1e-5, projection)
+
+
+def mix_with(
+    maps: list[Tensor] | None = None, mix: list[Tensor] | None = None, classify: Tensor | None = None
+) -> Tensor:
+    maps = maps or [noise(1, 4, 4, 3), noise(1, 2, 2, 3), noise(1, 1, 1, 3)]
+    classify = noise(2, 9) if classify is None else classify
+    return ops.mix_head(maps, mix or [noise(9, 3)] * 3, noise(9), classify, noise(2))
+
+
 @pytest.mark.parametrize("index", [-1, 2])
 def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
     with pytest.raises(MTLoRAError, match="which must be from 0 to 1, got"):
@@ -257,6 +339,15 @@ def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
         (lambda: ops.lowrank_add(noise(5, 8), None, noise(2, 5, 3), noise(1, 8, 3)), "b must be"),
         (lambda: ops.layer_norm_tasks(noise(2, 5, 8), noise(8), noise(7), 1e-5, noise(2, 3, 8)), "bias must be"),
         (lambda: ops.layer_norm_tasks(noise(2, 5, 8), noise(8), noise(8), 1e-5, noise(2, 3, 9)), "a must be"),
+        (lambda: merge_with(gather=torch.arange(6)), r"gather must be \[4M\], got \[6\]"),
+        (lambda: merge_with(projection=noise(2, 5, 11)), r"projection must be \[2, c, 12\]"),
+        (
+            lambda: merge_with(streams=noise(8, 3)),
+            "streams",
+        ),
+        (lambda: mix_with(mix=[noise(9, 3), noise(9, 3), noise(9, 4)]), r"mix\[2\] must be \[9, 3\], got \[9, 4\]"),
+        (lambda: mix_with(maps=[noise(1, 4, 4, 3), noise(2, 2, 2, 3), noise(1, 1, 1, 3)]), r"maps\[1\] must be \[1, h"),
+        (lambda: mix_with(classify=noise(2, 8)), r"classify must be \[2, 9\], got \[2, 8\]"),
         (lambda: ops.upsample_argmax(noise(256, 2, 2), 4, 4), "logits must be"),
         (lambda: ops.upsample_argmax(noise(3, 2, 2), 0, 4), "at least 1 x 1, got 0 x 4"),
         (lambda: ops.quantise_normals(noise(4, 2, 2), 4, 4), "normals must be"),

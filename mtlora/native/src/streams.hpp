@@ -1,0 +1,63 @@
+// From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one.
+#pragma once
+
+#include <cstring>
+
+#include "parallel.hpp"
+#include "scratch.hpp"
+#include "tasks.hpp"
+#include "vec.hpp"
+
+namespace {
+
+constexpr int kMergedAtOnce = 24;  // merged tokens of one portion: of 4 x 384 channels 150 KB
+thread_local Scratch merge_scratch;
+
+// y = begin + x W: x [rows][in] (stride ldx), W [in][out] in one piece. begin(row, column, valid) is what a vector of sums
+// starts with, end(row, column, sums, valid) takes it.
+template <class Begin, class End>
+INLINE void multiply_rows(const float* x, long ldx, int rows, const float* weight, long in, long out, Begin&& begin, End&& end) {
+    for_columns(static_cast<int>(out), [&](int column, auto vectors, int last) {
+        constexpr int C = decltype(vectors)::value;
+        for_rows(rows, [&](int row, auto count) {
+            constexpr int R = decltype(count)::value;
+            vf sums[R][C];
+            each<R, C>(last, [&](int r, int c, int valid) { sums[r][c] = begin(row + r, column + c * kLanes, valid); });
+            tile<R, C>(x + row * ldx, ldx, weight + column, out, in, last, sums);
+            each<R, C>(last, [&](int r, int c, int valid) { end(row + r, column + c * kLanes, sums[r][c], valid); });
+        });
+    });
+}
+
+}  // namespace
+
+// See `ops.merged_projection`: streams [tasks, tokens, width], gather [4 * merged], weight and bias [4 * width],
+// projection [tasks, 4 * width, channels], out [tasks, merged, channels]. Returns 0, or 1 where memory ran out.
+EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather, const float* weight, const float* bias,
+                                    float eps, const float* projection, float* out, long tasks, long tokens, long width,
+                                    long merged, long channels, int threads) {
+    const long all = 4 * width, padded = round_up(static_cast<int>(all));
+    const long portions = (merged + kMergedAtOnce - 1) / kMergedAtOnce;  // of a task
+    std::atomic<int> failed{0};
+    parallel_for(tasks * portions, 1, threads, [&](long portion, long) {
+        float* rows = merge_scratch.reserve(static_cast<size_t>(kMergedAtOnce * padded));
+        if (rows == nullptr) {
+            failed = 1;
+            return;
+        }
+        const long task = portion / portions, first = portion % portions * kMergedAtOnce;
+        const int count = static_cast<int>(merged - first < kMergedAtOnce ? merged - first : kMergedAtOnce);
+        const float* own = streams + task * tokens * width;
+        for (int r = 0; r < count; ++r) {
+            float* row = rows + r * padded;
+            for (int i = 0; i < 4; ++i)
+                memcpy(row + i * width, own + gather[4 * (first + r) + i] * width, static_cast<size_t>(width) * sizeof(float));
+        }
+        normalise(rows, padded, count, weight, bias, eps, static_cast<int>(all), rows, padded);
+        float* own_out = out + (task * merged + first) * channels;
+        multiply_rows(rows, padded, count, projection + task * all * channels, all, channels,
+                      [](int, int, int) { return vf{}; },
+                      [&](int row, int column, vf sums, int valid) { store_up_to(own_out + row * channels + column, sums, valid); });
+    });
+    return failed;
+}
