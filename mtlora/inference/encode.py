@@ -1,7 +1,7 @@
 """The encoder's forward pass over folded layers: blocks in window order, all task streams in one tensor.
 
-On a CPU a block takes a few windows at a time through all its layers, so that what they hand on stays in cache; on a
-GPU all at once.
+On a CPU a block in native code takes a few windows at a time through all its layers, so that what they hand on stays in
+cache; torch's operators are better off with many. On a GPU all run at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,9 @@ from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, Task
 from mtlora.inference.windows import StageShape, Windows, merge_gather, patch_gather, raster_gather, stage_windows
 from mtlora.spec import PATCH_SIZE
 
-ROWS_AT_ONCE = 784  # tokens of one tile on a CPU: the hidden activations of Swin-T's first stage are then 1.2 MB
+ROWS_AT_ONCE = (
+    3136  # tokens of one tile on a CPU: bounds memory, the hidden activations of Swin-T's last stage are then 39 MB
+)
 
 
 class Plan(NamedTuple):
