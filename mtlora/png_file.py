@@ -82,8 +82,6 @@ def _packed_natively(rows: NDArray[np.uint8], pixel_bytes: int, native: Kernels)
         checksum, left = isal_zlib.adler32(band, checksum), left - len(part)
         packed = np.empty(band.size * 3 // 2 + _BLOCK_HEAD_BYTES, np.uint8)
         size = native.deflate(band.ctypes.data, packed.ctypes.data, band.size, left == 0)
-        if not size:
-            raise MemoryError(f"no memory to pack {band.size} bytes of a PNG")
         yield packed[:size].tobytes()
     yield struct.pack(">I", checksum)
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -94,8 +93,9 @@ def preprocess(photo: Image.Image, spec: AdapterSpec) -> Tensor:
     returns: float32 [3, S, S], resized with bicubic interpolation (aspect ratio not kept), /255, minus mean, over std
     """
     pixels = resize(photo, spec.image_size, antialias=spec.antialias)
-    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return pixels.div_(255).sub_(mean).div_(std)
+    for plane, mean, std in zip(pixels, spec.mean, spec.std, strict=True):  # each stays in the cache
+        plane.mul_(1 / (255 * std)).sub_(mean / std)
+    return pixels
 
 
 def resize(photo: Image.Image, side: int, *, antialias: bool) -> Tensor:

@@ -63,7 +63,7 @@ _RESULTS: dict[str, type] = dict.fromkeys(
     ),
     _INT,
 )
-"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `deflate` bytes, or 0."""
+"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `deflate` bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classe
 EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w, long height, long width,
                                int threads) {
     return for_pixels(normals, 3, h, w, height, width, threads,
-                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
+                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) __attribute__((always_inline)) {
                           const Vectors v(mixed, ld, columns);
                           float* at = out + y * width + x;
                           store_up_to(at, v.a * v.scale, valid);
@@ -214,7 +214,7 @@ EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w,
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
                                    int threads) {
     return for_pixels(normals, 3, h, w, height, width, threads,
-                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
+                      [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) __attribute__((always_inline)) {
                           const Vectors v(mixed, ld, columns);
                           const vf scale = v.scale * 127.5f;
                           const vi red = to_byte(v.a * scale + 127.5f), green = to_byte(v.b * scale + 127.5f),

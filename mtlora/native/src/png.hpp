@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <new>
 
 #include "parallel.hpp"
 #include "vec.hpp"
@@ -162,19 +160,34 @@ void number_codes(const uint8_t (&lengths)[kSymbols], Code (&codes)[kSymbols]) {
             if (lengths[s] == n) codes[s] = {reversed(next++, n), static_cast<uint16_t>(n)};
 }
 
-// For every two bytes both codes, above eight bits with the length of both.
-void make_pairs(const Code* codes, uint32_t* pairs) {
-    int bits[256], lengths[256];
-    for (int i = 0; i < 256; ++i) bits[i] = codes[i].bits, lengths[i] = codes[i].length;
-    for (int second = 0; second < 256; ++second)
-        for (int first = 0; first < 256; first += kLanes) {
-            vi low, length;
-            memcpy(&low, bits + first, sizeof low);
-            memcpy(&length, lengths + first, sizeof length);
-            const vi both = low | (vi{} + bits[second]) << length;
-            const vi pair = both << 8 | (length + lengths[second]);
-            memcpy(pairs + 256 * second + first, &pair, sizeof pair);
+// Eight bytes where all are -1, 0, 1 or 2, as in filtered maps nine times of ten: four each as a number below 256.
+struct Fours {
+    uint64_t shifted;  // each byte and one
+
+    INLINE explicit Fours(uint64_t bytes) : shifted(((bytes & 0x7f * kOnes) + kOnes) ^ (bytes & 0x80 * kOnes)) {}
+    INLINE bool all() const { return (shifted & 0xfc * kOnes) == 0; }
+    INLINE uint32_t first() const { return static_cast<uint32_t>(shifted) * kGather >> 24; }
+    INLINE uint32_t second() const { return static_cast<uint32_t>(shifted >> 32) * kGather >> 24; }
+
+    static uint8_t byte(int index, int i) { return static_cast<uint8_t>((index >> 2 * i & 3) - 1); }
+
+  private:
+    static constexpr uint64_t kOnes = 0x0101010101010101u;
+    static constexpr uint32_t kGather = 1u << 24 | 1u << 18 | 1u << 12 | 1u << 6;
+};
+
+// For every four such bytes their codes, above eight bits with the length of all.
+void make_fours(const Code* codes, uint64_t (&fours)[256]) {
+    for (int index = 0; index < 256; ++index) {
+        uint64_t bits = 0;
+        int length = 0;
+        for (int i = 0; i < 4; ++i) {
+            const Code code = codes[Fours::byte(index, i)];
+            bits |= static_cast<uint64_t>(code.bits) << length;
+            length += code.length;
         }
+        fours[index] = bits << 8 | static_cast<uint64_t>(length);
+    }
 }
 
 // The head of a block with codes of its own (section 3.2.7): lengths are told in four bits each, as they are.
@@ -202,11 +215,8 @@ EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint
     }
 }
 
-// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256,
-// or 0 where there was no memory.
+// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256.
 EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) {
-    std::unique_ptr<uint32_t[]> pairs(new (std::nothrow) uint32_t[1 << 16]);
-    if (!pairs) return 0;
     uint32_t counts[kSymbols];
     std::fill(counts, counts + kSymbols, 1);
     for (long at = 0; at < n; at += kSample * kSampleEvery)
@@ -221,7 +231,8 @@ EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) 
     Code codes[kSymbols];
     code_lengths(counts, lengths);
     number_codes(lengths, codes);
-    make_pairs(codes, pairs.get());
+    uint64_t fours[256];
+    make_fours(codes, fours);
     Bits bits{out};
     put_head(bits, lengths, last != 0);
     const auto put = [&](int symbol) INLINED { bits.put(codes[symbol].bits, codes[symbol].length); };
@@ -232,14 +243,19 @@ EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) 
             bits.flush();
         },
         [&](uint64_t values) INLINED {
-            const uint32_t a = pairs[values & 0xffff], b = pairs[values >> 16 & 0xffff],
-                           c = pairs[values >> 32 & 0xffff], d = pairs[values >> 48];
-            const uint64_t ab = a >> 8 | static_cast<uint64_t>(b >> 8) << (a & 255),
-                           cd = c >> 8 | static_cast<uint64_t>(d >> 8) << (c & 255);
-            const int first = static_cast<int>(a + b & 255), second = static_cast<int>(c + d & 255);
-            bits.put(ab, first);
-            if (bits.count + second > 63) bits.flush();  // seldom
-            bits.put(cd, second);
+            const Fours four(values);
+            if (!four.all()) {
+                UNROLL
+                for (int i = 0; i < 8; ++i) {
+                    put(values >> 8 * i & 255);
+                    if (i == 3) bits.flush();
+                }
+            } else {
+                const uint64_t first = fours[four.first()], second = fours[four.second()];
+                bits.put(first >> 8, first & 255);
+                if (bits.count + static_cast<int>(second & 255) > 63) bits.flush();  // seldom
+                bits.put(second >> 8, second & 255);
+            }
             bits.flush();
         },
         [&](int run) INLINED {
