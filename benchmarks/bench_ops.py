@@ -65,9 +65,27 @@ def layer_norm_tasks(stage: int, rank: int) -> Pair:
     return lambda: ops.layer_norm_tasks(*arguments), lambda: plain_ops.layer_norm_tasks(*arguments)
 
 
+def merged_projection(stage: int) -> Pair:
+    width, tokens = WIDTHS[stage], SIDES[stage] ** 2
+    streams, gather = torch.randn(TASKS, tokens, width), torch.randperm(tokens)
+    projection = torch.randn(TASKS, 4 * width, 18 << stage).mT
+    arguments = streams, gather, torch.randn(4 * width), torch.randn(4 * width), 1e-5, projection
+    return lambda: ops.merged_projection(*arguments), lambda: plain_ops.merged_projection(*arguments)
+
+
+def mix_head(outputs: int) -> Pair:
+    """The decoder hrnet, its two coarsest maps side by side."""
+    channels, hidden = (18, 36, 216), 1080
+    maps = [torch.randn(1, side, side, width) for side, width in zip(SIDES[1:], channels, strict=True)]
+    mix = [torch.randn(width, hidden).T for width in channels]
+    arguments = maps, mix, torch.randn(hidden), torch.randn(outputs, hidden), torch.randn(outputs)
+    return lambda: ops.mix_head(*arguments), lambda: plain_ops.mix_head(*arguments)
+
+
 def cases() -> dict[str, Pair]:
     """Native and plain, by name."""
-    found: dict[str, Pair] = {}
+    found = {f"mix_head {outputs} outputs": mix_head(outputs) for outputs in (1, 7, 21)}
+    found |= {f"merged_projection stage {stage}": merged_projection(stage) for stage in range(3)}
     for stage in range(4):
         found[f"window_attention stage {stage}"] = attention(stage)
         found[f"gelu stage {stage}"] = gelu(stage)

@@ -250,6 +250,6 @@ def test_the_key_button_changes_and_forgets_the_key(weights: Weights, tmp_path: 
         expect(page.get_by_role("button", name="Unpin people")).to_be_visible()
         page.get_by_role("button", name="Key", exact=True).click()
         dialog.get_by_role("button", name="Forget key").click()
-        assert page.evaluate("sessionStorage.length") == 0
+        page.wait_for_function("sessionStorage.length === 0")  # when the dialog has closed
         page.get_by_role("button", name="Refresh").click()
         expect(dialog).to_contain_text("an API key is needed")
