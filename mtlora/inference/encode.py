@@ -18,9 +18,8 @@ from mtlora.inference.layers import Block, Encoder, Linear, Merging, Stage, Task
 from mtlora.inference.windows import StageShape, Windows, merge_gather, patch_gather, raster_gather, stage_windows
 from mtlora.spec import PATCH_SIZE
 
-ROWS_AT_ONCE = (
-    3136  # tokens of one tile on a CPU: bounds memory, the hidden activations of Swin-T's last stage are then 39 MB
-)
+ROWS_AT_ONCE = 3136
+"""Tokens of one tile on a CPU, to bound memory: the hidden activations of Swin-T's last stage are then 39 MB."""
 
 
 class Plan(NamedTuple):

@@ -1,4 +1,4 @@
-// Memory that a thread keeps from call to call.
+// Memory of one thread, kept between calls.
 #pragma once
 
 #include <cstdlib>
@@ -6,7 +6,6 @@
 
 namespace {
 
-// Memory of one thread, kept between calls.
 struct Scratch {
     float* reserve(size_t floats) {
         if (floats > size) {
