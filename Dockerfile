@@ -30,7 +30,7 @@ COPY --from=builder /opt/venv /opt/venv
 COPY adapters /opt/mtlora/adapters
 # Sets and keys live here. It belongs to the user; a volume mounted there for the first time takes its owner from it.
 RUN install -d -o 10001 -g 10001 /var/lib/mtlora
-# The allocator as docs/settings.md has it; set here, the server need not start itself a second time.
+# Allocator and OpenMP as docs/settings.md has them; set here, the server need not start itself a second time.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -39,6 +39,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MALLOC_TRIM_THRESHOLD_=17179869184 \
     MALLOC_TOP_PAD_=268435456 \
     MALLOC_ARENA_MAX=1 \
+    GOMP_SPINCOUNT=10000 \
     MTLORA_ADAPTERS=/opt/mtlora/adapters \
     MTLORA_STORE=/var/lib/mtlora/store
 ARG VERSION=0.0.0

@@ -23,11 +23,17 @@ ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
 }
 
+# After every forward pass GNU OpenMP's threads wait 6 to 16 ms for another loop in a busy loop, which keeps a core from
+# drawing the answer's maps. So many turns, a third of a ms or so, are enough to meet the next loop of the same pass.
+WAITING = {"GOMP_SPINCOUNT": "10000"}
+ENVIRONMENT = ALLOCATOR | WAITING
+"""What `mtlora serve` starts itself again with, unless the variables are there."""
+
 
 def serve(**flags: Any) -> None:
     """Serve the backbone and its adapter sets over HTTP. Every option is also an environment variable MTLORA_*."""
     settings = _settings({name: value for name, value in flags.items() if value is not None})
-    _use_allocator()
+    _use_environment()
     from app.server import run  # torch comes with it: only now, and only for this command
 
     raise typer.Exit(run(settings))
@@ -44,9 +50,9 @@ def _settings(given: dict[str, Any]) -> Settings:
         raise typer.Exit(2) from None
 
 
-def _use_allocator() -> None:
-    if platform.libc_ver()[0] == "glibc" and not ALLOCATOR.keys() <= os.environ.keys():
-        os.environ.update({name: os.environ.get(name, value) for name, value in ALLOCATOR.items()})
+def _use_environment() -> None:
+    if platform.libc_ver()[0] == "glibc" and not ENVIRONMENT.keys() <= os.environ.keys():
+        os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -16,7 +16,7 @@ from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
 from app.imaging.decode import Decoded, decode, decode_photo
-from app.imaging.render import Rendered, encode_bytes, join, render, separate
+from app.imaging.render import Rendered, Share, encode_bytes, join, render, separate
 from app.intake.formats import AnswerFormat
 from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
 from app.residency.loader import AdaptedSet
@@ -158,28 +158,28 @@ class Pipeline:
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, order: Order) -> Rendered:
         pixels = decoded.width * decoded.height
-        groups = separate(order.plan, order.tasks, pixels)
+        shares = separate(order.plan, order.tasks, pixels)
         parts = await self._threads.run_all(
             order.flow,
-            [partial(self._draw, data, decoded, forwarded.logits, group, order) for group in groups],
-            cost_us=pixels * len(order.tasks) // len(groups) // ENCODED_PIXELS_PER_US,
+            [partial(self._draw, data, decoded, forwarded.logits, share, order) for share in shares],
+            cost_us=pixels * len(order.tasks) // len(shares) // ENCODED_PIXELS_PER_US,
             deadline=order.deadline,
-            nbytes=encode_bytes(order.plan, order.tasks, pixels, side_by_side=len(groups) > 1),
+            nbytes=encode_bytes(order.plan, order.tasks, pixels, side_by_side=len(shares) > 1),
             ahead=True,
         )
         return join(parts, order.tasks)
 
     def _draw(
-        self, data: bytes, decoded: Decoded, logits: Mapping[Task, torch.Tensor], tasks: Sequence[Task], order: Order
+        self, data: bytes, decoded: Decoded, logits: Mapping[Task, torch.Tensor], share: Share, order: Order
     ) -> Rendered:
-        if not all(is_usable(logits[task]) for task in tasks):
+        if not all(is_usable(logits[task]) for task in share.tasks):
             broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
             raise NonFiniteOutputError(
                 f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
         # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
         photo = decode_photo(data, self._max_pixels) if order.plan.form is AnswerFormat.OVERLAY else None
-        return render({task: logits[task] for task in tasks}, decoded, order.spec, order.plan, photo)
+        return render(logits, decoded, order.spec, order.plan, share, photo)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""

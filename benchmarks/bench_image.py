@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from app.imaging.decode import decode
-from app.imaging.render import RenderPlan, render
+from app.imaging.render import RenderPlan, Share, render
 from app.intake.formats import AnswerFormat
 from benchmarks.harness import OtherLoad, interleaved, median_ms
 from benchmarks.sets import TINY448, make_weights, write_photo
@@ -22,9 +22,10 @@ from mtlora.adapter_file import load_adapter
 from mtlora.backbone import load_backbone
 from mtlora.options import FormKind
 from mtlora.outputs import PhotoMap, decode_coarse
-from mtlora.png import encode, paint
+from mtlora.png import encode, encode_normals, paint
 from mtlora.prediction import coarse_logits
-from mtlora.preprocess import open_photo, resize
+from mtlora.preprocess import open_photo, preprocess, resize
+from mtlora.tasks import Task
 
 
 def main() -> None:
@@ -47,8 +48,11 @@ def main() -> None:
         "JPEG to pixels": lambda: open_photo(data),
         "resize to 224, antialiased": lambda: resize(photo, 224, antialias=True),
         "resize to 448, not antialiased": lambda: resize(photo, 448, antialias=False),
+        "photo to the model's input": lambda: preprocess(photo, spec),
         "JPEG to the model's input": lambda: decode(data, spec, max_pixels=10**9),
-        "all maps as JSON": lambda: render(logits, decoded, spec, RenderPlan(AnswerFormat.JSON)),
+        "all maps as JSON": lambda: render(
+            logits, decoded, spec, RenderPlan(AnswerFormat.JSON), Share(spec.task_names)
+        ),
     }
     for task, scores in logits.items():
         own, small = spec.task(task), decode_coarse(task, scores, spec.image_size)
@@ -56,7 +60,11 @@ def main() -> None:
         painted = paint(source, own)
         cases[f"{task}: model's size"] = lambda t=task, s=scores: decode_coarse(t, s, spec.image_size)
         cases[f"{task}: paint"] = lambda s=source, o=own: paint(s, o)
-        cases[f"{task}: PNG, {len(encode(painted, own).png)} bytes"] = lambda p=painted, o=own: encode(p, o)
+        cases[f"{task}: PNG, {len(encode(painted, own).png)} bytes"] = lambda p=painted, o=own: encode(p, o).png
+        if task is Task.NORMALS:
+            size = (spec.image_size, options.height, options.width)
+            cases["normals: all at once"] = lambda s=scores, n=size: encode_normals(s, *n, 0, options.height).png
+            cases["normals: upper half"] = lambda s=scores, n=size: encode_normals(s, *n, 0, options.height // 2)
     with OtherLoad() as load:
         seconds = interleaved(cases, rounds=options.rounds)
     for name, values in seconds.items():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from app.cli import ENVIRONMENT
 from benchmarks.harness import BUSY_SHARE, busy_seconds, family_seconds
 from mtlora.bench.load import Plan, Report, StreamReport
 
@@ -33,11 +34,14 @@ class Lab:
         return Report(streams, raw["lag_ms"], raw["cpu_share"])
 
     def run(self, module: str, arguments: Sequence[str], document: object) -> Any:
-        """Run a module of measurements (see `answer`): JSON in, JSON out."""
+        """Run a module of measurements (see `answer`), with the server's allocator: JSON in, JSON out."""
         before = shlex.split(os.environ.get(PREFIX_VARIABLE, ""))
         ours = family_seconds()
         command = [*before, sys.executable, "-m", module, *arguments]
-        ended = subprocess.run(command, input=json.dumps(document), capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, input=json.dumps(document), capture_output=True, text=True, check=False,
+            env={**os.environ, **ENVIRONMENT},
+        )  # fmt: skip
         if ended.returncode:
             raise RuntimeError(f"{module} ended with {ended.returncode}: {ended.stderr[-2000:]}")
         found = json.loads(ended.stdout)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.cli import ALLOCATOR
+from app.cli import ENVIRONMENT
 from benchmarks.harness import cpu_seconds, family
 from benchmarks.sets import Weights
 
@@ -30,7 +30,7 @@ class Server:
         self.port, self.url, self.log = port, f"http://127.0.0.1:{port}", log
         self._ready = ready
         with log.open("ab") as output:
-            everything = {**os.environ, **ALLOCATOR, **(env or {})}
+            everything = {**os.environ, **ENVIRONMENT, **(env or {})}
             self.process = subprocess.Popen(command, stdout=output, stderr=output, env=everything)
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlora.inference.ops import enlarge_sigmoid, unit_normals, upsample_argmax
+from mtlora.inference.map_ops import enlarge_sigmoid, unit_normals, upsample_argmax
 from mtlora.inference.plain_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
 from mtlora.tasks import TRAITS, Decode, Task
 

@@ -1,7 +1,7 @@
 """Maps as PNG, in the field's conventions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from mtlora.errors import ImageError
-from mtlora.inference import ops
+from mtlora.inference import map_ops
+from mtlora.native import kernels
 from mtlora.outputs import Map, PhotoMap, WholeMap
-from mtlora.png_file import png_file
+from mtlora.png_file import Png, color_png, pack, png
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task, voc_color
 
@@ -32,17 +33,26 @@ ENCODINGS = {
 
 @dataclass(frozen=True, slots=True)
 class EncodedMap:
-    """A map as PNG bytes.
+    """A map as a PNG.
 
     encoding: `png-palette` (8 bit, value = class id, colours of the set), `png-gray` (8 bit, 255 p), `png-rgb`
               (round((n + 1) * 127.5)), `png-gray16` (16 bit, 0 = minimum, 65535 = maximum)
     minimum, maximum: what the ends of the grey scale stand for; for palettes and colours both 0
     """
 
-    png: bytes
+    picture: Png
     encoding: str
     minimum: float = 0.0
     maximum: float = 0.0
+
+    @property
+    def png(self) -> bytes:
+        """The file; put together anew each time."""
+        return self.picture.file()
+
+    def above(self, other: "EncodedMap") -> "EncodedMap":
+        """This one and what was encoded of the same map below it."""
+        return replace(self, picture=replace(self.picture, stripes=self.picture.stripes + other.picture.stripes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +94,30 @@ def encode(painted: Painted, spec: TaskSpec) -> EncodedMap:
     colors = bytes(palette(spec)) if encoding == "png-palette" else b""
     deep = encoding == "png-gray16"
     text = {"minimum": repr(painted.minimum), "maximum": repr(painted.maximum)} if deep else None
-    png = png_file(painted.pixels, colors, text)
-    return EncodedMap(png, encoding, painted.minimum, painted.maximum)
+    return EncodedMap(png(painted.pixels, colors, text), encoding, painted.minimum, painted.maximum)
+
+
+def encode_normals(coarse: torch.Tensor, side: int, height: int, width: int, top: int, bottom: int) -> EncodedMap:
+    """Rows of a map of normals, straight from the decoder: the pixels that `paint` makes, never all of them at once.
+
+    coarse: float [3, h, w]
+    side:   of the model's input, at which the vectors are made unit length, as in `decode_coarse`
+    top, bottom: the first row, and the one behind the last. Maps of all rows, put together by `above`, are the whole.
+    """
+    source = coarse.float()
+
+    def rows(begin: int, end: int) -> NDArray[np.uint8]:
+        colors = map_ops.paint_normals(source, side, height, width, begin, end)
+        return colors.cpu().numpy().reshape(end - begin, -1)
+
+    first = max(0, top - 1)
+    whole = rows(first, bottom) if kernels() is None else None  # plain torch makes the vectors anew at every call
+
+    def make(begin: int, end: int) -> NDArray[np.uint8]:
+        return rows(begin, end) if whole is None else whole[begin - first : end - first]
+
+    stripe = pack(make, width, 3, top, bottom, last=bottom == height)
+    return EncodedMap(color_png(width, height, [stripe]), ENCODINGS[Task.NORMALS])
 
 
 def normals_to_rgb(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -105,21 +137,21 @@ def _paint_classes(source: PhotoMap | WholeMap) -> Painted:
         decoded = torch.from_numpy(np.ascontiguousarray(source.values, np.uint8))
     else:
         decoded = source.decoded
-    pixels, counts = ops.enlarge_classes(decoded, *source.shape)
+    pixels, counts = map_ops.enlarge_classes(decoded, *source.shape)
     return Painted(pixels.cpu().numpy(), counts=tuple(counts.tolist()))
 
 
 def _colors(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
     if isinstance(source, WholeMap):
         return normals_to_rgb(source.values.astype(np.float32, copy=False))
-    colors: NDArray[np.uint8] = ops.quantise_normals(source.decoded, source.height, source.width).cpu().numpy()
+    colors: NDArray[np.uint8] = map_ops.quantise_normals(source.decoded, source.height, source.width).cpu().numpy()
     return colors
 
 
 def _greys(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
     if isinstance(source, WholeMap):
         return (source.values * _MAX_8_BIT).round().clip(0, _MAX_8_BIT).astype(np.uint8)
-    greys: NDArray[np.uint8] = ops.saliency_to_gray(source.decoded, source.height, source.width).cpu().numpy()
+    greys: NDArray[np.uint8] = map_ops.saliency_to_gray(source.decoded, source.height, source.width).cpu().numpy()
     return greys
 
 

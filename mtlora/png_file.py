@@ -6,7 +6,8 @@ row above (filter type 2) and packed by ISA-L at its level 1 (docs/experiments.m
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from isal import isal_zlib
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mtlora.errors import ImageError
 from mtlora.native import Kernels, kernels
 
+Rows = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,7 +25,33 @@ _UP = 2  # filter type, section 9.2
 _ZLIB_HEAD = b"\x78\x01"  # deflate, a window of 32 KiB, packed fast: RFC 1950
 _BLOCK_HEAD_BYTES = 256
 _LEVEL = 1
+_ADLER = 65521
 _BAND_BYTES = 1 << 18  # filtered at once: stays in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """Some rows of a PNG, filtered and packed: a piece of the stream that the stripes below it go on with."""
+
+    chunks: bytes
+    checksum: int  # Adler-32 of the filtered rows
+    size: int  # of the filtered rows, bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Png:
+    """A PNG in the pieces it was made in; `stripes` from the top."""
+
+    head: bytes
+    stripes: tuple[Stripe, ...]
+
+    def file(self) -> bytes:
+        """The whole file."""
+        checksum = 1
+        for stripe in self.stripes:
+            checksum = _joined_checksum(checksum, stripe)
+        ends = _chunk(b"IDAT", struct.pack(">I", checksum)) + _chunk(b"IEND", b"")
+        return b"".join([self.head, _chunk(b"IDAT", _ZLIB_HEAD), *(stripe.chunks for stripe in self.stripes), ends])
 
 
 def png_file(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | None = None) -> bytes:
@@ -32,20 +60,55 @@ def png_file(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | Non
     palette: red, green, blue of each index in turn; given, [H, W] are indices
     text:    Latin-1 keywords and what they say, as tEXt chunks
     """
+    return png(pixels, palette, text).file()
+
+
+def png(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | None = None) -> Png:
+    """`png_file` of one stripe."""
     color_type = _color_type(pixels, palette)
     height, width = pixels.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, color_type, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", header)]
-    if palette:
-        chunks.append(_chunk(b"PLTE", palette))
-    for keyword, value in (text or {}).items():
-        chunks.append(_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")))
     network_order = pixels.astype(">u2") if pixels.dtype == np.uint16 else pixels
     rows = np.ascontiguousarray(network_order).view(np.uint8).reshape(height, -1)
+    pixel_bytes = rows.shape[1] // width
+    stripe = pack(lambda top, bottom: rows[top:bottom], width, pixel_bytes, 0, height, last=True)
+    return Png(_head(width, height, 8 * pixels.itemsize, color_type, palette, text or {}), (stripe,))
+
+
+def color_png(width: int, height: int, stripes: Sequence[Stripe]) -> Png:
+    """A PNG of 8-bit colours whose rows are packed already."""
+    return Png(_head(width, height, 8, _RGB, b"", {}), tuple(stripes))
+
+
+def pack(
+    make: Callable[[int, int], Rows], width: int, pixel_bytes: int, top: int, bottom: int, *, last: bool
+) -> Stripe:
+    """Rows `top` to `bottom` of a picture as a stripe, made in bands that stay in the cache.
+
+    make: from a first row, and the one behind the last, to these rows: uint8 [h, width * pixel_bytes]
+    last: whether the picture ends there
+    """
     native = kernels()
-    packed = _packed(rows) if native is None else _packed_natively(rows, rows.shape[1] // width, native)
-    chunks += [_chunk(b"IDAT", part) for part in packed if part]
-    return b"".join([_SIGNATURE, *chunks, _chunk(b"IEND", b"")])
+    pack_band = _Packer() if native is None else _NativePacker(native, pixel_bytes)
+    above = make(top - 1, top)[0] if top else np.zeros(width * pixel_bytes, np.uint8)
+    chunks, checksum, size = [], 1, 0
+    step = max(1, _BAND_BYTES // len(above))
+    for begin in range(top, bottom, step):
+        end = min(begin + step, bottom)
+        band = make(begin, end)
+        filtered, packed = pack_band(band, above, last=last and end == bottom)
+        checksum, size = isal_zlib.adler32(filtered, checksum), size + filtered.size
+        chunks.append(_chunk(b"IDAT", packed))
+        above = band[-1]
+    return Stripe(b"".join(chunks), checksum, size)
+
+
+def _head(width: int, height: int, depth: int, color_type: int, palette: bytes, text: Mapping[str, str]) -> bytes:
+    chunks = [_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))]
+    if palette:
+        chunks.append(_chunk(b"PLTE", palette))
+    for keyword, value in text.items():
+        chunks.append(_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")))
+    return b"".join(chunks)
 
 
 def _color_type(pixels: Pixels, palette: bytes) -> int:
@@ -60,40 +123,44 @@ def _color_type(pixels: Pixels, palette: bytes) -> int:
     raise ImageError(f"a PNG map is uint8 [H, W], uint8 [H, W, 3] or uint16 [H, W], and not empty; got {shown}")
 
 
-def _packed(rows: NDArray[np.uint8]) -> Iterator[bytes]:
-    """Parts of a zlib stream of rows uint8 [H, bytes], each behind its filter type."""
-    packer = isal_zlib.compressobj(_LEVEL)
-    for above, part in _bands(rows):
-        band = np.empty((len(part), rows.shape[1] + 1), np.uint8)
-        band[:, 0] = _UP
-        np.subtract(part[0], above, out=band[0, 1:])
-        np.subtract(part[1:], part[:-1], out=band[1:, 1:])
-        yield packer.compress(band)
-    yield packer.flush()
+class _Packer:
+    """Bands by numpy and ISA-L, which goes on where the band before it ended; the last one ends the stream."""
+
+    def __init__(self) -> None:
+        self._packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+
+    def __call__(self, band: Rows, above: Rows, *, last: bool) -> tuple[Rows, bytes]:
+        filtered = np.empty((len(band), band.shape[1] + 1), np.uint8)
+        filtered[:, 0] = _UP
+        np.subtract(band[0], above, out=filtered[0, 1:])
+        np.subtract(band[1:], band[:-1], out=filtered[1:, 1:])
+        return filtered, self._packer.compress(filtered) + self._packer.flush(self._FLUSH[last])
+
+    _FLUSH = (isal_zlib.Z_SYNC_FLUSH, isal_zlib.Z_FINISH)
 
 
-def _packed_natively(rows: NDArray[np.uint8], pixel_bytes: int, native: Kernels) -> Iterator[bytes]:
-    """The same by the kernels `filter_rows` and `deflate`, one block for each band."""
-    checksum, left = 1, len(rows)
-    yield _ZLIB_HEAD
-    for above, part in _bands(rows):
-        band = np.empty((len(part), rows.shape[1] + 1), np.uint8)
-        native.filter_rows(part.ctypes.data, above.ctypes.data, band.ctypes.data, *part.shape, pixel_bytes)
-        checksum, left = isal_zlib.adler32(band, checksum), left - len(part)
-        packed = np.empty(band.size * 3 // 2 + _BLOCK_HEAD_BYTES, np.uint8)
-        size = native.deflate(band.ctypes.data, packed.ctypes.data, band.size, left == 0)
-        yield packed[:size].tobytes()
-    yield struct.pack(">I", checksum)
+class _NativePacker:
+    """Bands by the kernels `filter_rows` and `deflate`, one block for each."""
+
+    def __init__(self, native: Kernels, pixel_bytes: int) -> None:
+        self._native = native
+        self._pixel_bytes = pixel_bytes
+
+    def __call__(self, band: Rows, above: Rows, *, last: bool) -> tuple[Rows, bytes]:
+        filtered = np.empty((len(band), band.shape[1] + 1), np.uint8)
+        self._native.filter_rows(
+            band.ctypes.data, above.ctypes.data, filtered.ctypes.data, *band.shape, self._pixel_bytes
+        )
+        packed = np.empty(filtered.size * 3 // 2 + _BLOCK_HEAD_BYTES, np.uint8)
+        size = self._native.deflate(filtered.ctypes.data, packed.ctypes.data, filtered.size, last)
+        return filtered, packed[:size].tobytes()
 
 
-def _bands(rows: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """The row above, and some rows."""
-    step = max(1, _BAND_BYTES // rows.shape[1])
-    above = np.zeros(rows.shape[1], np.uint8)
-    for top in range(0, len(rows), step):
-        part = rows[top : top + step]
-        yield above, part
-        above = part[-1]
+def _joined_checksum(before: int, stripe: Stripe) -> int:
+    """Adler-32 of what gave `before` and of the stripe behind it: two sums modulo 65521 (RFC 1950, section 8.2)."""
+    low = (before & 0xFFFF) + (stripe.checksum & 0xFFFF) - 1
+    high = (before >> 16) + (stripe.checksum >> 16) + stripe.size * ((before & 0xFFFF) - 1)
+    return high % _ADLER << 16 | low % _ADLER
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mtlora.errors import ImageError, ImageFormatError, ImageTooLargeError
 from mtlora.image_guard import check_container
-from mtlora.inference.ops import resize_cubic
+from mtlora.inference.map_ops import resize_cubic
 from mtlora.pixels import pixels_of
 from mtlora.spec import AdapterSpec
 
@@ -92,14 +92,20 @@ def preprocess(photo: Image.Image, spec: AdapterSpec) -> Tensor:
     photo:   any size and mode
     returns: float32 [3, S, S], resized with bicubic interpolation (aspect ratio not kept), /255, minus mean, over std
     """
-    pixels = resize(photo, spec.image_size, antialias=spec.antialias)
-    for plane, mean, std in zip(pixels, spec.mean, spec.std, strict=True):  # each stays in the cache
-        plane.mul_(1 / (255 * std)).sub_(mean / std)
-    return pixels
+    scale = [1 / (255 * std) for std in spec.std]
+    shift = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)]
+    return resize(photo, spec.image_size, antialias=spec.antialias, scale=scale, shift=shift)
 
 
-def resize(photo: Image.Image, side: int, *, antialias: bool) -> Tensor:
-    """A photo as float32 [3, side, side] on the scale 0..255.
+def resize(
+    photo: Image.Image,
+    side: int,
+    *,
+    antialias: bool,
+    scale: Sequence[float] = (1.0, 1.0, 1.0),
+    shift: Sequence[float] = (0.0, 0.0, 0.0),
+) -> Tensor:
+    """A photo as float32 [3, side, side] on the scale 0..255, each colour then times `scale` and plus `shift`.
 
     Without antialiasing, as published: the cubic kernel with a = -0.75 over the nearest 4 x 4 pixels, so fine texture
     of a large photo aliases, and values overshoot 0..255 at edges. With it: a = -0.5 over the whole footprint, 8 bit;
@@ -108,9 +114,12 @@ def resize(photo: Image.Image, side: int, *, antialias: bool) -> Tensor:
     rgb = photo if photo.mode == "RGB" else to_rgb(photo)
     pixels = pixels_of(rgb)
     if not antialias:
-        return resize_cubic(pixels, side)
+        return resize_cubic(pixels, side, scale, shift)
     small = functional.interpolate(pixels.permute(2, 0, 1)[None], (side, side), mode="bicubic", antialias=True)
-    return small[0, :3].float()
+    colors = small[0, :3].float()
+    for plane, times, plus in zip(colors, scale, shift, strict=True):  # each stays in the cache
+        plane.mul_(times).add_(plus)
+    return colors
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

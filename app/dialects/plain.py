@@ -70,7 +70,7 @@ class PlainDialect:
         if form is AnswerFormat.ZIP:
             return to_zip(first.rendered, _about(first, order, total_ms))
         if form is AnswerFormat.PNG:
-            return first.rendered.pngs[order.tasks[0]]
+            return first.rendered.maps[order.tasks[0]].png
         return first.rendered.body
 
 

@@ -20,18 +20,19 @@ from app.imaging.rle import class_rle, find_runs
 from app.imaging.tensors import text_bytes, to_bytes, to_text
 from app.intake.formats import AnswerFormat
 from mtlora.outputs import PhotoMap, WholeMap, at_model_size, decode_coarse
-from mtlora.png import Painted, encode, paint
+from mtlora.png import EncodedMap, Painted, encode, encode_normals, paint
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task
 
 _WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
-_OF_PARTS = {AnswerFormat.JSON, AnswerFormat.ZIP, AnswerFormat.V2}  # whose tasks can be rendered apart
-_MOST_SIDE_BY_SIDE_BYTES = 256 << 20  # of four tasks as JSON some 12 megapixels
+_OF_PARTS = {*_WITH_PNG, AnswerFormat.V2}  # whose tasks can be rendered apart
+_MOST_SIDE_BY_SIDE_BYTES = 256 << 20  # of four tasks as JSON some 20 megapixels
+_HALVED_PIXELS = 1 << 18  # from here on a map of normals, which takes as long as three others, is made in two halves
 Document = dict[str, Any]
 
 # Bytes for each pixel of the photo: upper estimates, held against measured peaks by tests/app/imaging/test_memory.py.
 _ARRAY_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 4, Decode.UNIT_VECTOR: 12, Decode.IDENTITY: 4}
-_PAINTING_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 5, Decode.IDENTITY: 6}
+_PAINTING_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 1, Decode.IDENTITY: 6}
 _KEPT_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
 _KEPT_BYTES_JSON = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 4, Decode.IDENTITY: 5}
 _RLE_BYTES = 4
@@ -60,10 +61,23 @@ class Rendered:
 
     width: int  # of the photo
     height: int
-    documents: dict[Task, list[bytes]] = field(default_factory=dict)  # pieces of JSON that say what a map holds
-    pngs: dict[Task, bytes] = field(default_factory=dict)  # where they are not in the document
+    documents: dict[Task, bytes] = field(default_factory=dict)  # JSON that says what a map holds
+    maps: dict[Task, EncodedMap] = field(default_factory=dict)
     tensors: dict[Task, bytes] = field(default_factory=dict)  # little-endian, or JSON without its brackets
     body: bytes = b""  # the whole answer, for forms that need nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one thread renders of an answer: whole tasks, or one part of the rows of a single task's picture."""
+
+    tasks: tuple[Task, ...]
+    part: int = 0
+    parts: int = 1
+
+    def rows(self, height: int) -> tuple[int, int]:
+        """The first row, and the one behind the last."""
+        return height * self.part // self.parts, height * (self.part + 1) // self.parts
 
 
 def render(
@@ -71,16 +85,23 @@ def render(
     decoded: Decoded,
     spec: AdapterSpec,
     plan: RenderPlan,
+    share: Share,
     photo: Image.Image | None = None,
 ) -> Rendered:
-    """Everything about one image that does not depend on when it was answered.
+    """What is asked for of one image, as far as it does not depend on when it was answered.
 
-    logits: float32 [K, S/8, S/8] for each task asked for
+    logits: float32 [K, S/8, S/8] for each task of the share, or for more
     photo:  upright RGB, for an overlay
     """
     rendered = Rendered(decoded.width, decoded.height)
     arrays: dict[str, PhotoMap | WholeMap] = {}
-    for task, coarse in logits.items():
+    for task in share.tasks:
+        coarse = logits[task]
+        if _is_striped(plan, task):
+            rows = share.rows(decoded.height)
+            rendered.documents[task] = to_json({"axes": spec.task(task).axes})
+            rendered.maps[task] = encode_normals(coarse, spec.image_size, decoded.height, decoded.width, *rows)
+            continue
         source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width)
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = source
@@ -101,23 +122,29 @@ def render(
     return rendered
 
 
-def separate(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> list[tuple[Task, ...]]:
-    """Which tasks to render together: each alone where that is possible and takes little memory, the longest first."""
+def separate(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> list[Share]:
+    """What to render together: each task alone, the longest first and in halves, where that takes little memory."""
     most = encode_bytes(plan, tasks, pixels, side_by_side=True)
     if plan.form not in _OF_PARTS or most > _MOST_SIDE_BY_SIDE_BYTES:
-        return [tuple(tasks)]
-    return [(task,) for task in sorted(tasks, key=lambda task: -_PAINTING_BYTES[TRAITS[task].decode])]
+        return [Share(tuple(tasks))]
+    shares = []
+    for task in sorted(tasks, key=lambda task: (not _is_striped(plan, task), -_PAINTING_BYTES[TRAITS[task].decode])):
+        parts = 2 if _is_striped(plan, task) and pixels >= _HALVED_PIXELS else 1
+        shares += [Share((task,), part, parts) for part in range(parts)]
+    return shares
 
 
-def join(parts: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
+def join(rendered: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
     """What `render` gives for all tasks, from what it gives for each of `separate`."""
-    if len(parts) == 1:
-        return parts[0]
-    whole = Rendered(parts[0].width, parts[0].height)
-    for part in parts:
-        whole.pngs |= part.pngs
+    if len(rendered) == 1:
+        return rendered[0]
+    whole = Rendered(rendered[0].width, rendered[0].height)
+    documents: dict[Task, bytes] = {}
+    for part in rendered:
         whole.tensors |= part.tensors
-    documents = {task: document for part in parts for task, document in part.documents.items()}
+        documents |= part.documents
+        for task, encoded in part.maps.items():
+            whole.maps[task] = whole.maps[task].above(encoded) if task in whole.maps else encoded
     whole.documents = {task: documents[task] for task in tasks if task in documents}
     return whole
 
@@ -140,39 +167,43 @@ def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int, *, side_b
     return pixels * ((sum if side_by_side else max)(steps) + sum(kept[kind] for kind in kinds))
 
 
-def to_document(rendered: Rendered, about: Document) -> list[bytes]:
-    """Pieces of the JSON of one image's answer; `about`: what is said of it beside its size and its maps."""
+def to_document(rendered: Rendered, about: Document, *, with_png: bool = True) -> list[bytes]:
+    """Pieces of the JSON of one image's answer; `about`: what is said of it beside its size and its maps.
+
+    with_png: whether maps that were encoded are in it
+    """
     size = to_json({"width": rendered.width, "height": rendered.height})
     pieces = [b'{"image":', size, b',"tasks":{']
-    for number, (task, document) in enumerate(rendered.documents.items()):
-        pieces += [b"," if number else b"", b'"', task.value.encode(), b'":', *document]
+    for number, (task, facts) in enumerate(rendered.documents.items()):
+        pieces += [b"," if number else b"", b'"', task.value.encode(), b'":']
+        if task in rendered.maps:
+            encoded = rendered.maps[task]
+            pieces += [to_json({"encoding": encoded.encoding})[:-1], b","]
+            if with_png:
+                # Put in as it is: a string of a megabyte would be searched for what must be escaped, and copied.
+                pieces += [b'"png":"', pybase64.b64encode(encoded.png), b'",']
+            facts = facts[1:]
+        pieces.append(facts)
     return [*pieces, b"},", to_json(about)[1:]]
 
 
+def _has_png(plan: RenderPlan) -> bool:
+    return plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON)
+
+
+def _is_striped(plan: RenderPlan, task: Task) -> bool:
+    """Whether the task's map is nothing but a picture that can be made row by row."""
+    return _has_png(plan) and TRAITS[task].decode is Decode.UNIT_VECTOR
+
+
 def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderPlan) -> None:
-    facts: Document = {}
-    with_png = plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON)
-    kind = TRAITS[spec.task].decode
-    painted = paint(source, spec) if with_png or kind is not Decode.UNIT_VECTOR else None
-    if painted is None or kind is Decode.UNIT_VECTOR:
-        facts["axes"] = spec.axes
-    elif plan.form is not AnswerFormat.PNG:
-        facts |= _facts(painted, spec, rle=plan.rle)
-    if painted is None or not with_png:
-        rendered.documents[spec.task] = [to_json(facts)]
+    if TRAITS[spec.task].decode is Decode.UNIT_VECTOR:
+        rendered.documents[spec.task] = to_json({"axes": spec.axes})
         return
-    encoded = encode(painted, spec)
-    if plan.form is AnswerFormat.JSON:
-        # Put in as it is: a string of a megabyte would be searched for what must be escaped, and copied.
-        png = [
-            to_json({"encoding": encoded.encoding})[:-1],
-            b',"png":"',
-            pybase64.b64encode(encoded.png),
-        ]
-        rendered.documents[spec.task] = [*png, b'",', to_json(facts)[1:]]
-    else:
-        rendered.pngs[spec.task] = encoded.png
-        rendered.documents[spec.task] = [to_json({"encoding": encoded.encoding} | facts)]
+    painted = paint(source, spec)
+    rendered.documents[spec.task] = to_json(_facts(painted, spec, rle=plan.rle and plan.form is not AnswerFormat.PNG))
+    if _has_png(plan):
+        rendered.maps[spec.task] = encode(painted, spec)
 
 
 def _facts(painted: Painted, spec: TaskSpec, *, rle: bool) -> Document:
@@ -212,8 +243,8 @@ def to_zip(rendered: Rendered, about: Document) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for task in rendered.documents:
-            archive.writestr(f"{task.value}.png", rendered.pngs[task])
-        archive.writestr("result.json", b"".join(to_document(rendered, about)))
+            archive.writestr(f"{task.value}.png", rendered.maps[task].png)
+        archive.writestr("result.json", b"".join(to_document(rendered, about, with_png=False)))
     return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtlora.errors import MTLoRAError
 from mtlora.inference import plain_ops
-from mtlora.native import Kernels, kernels
+from mtlora.inference.operands import checked, native_for, want
 
 MAX_TOKENS, MAX_HEAD_DIM = 256, 64  # limits of the kernels' buffers, as in native/src
 MAX_RANK, MAX_DOTS = 128, 15
@@ -38,15 +38,15 @@ def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which:
     which:   int32 [nW] on the CPU, nW a divisor of W: window w uses bias[which[w % nW]]; None: bias[w % n]
     returns: float [W, N, C]
     """
-    _want(qkv.ndim == 3 and heads > 0 and qkv.shape[2] % (3 * heads) == 0, "qkv", "[W, N, 3C], C a multiple of heads",
+    want(qkv.ndim == 3 and heads > 0 and qkv.shape[2] % (3 * heads) == 0, "qkv", "[W, N, 3C], C a multiple of heads",
           qkv)  # fmt: skip
     tokens = qkv.shape[1]
-    _want(bias.ndim == 4 and bias.shape[1:] == (heads, tokens, tokens), "bias", f"[n, {heads}, {tokens}, {tokens}]",
+    want(bias.ndim == 4 and bias.shape[1:] == (heads, tokens, tokens), "bias", f"[n, {heads}, {tokens}, {tokens}]",
           bias)  # fmt: skip
     which = torch.arange(len(bias), dtype=torch.int32) if which is None else which
     _want_which(which, len(bias), qkv.shape[0])
     head_dim = qkv.shape[2] // (3 * heads)
-    native = _native(qkv, bias)
+    native = native_for(qkv, bias)
     if native is None or tokens > MAX_TOKENS or head_dim > MAX_HEAD_DIM:
         return plain_ops.window_attention(qkv, bias, heads, scale, which)
     qkv, bias, which = qkv.contiguous(), bias.contiguous(), which.contiguous()
@@ -64,8 +64,8 @@ def gelu_(x: Tensor, bias: Tensor | None = None) -> Tensor:
     x:    float [..., C]
     bias: float [C], or None
     """
-    _want(bias is None or (x.ndim > 0 and bias.shape == x.shape[-1:]), "bias", f"{list(x.shape[-1:])}", bias)
-    native = _native(x) if bias is None else _native(x, bias)
+    want(bias is None or (x.ndim > 0 and bias.shape == x.shape[-1:]), "bias", f"{list(x.shape[-1:])}", bias)
+    native = native_for(x) if bias is None else native_for(x, bias)
     if native is None or not x.is_contiguous():
         return plain_ops.gelu_(x, bias)
     bias = None if bias is None else bias.contiguous()
@@ -86,13 +86,13 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     a2:      float [T, r2, H], A of fc2
     returns: float [T, M, r2]
     """
-    _want(frozen.ndim == 2, "frozen", "[M, H]", frozen)
+    want(frozen.ndim == 2, "frozen", "[M, H]", frozen)
     tokens, hidden = frozen.shape
-    _want(u.ndim == 3 and u.shape[1] == tokens, "u", f"[T, {tokens}, r]", u)
+    want(u.ndim == 3 and u.shape[1] == tokens, "u", f"[T, {tokens}, r]", u)
     tasks, _, rank = u.shape
-    _want(b1.shape == (tasks, hidden, rank), "b1", f"[{tasks}, {hidden}, {rank}]", b1)
-    _want(a2.ndim == 3 and a2.shape[::2] == (tasks, hidden), "a2", f"[{tasks}, r2, {hidden}]", a2)
-    native = _native(frozen, u, b1, a2)
+    want(b1.shape == (tasks, hidden, rank), "b1", f"[{tasks}, {hidden}, {rank}]", b1)
+    want(a2.ndim == 3 and a2.shape[::2] == (tasks, hidden), "a2", f"[{tasks}, r2, {hidden}]", a2)
+    native = native_for(frozen, u, b1, a2)
     if native is None or a2.shape[1] > MAX_RANK:
         return plain_ops.task_mlp(frozen, u, b1, a2)
     frozen, u, b1, out = (
@@ -118,12 +118,12 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
     b:        float [T, C, r], scaling included; fastest where b.mT is contiguous
     returns:  float [T, M, C]
     """
-    _want(base.ndim == 2, "base", "[M, C]", base)
+    want(base.ndim == 2, "base", "[M, C]", base)
     tokens, width = base.shape
-    _want(residual is None or residual.shape == base.shape, "residual", f"{list(base.shape)}", residual)
-    _want(u.ndim == 3 and u.shape[1] == tokens, "u", f"[T, {tokens}, r]", u)
-    _want(b.shape == (u.shape[0], width, u.shape[2]), "b", f"[{u.shape[0]}, {width}, {u.shape[2]}]", b)
-    native = _native(base, u, b) if residual is None else _native(base, residual, u, b)
+    want(residual is None or residual.shape == base.shape, "residual", f"{list(base.shape)}", residual)
+    want(u.ndim == 3 and u.shape[1] == tokens, "u", f"[T, {tokens}, r]", u)
+    want(b.shape == (u.shape[0], width, u.shape[2]), "b", f"[{u.shape[0]}, {width}, {u.shape[2]}]", b)
+    native = native_for(base, u, b) if residual is None else native_for(base, residual, u, b)
     if native is None:
         return plain_ops.lowrank_add(base, residual, u, b)
     residual = None if residual is None else residual.contiguous()
@@ -143,12 +143,12 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Ten
     a:            float [T, r, C]
     returns:      float [T, M, r]
     """
-    _want(x.ndim == 3, "x", "[T, M, C]", x)
+    want(x.ndim == 3, "x", "[T, M, C]", x)
     tasks, tokens, width = x.shape
     for name, value in (("weight", weight), ("bias", bias)):
-        _want(value.shape == (width,), name, f"[{width}]", value)
-    _want(a.ndim == 3 and a.shape[::2] == (tasks, width), "a", f"[{tasks}, r, {width}]", a)
-    native = _native(x, weight, bias, a)
+        want(value.shape == (width,), name, f"[{width}]", value)
+    want(a.ndim == 3 and a.shape[::2] == (tasks, width), "a", f"[{tasks}, r, {width}]", a)
+    native = native_for(x, weight, bias, a)
     if native is None or a.shape[1] > MAX_RANK or width > MAX_WIDTH:
         return plain_ops.layer_norm_tasks(x, weight, bias, eps, a)
     out = x.new_empty(tasks, tokens, a.shape[1])
@@ -172,17 +172,17 @@ def merged_projection(
     projection:   float [T, c, 4C], fastest where projection.mT is contiguous
     returns:      float [T, M, c]
     """
-    _want(streams.ndim == 3, "streams", "[T, L, C]", streams)
+    want(streams.ndim == 3, "streams", "[T, L, C]", streams)
     tasks, tokens, width = streams.shape
-    _want(gather.ndim == 1 and len(gather) > 0 and len(gather) % 4 == 0, "gather", "[4M]", gather)
+    want(gather.ndim == 1 and len(gather) > 0 and len(gather) % 4 == 0, "gather", "[4M]", gather)
     for name, value in (("weight", weight), ("bias", bias)):
-        _want(value.shape == (4 * width,), name, f"[{4 * width}]", value)
-    _want(projection.ndim == 3 and projection.shape[::2] == (tasks, 4 * width), "projection",
+        want(value.shape == (4 * width,), name, f"[{4 * width}]", value)
+    want(projection.ndim == 3 and projection.shape[::2] == (tasks, 4 * width), "projection",
           f"[{tasks}, c, {4 * width}]", projection)  # fmt: skip
     lowest, highest = gather.aminmax()
     if gather.dtype != torch.int64 or lowest < 0 or highest >= tokens:
         raise MTLoRAError(f"gather must be int64 from 0 to {tokens - 1}, got {gather.dtype}, {lowest} to {highest}")
-    native = _native(streams, weight, bias, projection)
+    native = native_for(streams, weight, bias, projection)
     if native is None:
         return plain_ops.merged_projection(streams, gather, weight, bias, eps, projection)
     streams, gather, weight, bias = (tensor.contiguous() for tensor in (streams, gather, weight, bias))
@@ -191,7 +191,7 @@ def merged_projection(
         streams.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps, columns.data_ptr(),
         out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
     )  # fmt: skip
-    return _checked(out, failed)
+    return checked(out, failed)
 
 
 def mix_head(
@@ -207,12 +207,12 @@ def mix_head(
     returns:       float [n, K, h_0, w_0]
     """
     for k, (one, own) in enumerate(zip(maps, mix, strict=True)):
-        _want(one.ndim == 4 and len(one) == len(maps[0]), f"maps[{k}]", f"[{len(maps[0])}, h, w, c]", one)
-        _want(own.shape == (len(bias), one.shape[3]), f"mix[{k}]", f"[{len(bias)}, {one.shape[3]}]", own)
-    _want(
+        want(one.ndim == 4 and len(one) == len(maps[0]), f"maps[{k}]", f"[{len(maps[0])}, h, w, c]", one)
+        want(own.shape == (len(bias), one.shape[3]), f"mix[{k}]", f"[{len(bias)}, {one.shape[3]}]", own)
+    want(
         classify.shape == (len(classify_bias), len(bias)), "classify", f"[{len(classify_bias)}, {len(bias)}]", classify
     )
-    native = _native(*maps, *mix, bias, classify, classify_bias)
+    native = native_for(*maps, *mix, bias, classify, classify_bias)
     if native is None or len(maps) != 3:
         return plain_ops.mix_head(maps, mix, bias, classify, classify_bias)
     classify, by_columns = _down(classify[None])
@@ -233,157 +233,12 @@ def mix_head(
     mixed = bias.new_empty(native.mix_head_floats(ctypes.byref(layout)))
     out = bias.new_empty(images, len(classify_bias), height, width)
     failed = native.mix_head(ctypes.byref(layout), mixed.data_ptr(), out.data_ptr(), torch.get_num_threads())
-    return _checked(out, failed)
-
-
-def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
-    """Class map of bilinearly enlarged scores (align_corners=False), without K maps at that size; of equals the lowest.
-
-    logits:  float [K, h, w], K from 1 to 255
-    returns: uint8 [height, width]
-    """
-    _want(logits.ndim == 3 and 1 <= logits.shape[0] <= 255 and logits.numel() > 0, "logits", "[1 to 255, h, w]", logits)
-    _want_size(height, width)
-    native = _native(logits)
-    if native is None:
-        return plain_ops.upsample_argmax(logits, height, width)
-    logits, out = logits.contiguous(), logits.new_empty(height, width, dtype=torch.uint8)
-    h, w = logits.shape[-2:]
-    failed = native.upsample_argmax(
-        logits.data_ptr(), out.data_ptr(), len(logits), h, w, height, width, torch.get_num_threads()
-    )
-    return _checked(out, failed)
-
-
-def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
-    """Vectors enlarged bilinearly and made unit length.
-
-    normals: float [3, h, w], of any length
-    returns: float [3, height, width]
-    """
-    _want(normals.ndim == 3 and normals.shape[0] == 3 and normals.numel() > 0, "normals", "[3, h, w]", normals)
-    _want_size(height, width)
-    native = _native(normals)
-    if native is None:
-        return plain_ops.unit_normals(normals, height, width)
-    normals, out = normals.contiguous(), normals.new_empty(3, height, width)
-    h, w = normals.shape[-2:]
-    failed = native.unit_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
-    return _checked(out, failed)
-
-
-def enlarge_sigmoid(logits: Tensor, height: int, width: int) -> Tensor:
-    """Probabilities of bilinearly enlarged scores.
-
-    logits:  float [h, w]
-    returns: float [height, width], 0..1
-    """
-    _want(logits.ndim == 2 and logits.numel() > 0, "logits", "[h, w]", logits)
-    _want_size(height, width)
-    native = _native(logits)
-    if native is None:
-        return plain_ops.enlarge_sigmoid(logits, height, width)
-    logits, out = logits.contiguous(), logits.new_empty(height, width)
-    h, w = logits.shape
-    failed = native.enlarge_sigmoid(logits.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
-    return _checked(out, failed)
-
-
-def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """A class map at another size, every pixel that of the nearest centre, and how many pixels each class has there.
-
-    class_map: uint8 [h, w]
-    returns:   uint8 [height, width], int64 [256]
-    """
-    _want(class_map.ndim == 2 and class_map.numel() > 0, "class_map", "[h, w]", class_map)
-    _want_size(height, width)
-    native = kernels()
-    if native is None or class_map.device.type != "cpu":
-        return plain_ops.enlarge_classes(class_map, height, width)
-    class_map, out = class_map.contiguous(), class_map.new_empty(height, width)
-    counts = torch.empty(256, dtype=torch.int64)
-    native.enlarge_classes(
-        class_map.data_ptr(), out.data_ptr(), counts.data_ptr(), *class_map.shape, height, width
-    )  # fmt: skip
-    return out, counts
-
-
-def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
-    """Vectors enlarged bilinearly, made unit length and turned to colours: round((n + 1) · 127.5).
-
-    normals: float [3, h, w], of any length
-    returns: uint8 [height, width, 3]
-    """
-    _want(normals.ndim == 3 and normals.shape[0] == 3 and normals.numel() > 0, "normals", "[3, h, w]", normals)
-    _want_size(height, width)
-    native = _native(normals)
-    if native is None:
-        return plain_ops.quantise_normals(normals, height, width)
-    normals, out = normals.contiguous(), normals.new_empty(height, width, 3, dtype=torch.uint8)
-    h, w = normals.shape[-2:]
-    failed = native.quantise_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
-    return _checked(out, failed)
-
-
-def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
-    """Probabilities enlarged bilinearly and turned to grey: round(255 p).
-
-    probability: float [h, w], 0..1
-    returns:     uint8 [height, width]
-    """
-    _want(probability.ndim == 2 and probability.numel() > 0, "probability", "[h, w]", probability)
-    _want_size(height, width)
-    native = _native(probability)
-    if native is None:
-        return plain_ops.saliency_to_gray(probability, height, width)
-    probability, out = probability.contiguous(), probability.new_empty(height, width, dtype=torch.uint8)
-    h, w = probability.shape[-2:]
-    failed = native.saliency_to_gray(
-        probability.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads()
-    )
-    return _checked(out, failed)
-
-
-def resize_cubic(photo: Tensor, side: int) -> Tensor:
-    """A photo's bytes to a square, bicubic over the nearest 4 x 4 pixels (a = -0.75, align_corners=False).
-
-    photo:   uint8 [H, W, 3], or [H, W, 4] of which the last does not count
-    returns: float32 [3, side, side] on the scale 0..255; overshoots it at edges
-    """
-    _want(photo.ndim == 3 and photo.shape[2] in (3, 4) and photo.numel() > 0, "photo", "[H, W, 3 or 4]", photo)
-    _want_size(side, side)
-    native = kernels()
-    if native is None or photo.device.type != "cpu":
-        return plain_ops.resize_cubic(photo[..., :3], side)
-    photo, out = photo.contiguous(), torch.empty(3, side, side)
-    failed = native.resize_cubic(photo.data_ptr(), out.data_ptr(), *photo.shape, side, torch.get_num_threads())
-    return _checked(out, failed)
-
-
-def _native(*tensors: Tensor) -> Kernels | None:
-    """The kernels, where these tensors are what they take and nothing asks for gradients."""
-    for tensor in tensors:
-        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.numel() == 0:
-            return None
-        if tensor.requires_grad and torch.is_grad_enabled():
-            return None
-    return kernels()
+    return checked(out, failed)
 
 
 def _down(a: Tensor) -> tuple[Tensor, bool]:
     """A of every task in the layout that its rank wants: few rows [T, r, C] in rows, many as columns [T, C, r]."""
     return (a.contiguous(), False) if a.shape[1] <= MAX_DOTS else (a.mT.contiguous(), True)
-
-
-def _checked(out: Tensor, failed: int) -> Tensor:
-    if failed:
-        raise MemoryError(f"no memory for rows of a map of {list(out.shape)} pixels")
-    return out
-
-
-def _want(valid: bool, name: str, expected: str, got: Tensor | None) -> None:
-    if not valid:
-        raise MTLoRAError(f"{name} must be {expected}, got {None if got is None else list(got.shape)}")
 
 
 def _want_which(which: Tensor, biases: int, windows: int) -> None:
@@ -392,8 +247,3 @@ def _want_which(which: Tensor, biases: int, windows: int) -> None:
     lowest, highest = which.aminmax()
     if lowest < 0 or highest >= biases:
         raise MTLoRAError(f"which must be from 0 to {biases - 1}, got {int(lowest)} to {int(highest)}")
-
-
-def _want_size(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise MTLoRAError(f"the map's size must be at least 1 x 1, got {height} x {width}")

@@ -122,7 +122,7 @@ def interpolation(source: int, target: int, device: torch.device) -> tuple[Tenso
 
 
 def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.upsample_argmax`; one enlarged map at a time."""
+    """See `map_ops.upsample_argmax`; one enlarged map at a time."""
     best = bilinear(logits[:1], height, width)[0].clone()
     index = torch.zeros_like(best, dtype=torch.uint8)
     for k in range(1, logits.shape[0]):
@@ -133,19 +133,19 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
 
 
 def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.unit_normals`."""
+    """See `map_ops.unit_normals`."""
     vectors = bilinear(normals, height, width)
     # forty times as fast on a CPU as functional.normalize over the first dimension
     return vectors / lengths(vectors)
 
 
 def enlarge_sigmoid(logits: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.enlarge_sigmoid`."""
+    """See `map_ops.enlarge_sigmoid`."""
     return bilinear(logits[None], height, width)[0].sigmoid()
 
 
 def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """See `ops.enlarge_classes`; counted on the small map, times the pixels that each of its pixels becomes."""
+    """See `map_ops.enlarge_classes`; counted on the small map, times the pixels that each of its pixels becomes."""
     rows, columns = (
         nearest(source, target).to(class_map.device)
         for source, target in zip(class_map.shape, (height, width), strict=True)
@@ -158,7 +158,7 @@ def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor,
 
 
 def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.quantise_normals`; band by band."""
+    """See `map_ops.quantise_normals`; band by band."""
     out = normals.new_empty(height, width, 3, dtype=torch.uint8)
     for top, bottom in bands_of_rows(height, width):
         vectors = unit_vectors(enlarged_rows(normals, top, bottom, height, width))
@@ -166,19 +166,27 @@ def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
     return out
 
 
+def paint_normals(coarse: Tensor, side: int, height: int, width: int, top: int, bottom: int) -> Tensor:
+    """See `map_ops.paint_normals`."""
+    vectors = enlarged_rows(unit_normals(coarse, side, side), top, bottom, height, width)
+    return to_bytes(unit_vectors(vectors).mul_(127.5).add_(127.5))
+
+
 def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
-    """See `ops.saliency_to_gray`; band by band."""
+    """See `map_ops.saliency_to_gray`; band by band."""
     out = probability.new_empty(height, width, dtype=torch.uint8)
     for top, bottom in bands_of_rows(height, width):
         out[top:bottom] = to_bytes(enlarged_rows(probability[None], top, bottom, height, width)[0].mul_(255))
     return out
 
 
-def resize_cubic(photo: Tensor, side: int) -> Tensor:
-    """See `ops.resize_cubic`; one channel at a time: a 50-megapixel photo needs 200 MB of float32 for each."""
+def resize_cubic(photo: Tensor, side: int, scale: Sequence[float], shift: Sequence[float]) -> Tensor:
+    """See `map_ops.resize_cubic`; one channel at a time: a 50-megapixel photo needs 200 MB of float32 for each."""
     channels = [
         functional.interpolate(channel.float()[None, None], (side, side), mode="bicubic", align_corners=False)[0, 0]
-        for channel in photo.unbind(2)
+        .mul_(times)
+        .add_(plus)
+        for channel, times, plus in zip(photo.unbind(2), scale, shift, strict=True)
     ]
     return torch.stack(channels)
 

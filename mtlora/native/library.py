@@ -42,7 +42,8 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_sigmoid": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
-    "resize_cubic": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
+    "paint_normals": (*[_POINTER] * 2, *[_LONG] * 7),
+    "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
     "filter_rows": (*[_POINTER] * 3, *[_LONG] * 3),
     "deflate": (*[_POINTER] * 2, _LONG, _INT),
 }
@@ -59,6 +60,7 @@ _RESULTS: dict[str, type] = dict.fromkeys(
         "saliency_to_gray",
         "unit_normals",
         "enlarge_sigmoid",
+        "paint_normals",
         "resize_cubic",
     ),
     _INT,
@@ -103,6 +105,7 @@ class Kernels:
     unit_normals: Callable[..., int]
     enlarge_sigmoid: Callable[..., int]
     enlarge_classes: Callable[..., None]
+    paint_normals: Callable[..., int]
     resize_cubic: Callable[..., int]
     filter_rows: Callable[..., None]
     deflate: Callable[..., int]

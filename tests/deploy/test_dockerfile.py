@@ -5,7 +5,7 @@ import os
 import re
 import tomllib
 
-from app.cli import ALLOCATOR
+from app.cli import ENVIRONMENT
 from tests.deploy.tools import ROOT, needs, run
 
 TEXT = (ROOT / "Dockerfile").read_text()
@@ -17,8 +17,8 @@ def test_lint() -> None:
     run("hadolint", ROOT / "Dockerfile")
 
 
-def test_allocator_is_as_the_server_would_set_it() -> None:
-    for name, value in ALLOCATOR.items():
+def test_the_environment_is_as_the_server_would_set_it() -> None:
+    for name, value in ENVIRONMENT.items():
         assert f"{name}={value}" in FINAL
 
 

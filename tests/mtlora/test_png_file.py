@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtlora.errors import ImageError
-from mtlora.inference import ops
+from mtlora.inference import map_ops
 from mtlora.native import kernels
-from mtlora.png_file import png_file
+from mtlora.png_file import color_png, pack, png_file
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
@@ -108,7 +109,7 @@ def test_enlarged_maps_are_packed_smaller_than_by_a_general_writer() -> None:
     if kernels() is None:
         pytest.skip("no native code")
     torch.manual_seed(0)
-    pixels = ops.quantise_normals(torch.randn(3, 20, 30), 400, 600).numpy()
+    pixels = map_ops.quantise_normals(torch.randn(3, 20, 30), 400, 600).numpy()
     general = io.BytesIO()
     Image.fromarray(pixels).save(general, "PNG", compress_level=1)
     assert len(png_file(pixels)) < len(general.getvalue())
@@ -130,6 +131,28 @@ def test_indices_keep_their_values_and_get_colours() -> None:
 def test_text_is_kept() -> None:
     image = read(png_file(np.zeros((2, 2), np.uint16), text={"minimum": "-1.5", "maximum": "2.0"}))
     assert image.text == {"minimum": "-1.5", "maximum": "2.0"}  # type: ignore[attr-defined]
+
+
+@given(pixels=colors, cuts=st.lists(st.integers(1, 39), max_size=4))
+def test_stripes_are_one_picture(pixels: NDArray[Any], cuts: list[int]) -> None:
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    edges = sorted({0, height, *(cut for cut in cuts if cut < height)})
+    stripes = [
+        pack(lambda begin, end: rows[begin:end], width, 3, top, bottom, last=bottom == height)
+        for top, bottom in pairwise(edges)
+    ]
+    np.testing.assert_array_equal(np.asarray(read(color_png(width, height, stripes).file())), pixels)
+
+
+def test_stripes_of_many_bands_are_one_picture() -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (700, 1200), np.uint8)
+    stripes = [
+        pack(lambda begin, end: rows[begin:end], 400, 3, top, bottom, last=bottom == 700)
+        for top, bottom in ((0, 1), (1, 401), (401, 700))
+    ]
+    image = read(color_png(400, 700, stripes).file())
+    np.testing.assert_array_equal(np.asarray(image).reshape(700, -1), rows)
 
 
 def test_packed_rows_are_one_zlib_stream() -> None:

@@ -70,19 +70,20 @@ INLINE vf enlarged(const float* row, const Columns& columns) {
     return left * (1.0f - columns.weight) + right * columns.weight;
 }
 
-// The rows of `count` planes [h, w] that output row y needs, mixed; each goes on with its last value (see `pick`).
+// Two rows mixed; the result goes on with its last value (see `pick`).
+inline void mix_pair(const float* upper, const float* lower, float weight, long w, float* out) {
+    long x = 0;
+    for (; x + kLanes <= w; x += kLanes) store(out + x, load(upper + x) * (1.0f - weight) + load(lower + x) * weight);
+    for (; x < w; ++x) out[x] = upper[x] * (1.0f - weight) + lower[x] * weight;
+    for (int i = 0; i <= kLanes; ++i) out[w + i] = out[w - 1];
+}
+
+// The rows of `count` planes [h, w] that output row y needs, mixed.
 inline void mix_rows(const float* planes, long count, long h, long w, long y, long height, float* mixed) {
     const Between rows(y, h, height);
-    const long ld = w + kLanes + 1;
-    for (long k = 0; k < count; ++k) {
-        const float *upper = planes + (k * h + rows.first) * w, *lower = planes + (k * h + rows.second) * w;
-        float* out = mixed + k * ld;
-        long x = 0;
-        for (; x + kLanes <= w; x += kLanes)
-            store(out + x, load(upper + x) * (1.0f - rows.weight) + load(lower + x) * rows.weight);
-        for (; x < w; ++x) out[x] = upper[x] * (1.0f - rows.weight) + lower[x] * rows.weight;
-        for (int i = 0; i <= kLanes; ++i) out[w + i] = out[w - 1];
-    }
+    for (long k = 0; k < count; ++k)
+        mix_pair(planes + (k * h + rows.first) * w, planes + (k * h + rows.second) * w, rows.weight, w,
+                 mixed + k * (w + kLanes + 1));
 }
 
 // 0..255, rounded half to even, as integers.
@@ -151,16 +152,30 @@ struct Vectors {
         : a(enlarged(mixed, columns)), b(enlarged(mixed + ld, columns)), c(enlarged(mixed + 2 * ld, columns)) {
         scale = inverse_root(larger(a * a + b * b + c * c, splat(1e-24f)));
     }
+
+    INLINE void store_as_colors(uint8_t* out, int valid) const {
+        const vf half = scale * 127.5f;
+        const vi red = to_byte(a * half + 127.5f), green = to_byte(b * half + 127.5f), blue = to_byte(c * half + 127.5f);
+        store_colors(out, red | green << 8 | blue << 16, valid);
+    }
 };
+
+// All columns of a row, vector by vector; null where there was no memory.
+inline std::unique_ptr<Columns[]> columns_of(long in, long out) {
+    const long vectors = (out + kLanes - 1) / kLanes;
+    std::unique_ptr<Columns[]> columns(new (std::nothrow) Columns[static_cast<size_t>(vectors)]);
+    if (columns)
+        for (long v = 0; v < vectors; ++v) columns[v] = Columns(v * kLanes, in, out);
+    return columns;
+}
 
 // Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels.
 // Returns 0, or 1 where there was no memory.
 template <class F>
 int for_pixels(const float* planes, long count, long h, long w, long height, long width, int threads, F pixels) {
-    const long ld = w + kLanes + 1, vectors = (width + kLanes - 1) / kLanes;
-    std::unique_ptr<Columns[]> columns(new (std::nothrow) Columns[static_cast<size_t>(vectors)]);
+    const long ld = w + kLanes + 1;
+    const auto columns = columns_of(w, width);
     if (!columns) return 1;
-    for (long v = 0; v < vectors; ++v) columns[v] = Columns(v * kLanes, w, width);
     std::atomic<int> failed{0};
     parallel_for(height, kRowsAtOnce, threads, [&](long begin, long end) {
         std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(count * ld)]);
@@ -170,10 +185,8 @@ int for_pixels(const float* planes, long count, long h, long w, long height, lon
         }
         for (long y = begin; y < end; ++y) {
             mix_rows(planes, count, h, w, y, height, mixed.get());
-            for (long v = 0; v < vectors; ++v) {
-                const long left = width - v * kLanes;
-                pixels(mixed.get(), ld, columns[v], v * kLanes, left < kLanes ? static_cast<int>(left) : kLanes, y);
-            }
+            for (long x = 0; x < width; x += kLanes)
+                pixels(mixed.get(), ld, columns[x / kLanes], x, static_cast<int>(std::min<long>(width - x, kLanes)), y);
         }
     });
     return failed;
@@ -181,7 +194,7 @@ int for_pixels(const float* planes, long count, long h, long w, long height, lon
 
 }  // namespace
 
-// See `ops.upsample_argmax`: logits [classes, h, w], out [height, width]. Returns 1 where there was no memory.
+// See `map_ops.upsample_argmax`: logits [classes, h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
                                   long width, int threads) {
     return for_pixels(logits, classes, h, w, height, width, threads,
@@ -197,7 +210,7 @@ EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classe
                       });
 }
 
-// See `ops.unit_normals`: normals [3, h, w], out [3, height, width]. Returns 1 where there was no memory.
+// See `map_ops.unit_normals`: normals [3, h, w], out [3, height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w, long height, long width,
                                int threads) {
     return for_pixels(normals, 3, h, w, height, width, threads,
@@ -210,20 +223,48 @@ EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w,
                       });
 }
 
-// See `ops.quantise_normals`: normals [3, h, w], out [height, width, 3]. Returns 1 where there was no memory.
+// See `map_ops.quantise_normals`: normals [3, h, w], out [height, width, 3]. Returns 1 where there was no memory.
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
                                    int threads) {
     return for_pixels(normals, 3, h, w, height, width, threads,
                       [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) __attribute__((always_inline)) {
-                          const Vectors v(mixed, ld, columns);
-                          const vf scale = v.scale * 127.5f;
-                          const vi red = to_byte(v.a * scale + 127.5f), green = to_byte(v.b * scale + 127.5f),
-                                   blue = to_byte(v.c * scale + 127.5f);
-                          store_colors(out + (y * width + x) * 3, red | green << 8 | blue << 16, valid);
+                          Vectors(mixed, ld, columns).store_as_colors(out + (y * width + x) * 3, valid);
                       });
 }
 
-// See `ops.enlarge_sigmoid`: logits [h, w], out [height, width]. Returns 1 where there was no memory.
+// See `map_ops.paint_normals`: coarse [3, h, w]; rows top..bottom of [height, width, 3] go to out. What lies between, unit
+// vectors [3, side, side], is never there as a whole: a row is made when it is needed. Returns 1 where there was no memory.
+EXPORT int mtlora_paint_normals(const float* coarse, uint8_t* out, long h, long w, long side, long height, long width,
+                                long top, long bottom) {
+    const long coarse_ld = w + kLanes + 1, ld = side + 2 * kLanes;
+    const auto small = columns_of(w, side), large = columns_of(side, width);
+    std::unique_ptr<float[]> memory(new (std::nothrow) float[static_cast<size_t>(3 * coarse_ld + 9 * ld)]);
+    if (!small || !large || !memory) return 1;
+    float* const coarse_row = memory.get();
+    float* const rows[2] = {coarse_row + 3 * coarse_ld, coarse_row + 3 * coarse_ld + 3 * ld};
+    float* const mixed = rows[1] + 3 * ld;
+    long made = -1;  // the last of the rows that are there, even ones first
+    for (long y = top; y < bottom; ++y) {
+        const Between between(y, side, height);
+        for (long row = std::max<long>(made + 1, between.first); row <= between.second; made = row++) {
+            mix_rows(coarse, 3, h, w, row, side, coarse_row);
+            for (long x = 0; x < side; x += kLanes) {
+                const Vectors v(coarse_row, coarse_ld, small[x / kLanes]);
+                float* to = rows[row & 1] + x;
+                store(to, v.a * v.scale), store(to + ld, v.b * v.scale), store(to + 2 * ld, v.c * v.scale);
+            }
+        }
+        for (int k = 0; k < 3; ++k)
+            mix_pair(rows[between.first & 1] + k * ld, rows[between.second & 1] + k * ld, between.weight, side,
+                     mixed + k * ld);
+        for (long x = 0; x < width; x += kLanes)
+            Vectors(mixed, ld, large[x / kLanes])
+                .store_as_colors(out + ((y - top) * width + x) * 3, static_cast<int>(std::min<long>(width - x, kLanes)));
+    }
+    return 0;
+}
+
+// See `map_ops.enlarge_sigmoid`: logits [h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long w, long height, long width,
                                   int threads) {
     return for_pixels(logits, 1, h, w, height, width, threads,
@@ -234,7 +275,7 @@ EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long 
                       });
 }
 
-// See `ops.saliency_to_gray`: probability [h, w], out [height, width]. Returns 1 where there was no memory.
+// See `map_ops.saliency_to_gray`: probability [h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
                                    int threads) {
     return for_pixels(probability, 1, h, w, height, width, threads,
@@ -243,7 +284,7 @@ EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long 
                       });
 }
 
-// See `ops.enlarge_classes`: map [h, w], out [height, width], counts [256].
+// See `map_ops.enlarge_classes`: map [h, w], out [height, width], counts [256].
 EXPORT void mtlora_enlarge_classes(const uint8_t* map, uint8_t* out, int64_t* counts, long h, long w, long height,
                                    long width) {
     std::fill(counts, counts + kMaxClasses + 1, 0);

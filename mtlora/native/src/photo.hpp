@@ -56,26 +56,73 @@ inline void mix_photo_rows(const uint8_t* photo, long bytes, const Taps& rows, f
     }
 }
 
+// What becomes of a colour: times `scale` and plus `shift`.
+struct Levels {
+    float scale[3], shift[3];
+};
+
+#if defined(__AVX512F__)
+// Four floats from each of four places.
+INLINE __m512 load_fours(const float* a, const float* b, const float* c, const float* d) {
+    const __m512 first = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+    return _mm512_insertf32x4(_mm512_insertf32x4(first, _mm_loadu_ps(c), 2), _mm_loadu_ps(d), 3);
+}
+
+template <int K>
+INLINE __m512 add_tap(__m512 sum, const float* mixed, const Taps* columns, __m512 weights) {
+    const __m512 colors = load_fours(mixed + columns[0].at[K], mixed + columns[1].at[K], mixed + columns[2].at[K],
+                                     mixed + columns[3].at[K]);
+    return _mm512_fmadd_ps(colors, _mm512_permute_ps(weights, K * 0x55), sum);  // the K-th of each four
+}
+
+// Four pixels' colours at once, each in its quarter of a register.
+INLINE __m512 mix_four(const float* mixed, const Taps* columns) {
+    const __m512 weights = load_fours(columns[0].weight, columns[1].weight, columns[2].weight, columns[3].weight);
+    __m512 sum = add_tap<0>(_mm512_setzero_ps(), mixed, columns, weights);
+    sum = add_tap<1>(sum, mixed, columns, weights);
+    sum = add_tap<2>(sum, mixed, columns, weights);
+    return add_tap<3>(sum, mixed, columns, weights);
+}
+
+// One colour of sixteen pixels that are in four registers.
+INLINE vf pick_color(const __m512 (&fours)[4], int color) {
+    const __m512i every = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const __m512i from = _mm512_add_epi32(every, _mm512_set1_epi32(color));
+    const __m512 low = _mm512_permutex2var_ps(fours[0], from, fours[1]),
+                 high = _mm512_permutex2var_ps(fours[2], from, fours[3]);
+    return reinterpret_cast<vf>(_mm512_shuffle_f32x4(low, high, 0x44));
+}
+#endif
+
 // One row of the square; `mixed` goes on for a float.
-inline void mix_photo_columns(const float* mixed, const Taps* columns, long side, float* out, long plane) {
-    for (long x = 0; x < side; x += kLanes) {
-        float colors[3][kLanes] = {};
-        const int count = side - x < kLanes ? static_cast<int>(side - x) : kLanes;
-        for (int i = 0; i < count; ++i) {
-            const Taps& taps = columns[x + i];
-            color sum{};
-            UNROLL
-            for (int k = 0; k < kTaps; ++k) sum += *reinterpret_cast<const color*>(mixed + taps.at[k]) * taps.weight[k];
-            colors[0][i] = sum[0], colors[1][i] = sum[1], colors[2][i] = sum[2];
-        }
-        for (int c = 0; c < 3; ++c) store_up_to(out + c * plane + x, load(colors[c]), count);
+inline void mix_photo_columns(const float* mixed, const Taps* columns, long side, const Levels& levels, float* out,
+                              long plane) {
+    long x = 0;
+#if defined(__AVX512F__)
+    for (; x + kLanes <= side; x += kLanes) {
+        __m512 fours[4];
+        UNROLL
+        for (int i = 0; i < 4; ++i) fours[i] = mix_four(mixed, columns + x + 4 * i);
+        UNROLL
+        for (int c = 0; c < 3; ++c)
+            store(out + c * plane + x, pick_color(fours, c) * levels.scale[c] + levels.shift[c]);
+    }
+#endif
+    for (; x < side; ++x) {
+        const Taps& taps = columns[x];
+        color sum{};
+        UNROLL
+        for (int k = 0; k < kTaps; ++k) sum += *reinterpret_cast<const color*>(mixed + taps.at[k]) * taps.weight[k];
+        for (int c = 0; c < 3; ++c) out[c * plane + x] = sum[c] * levels.scale[c] + levels.shift[c];
     }
 }
 
 }  // namespace
 
-// See `ops.resize_cubic`: photo [h, w, step], step 3 or 4, out [3, side, side]. Returns 1 where there was no memory.
-EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, long h, long w, long step, long side, int threads) {
+// See `map_ops.resize_cubic`: photo [h, w, step], step 3 or 4, out [3, side, side], levels: three scales and three shifts.
+// Returns 1 where there was no memory.
+EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, const Levels* levels, long h, long w, long step,
+                               long side, int threads) {
     std::unique_ptr<Taps[]> columns(new (std::nothrow) Taps[static_cast<size_t>(side)]);
     if (!columns) return 1;
     for (long x = 0; x < side; ++x) {
@@ -92,7 +139,7 @@ EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, long h, long w,
         mixed[step * w] = 0.0f;
         for (long y = begin; y < end; ++y) {
             mix_photo_rows(photo, step * w, Taps(y, h, side), mixed.get());
-            mix_photo_columns(mixed.get(), columns.get(), side, out + y * side, side * side);
+            mix_photo_columns(mixed.get(), columns.get(), side, *levels, out + y * side, side * side);
         }
     });
     return failed;

@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from app.imaging.decode import Decoded
-from app.imaging.render import RenderPlan, encode_bytes, join, render
+from app.imaging.render import RenderPlan, Share, encode_bytes, join, render, separate, to_document
 from app.intake.formats import AnswerFormat
 from mtlora.tasks import Task
 from tests.factories import adapter_spec
@@ -42,10 +42,12 @@ def run(tasks, plan, width, height, threads):
     source = torch.Generator().manual_seed(0)
     logits = {task: torch.randn(spec.task(task).outputs, 32, 32, generator=source) * 4 for task in tasks}
     photo = Image.new("RGB", (width, height)) if plan.form is AnswerFormat.OVERLAY else None
-    groups = [{task: logits[task]} for task in tasks] if threads > 1 else [logits]
     decoded = Decoded(torch.zeros(1), width, height)
+    shares = separate(plan, tasks, width * height) if threads > 1 else [Share(tasks)]
     with ThreadPoolExecutor(threads) as pool:
-        join([*pool.map(lambda group: render(group, decoded, spec, plan, photo), groups)], tasks)
+        whole = join([*pool.map(lambda share: render(logits, decoded, spec, plan, share, photo), shares)], tasks)
+    if plan.form is AnswerFormat.JSON:
+        b"".join(to_document(whole, {"id": 1}))
 
 def status(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))

@@ -1,17 +1,23 @@
 """Tasks rendered apart and joined are tasks rendered together; the document is JSON whatever is in it."""
 
+import base64
+import io
 import json
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from app.imaging.decode import Decoded
-from app.imaging.render import RenderPlan, encode_bytes, join, render, separate, to_document
+from app.imaging.render import Rendered, RenderPlan, Share, encode_bytes, join, render, separate, to_document
 from app.intake.formats import AnswerFormat
 from mtlora.tasks import Task
 from tests.factories import PASCAL_TASKS, adapter_spec
 
-SIZE = (50, 30)
+SIZE, LARGE = (50, 30), (640, 513)
 SPEC = adapter_spec(tasks=PASCAL_TASKS, image_size=64)
 
 
@@ -20,32 +26,55 @@ def scores(tasks: tuple[Task, ...]) -> dict[Task, torch.Tensor]:
     return {task: torch.randn(SPEC.task(task).outputs, 8, 8, generator=source) * 4 for task in tasks}
 
 
+def documents(rendered: Rendered) -> dict[str, Any]:
+    """What a client sees; PNGs as their pixels, for stripes are packed apart."""
+    document: dict[str, Any] = json.loads(b"".join(to_document(rendered, {"id": 1})))
+    for facts in document["tasks"].values():
+        if "png" in facts:
+            facts["png"] = np.asarray(Image.open(io.BytesIO(base64.b64decode(facts["png"])))).tolist()
+    return document
+
+
 @pytest.mark.parametrize("form", [AnswerFormat.JSON, AnswerFormat.ZIP, AnswerFormat.V2])
 @pytest.mark.parametrize("order", [PASCAL_TASKS, PASCAL_TASKS[::-1]])
-def test_joined_parts_are_the_whole(form: AnswerFormat, order: tuple[Task, ...]) -> None:
-    plan, decoded, logits = RenderPlan(form, rle=True), Decoded(torch.zeros(1), *SIZE), scores(PASCAL_TASKS)
-    groups = separate(plan, order, SIZE[0] * SIZE[1])
-    assert sorted(groups) == sorted((task,) for task in order)
-    parts = [render({task: logits[task] for task in group}, decoded, SPEC, plan) for group in groups]
-    joined, whole = join(parts, order), render({task: logits[task] for task in order}, decoded, SPEC, plan)
-    assert joined == whole
+@pytest.mark.parametrize("size", [SIZE, LARGE])
+def test_joined_shares_are_the_whole(form: AnswerFormat, order: tuple[Task, ...], size: tuple[int, int]) -> None:
+    plan, decoded, logits = RenderPlan(form, rle=True), Decoded(torch.zeros(1), *size), scores(PASCAL_TASKS)
+    shares = separate(plan, order, size[0] * size[1])
+    assert {share.tasks for share in shares} == {(task,) for task in order}
+    assert len(shares) == len(order) + (size == LARGE and form is not AnswerFormat.V2)
+    joined = join([render(logits, decoded, SPEC, plan, share) for share in shares], order)
+    whole = render(logits, decoded, SPEC, plan, Share(order))
+    assert joined.tensors == whole.tensors
+    assert documents(joined) == documents(whole)
     assert list(joined.documents) == [task for task in order if task in joined.documents]
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("height", [7, 30, 513])
+def test_shares_of_a_map_are_all_its_rows(parts: int, height: int) -> None:
+    rows = [Share((Task.NORMALS,), part, parts).rows(height) for part in range(parts)]
+    assert (rows[0][0], rows[-1][1]) == (0, height)
+    assert all(end == begin for (_, end), (begin, _) in pairwise(rows))
+
+
 def test_normals_which_take_the_longest_begin_first() -> None:
-    assert separate(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, 100)[0] == (Task.NORMALS,)
+    assert separate(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, 100)[0] == Share((Task.NORMALS,))
+    halves = [Share((Task.NORMALS,), part, 2) for part in range(2)]
+    assert separate(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, 1_000_000)[:2] == halves
+    assert separate(RenderPlan(AnswerFormat.PNG), (Task.NORMALS,), 1_000_000) == halves
 
 
 @pytest.mark.parametrize("form", [AnswerFormat.NPZ, AnswerFormat.OVERLAY, AnswerFormat.COCO])
 def test_what_is_one_piece_is_made_in_one(form: AnswerFormat) -> None:
-    assert separate(RenderPlan(form), PASCAL_TASKS, 100) == [PASCAL_TASKS]
+    assert separate(RenderPlan(form), PASCAL_TASKS, 100) == [Share(PASCAL_TASKS)]
 
 
 def test_large_photos_are_rendered_task_after_task() -> None:
     """Side by side takes more memory than one after the other."""
     plan = RenderPlan(AnswerFormat.JSON)
-    assert len(separate(plan, PASCAL_TASKS, 8_000_000)) == len(PASCAL_TASKS)
-    assert separate(plan, PASCAL_TASKS, 50_000_000) == [PASCAL_TASKS]
+    assert len(separate(plan, PASCAL_TASKS, 8_000_000)) == len(PASCAL_TASKS) + 1
+    assert separate(plan, PASCAL_TASKS, 50_000_000) == [Share(PASCAL_TASKS)]
     assert encode_bytes(plan, PASCAL_TASKS, 100, side_by_side=True) > encode_bytes(plan, PASCAL_TASKS, 100)
 
 
@@ -53,7 +82,7 @@ def test_large_photos_are_rendered_task_after_task() -> None:
 @pytest.mark.parametrize("rle", [True, False])
 def test_documents_are_json(pngs: bool, rle: bool) -> None:
     plan = RenderPlan(AnswerFormat.JSON, pngs=pngs, rle=rle)
-    rendered = render(scores(PASCAL_TASKS), Decoded(torch.zeros(1), *SIZE), SPEC, plan)
+    rendered = render(scores(PASCAL_TASKS), Decoded(torch.zeros(1), *SIZE), SPEC, plan, Share(PASCAL_TASKS))
     document = json.loads(b"".join(to_document(rendered, {"adapter": {"name": 'quoted "ünïcode"'}})))
     assert list(document) == ["image", "tasks", "adapter"]
     assert document["image"] == {"width": SIZE[0], "height": SIZE[1]}

@@ -1,6 +1,5 @@
 """Operations against the formulas written out in float64, over odd shapes, with every instruction set there is."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +9,6 @@ from torch.nn import functional
 
 from mtlora.errors import MTLoRAError
 from mtlora.inference import ops
-from mtlora.outputs import class_map
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
@@ -174,115 +172,6 @@ def test_scores_of_what_is_not_a_number_are_none_either() -> None:
     assert scores.isnan().any(1)[0].nonzero().tolist() == [[1, 2]]
 
 
-sides = {"h": st.integers(1, 20), "w": st.integers(1, 20), "height": st.integers(1, 90), "width": st.integers(1, 90)}
-
-
-@given(seed=seeds, classes=st.sampled_from([1, 2, 7, 21, 40, 150]), **sides)
-def test_upsample_argmax(seed: int, classes: int, h: int, w: int, height: int, width: int) -> None:
-    torch.manual_seed(seed)
-    logits = noise(classes, h, w)
-    scores = functional.interpolate(logits[None].double(), (height, width), mode="bilinear", align_corners=False)[0]
-    result = ops.upsample_argmax(logits, height, width)
-    assert (result.dtype, result.shape) == (torch.uint8, (height, width))
-    # the class chosen is the best, but for rounding
-    chosen = scores.gather(0, result.long()[None])[0]
-    assert float((scores.max(0).values - chosen).max()) <= 1e-5
-
-
-def test_upsample_argmax_is_argmax_of_the_enlarged_scores() -> None:
-    logits = noise(21, 56, 56)
-    scores = functional.interpolate(logits[None], (448, 448), mode="bilinear", align_corners=False)[0]
-    assert float((ops.upsample_argmax(logits, 448, 448) == class_map(scores)).float().mean()) >= 0.9999
-
-
-def test_upsample_argmax_of_equals_takes_the_lowest() -> None:
-    assert not ops.upsample_argmax(torch.ones(5, 3, 4), 11, 13).any()
-    assert torch.equal(ops.upsample_argmax(torch.eye(3)[:, None, :], 1, 3), torch.tensor([[0, 1, 2]]).byte())
-
-
-@given(seed=seeds, length=st.sampled_from([1e-3, 1.0, 50.0]), **sides)
-def test_unit_normals(seed: int, length: float, h: int, w: int, height: int, width: int) -> None:
-    torch.manual_seed(seed)
-    normals = noise(3, h, w, spread=length)
-    enlarged = functional.interpolate(normals[None].double(), (height, width), mode="bilinear")[0]
-    result = ops.unit_normals(normals, height, width)
-    assert (result.dtype, result.shape) == (torch.float32, (3, height, width))
-    lengths = enlarged.norm(dim=0)
-    torch.testing.assert_close(result.norm(dim=0), torch.ones(height, width), rtol=0, atol=1e-6)
-    # rounding turns what all but cancels out
-    assert float((((result - enlarged / lengths) * lengths).abs()).max()) <= 1e-5 * length
-
-
-def test_a_vector_of_length_zero_stays_so() -> None:
-    assert not ops.unit_normals(torch.zeros(3, 2, 2), 3, 3).any()
-
-
-@given(seed=seeds, spread=st.sampled_from([1e-3, 1.0, 30.0, 1e9]), **sides)
-def test_enlarge_sigmoid(seed: int, spread: float, h: int, w: int, height: int, width: int) -> None:
-    torch.manual_seed(seed)
-    logits = noise(h, w, spread=spread)
-    enlarged = functional.interpolate(logits[None, None].double(), (height, width), mode="bilinear")[0, 0]
-    result = ops.enlarge_sigmoid(logits, height, width)
-    assert (result.dtype, result.shape) == (torch.float32, (height, width))
-    apart = 1e-6 + torch.minimum(torch.tensor(1.0), 1e-5 * spread * torch.exp(-(enlarged.abs() - 1e-5 * spread)))
-    assert bool(((result - enlarged.sigmoid()).abs() <= apart).all())
-
-
-@given(seed=seeds, classes=st.sampled_from([1, 2, 21, 256]), **sides)
-def test_enlarge_classes(seed: int, classes: int, h: int, w: int, height: int, width: int) -> None:
-    """Sizes may shrink too: the formula is for any two."""
-    small = np.random.default_rng(seed).integers(0, classes, (h, w), np.uint8)
-    rows, columns = ((np.arange(n) * 2 + 1) * of // (2 * n) for n, of in ((height, h), (width, w)))
-    large, counts = ops.enlarge_classes(torch.from_numpy(small), height, width)
-    np.testing.assert_array_equal(large, small[rows][:, columns])
-    assert counts.tolist() == np.bincount(large.numpy().ravel(), minlength=256).tolist()
-
-
-@given(seed=seeds, length=st.sampled_from([1e-3, 1.0, 50.0]), **sides)
-def test_quantise_normals(seed: int, length: float, h: int, w: int, height: int, width: int) -> None:
-    torch.manual_seed(seed)
-    normals = noise(3, h, w, spread=length)
-    enlarged = functional.interpolate(normals[None].double(), (height, width), mode="bilinear")[0].permute(1, 2, 0)
-    lengths = enlarged.norm(dim=2, keepdim=True)
-    expected = (enlarged / lengths + 1) * 127.5
-    result = ops.quantise_normals(normals, height, width)
-    assert (result.dtype, result.shape) == (torch.uint8, (height, width, 3))
-    # rounded to the nearest, but for the rounding of what is rounded, which turns vectors that all but cancel out
-    turned = 127.5 * 1e-5 * length / lengths
-    assert bool(((result.double() - expected).abs() <= 0.5 + 1e-4 + turned).all())
-
-
-def test_zero_vectors_are_middle_grey() -> None:
-    assert torch.equal(ops.quantise_normals(torch.zeros(3, 2, 2), 3, 3), torch.full((3, 3, 3), 128, dtype=torch.uint8))
-
-
-@given(seed=seeds, **sides)
-def test_saliency_to_gray(seed: int, h: int, w: int, height: int, width: int) -> None:
-    torch.manual_seed(seed)
-    probability = torch.rand(h, w)
-    enlarged = functional.interpolate(probability[None, None].double(), (height, width), mode="bilinear")[0, 0]
-    result = ops.saliency_to_gray(probability, height, width)
-    assert (result.dtype, result.shape) == (torch.uint8, (height, width))
-    assert float((result.double() - enlarged * 255).abs().max()) <= 0.5 + 5e-4
-
-
-@given(
-    seed=seeds,
-    side=st.integers(1, 40),
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
-    channels=st.sampled_from([3, 4]),
-)
-def test_resize_cubic(seed: int, side: int, height: int, width: int, channels: int) -> None:
-    torch.manual_seed(seed)
-    photo = torch.randint(0, 256, (height, width, channels), dtype=torch.uint8)
-    colors = photo[..., :3].permute(2, 0, 1)[None].double()
-    expected = functional.interpolate(colors, (side, side), mode="bicubic", align_corners=False)[0]
-    result = ops.resize_cubic(photo, side)
-    assert (result.dtype, result.shape) == (torch.float32, (3, side, side))
-    assert float((result.double() - expected).abs().max()) < 2e-3  # of 255
-
-
 def test_any_layout_and_float_type() -> None:
     """What native code does not take goes through torch, with the same result."""
     qkv, bias = noise(4, 9, 48), noise(2, 2, 9, 9)
@@ -348,16 +237,6 @@ def test_a_bias_that_does_not_exist_is_refused(index: int) -> None:
         (lambda: mix_with(mix=[noise(9, 3), noise(9, 3), noise(9, 4)]), r"mix\[2\] must be \[9, 3\], got \[9, 4\]"),
         (lambda: mix_with(maps=[noise(1, 4, 4, 3), noise(2, 2, 2, 3), noise(1, 1, 1, 3)]), r"maps\[1\] must be \[1, h"),
         (lambda: mix_with(classify=noise(2, 8)), r"classify must be \[2, 9\], got \[2, 8\]"),
-        (lambda: ops.upsample_argmax(noise(256, 2, 2), 4, 4), "logits must be"),
-        (lambda: ops.upsample_argmax(noise(3, 2, 2), 0, 4), "at least 1 x 1, got 0 x 4"),
-        (lambda: ops.quantise_normals(noise(4, 2, 2), 4, 4), "normals must be"),
-        (lambda: ops.unit_normals(noise(2, 2, 2), 4, 4), "normals must be"),
-        (lambda: ops.enlarge_sigmoid(noise(1, 2, 2), 4, 4), "logits must be"),
-        (lambda: ops.enlarge_classes(torch.zeros(0, 2).byte(), 4, 4), "class_map must be"),
-        (lambda: ops.enlarge_classes(torch.zeros(2, 2).byte(), 4, 0), "size must be at least"),
-        (lambda: ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
-        (lambda: ops.resize_cubic(noise(3, 2, 2), 4), "photo must be"),
-        (lambda: ops.resize_cubic(noise(2, 2, 3).byte(), 0), "size must be at least"),
     ],
 )
 def test_wrong_shapes_are_named(call: object, message: str) -> None:
