@@ -42,8 +42,8 @@ def decode(task: Task, logits: Tensor) -> Tensor:
 
 def is_usable(logits: Tensor) -> bool:
     """Whether maps can be made of these logits, float of any shape: finite, and not so large that sums overflow."""
-    low, high = torch.aminmax(logits)  # both carry any NaN, and no comparison with NaN is true
-    return bool((low > -_LARGEST_LOGIT) & (high < _LARGEST_LOGIT))
+    low, high = map(float, torch.aminmax(logits))  # both carry any NaN, and no comparison with NaN is true
+    return low > -_LARGEST_LOGIT and high < _LARGEST_LOGIT
 
 
 def decode_coarse(task: Task, coarse: Tensor, size: int) -> Tensor:

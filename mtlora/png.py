@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mtlora.errors import ImageError
 from mtlora.inference import map_ops
-from mtlora.native import kernels
+from mtlora.inference.operands import native_for
 from mtlora.outputs import Map, PhotoMap, WholeMap
-from mtlora.png_file import Png, color_png, pack, png
+from mtlora.png_file import Png, color_png, native_stripe, pack, png
 from mtlora.spec import TaskSpec
 from mtlora.tasks import TRAITS, Decode, Task, voc_color
 
@@ -104,19 +104,21 @@ def encode_normals(coarse: torch.Tensor, side: int, height: int, width: int, top
     side:   of the model's input, at which the vectors are made unit length, as in `decode_coarse`
     top, bottom: the first row, and the one behind the last. Maps of all rows, put together by `above`, are the whole.
     """
-    source = coarse.float()
-
-    def rows(begin: int, end: int) -> NDArray[np.uint8]:
-        colors = map_ops.paint_normals(source, side, height, width, begin, end)
-        return colors.cpu().numpy().reshape(end - begin, -1)
-
-    first = max(0, top - 1)
-    whole = rows(first, bottom) if kernels() is None else None  # plain torch makes the vectors anew at every call
-
-    def make(begin: int, end: int) -> NDArray[np.uint8]:
-        return rows(begin, end) if whole is None else whole[begin - first : end - first]
-
-    stripe = pack(make, width, 3, top, bottom, last=bottom == height)
+    source, (h, w) = coarse.float().contiguous(), coarse.shape[1:]
+    native = native_for(source)
+    if native is None:
+        first = max(0, top - 1)
+        painted = map_ops.paint_normals(source, side, height, width, first, bottom).cpu().numpy()
+        rows = painted.reshape(bottom - first, -1)
+        stripe = pack(rows, 3, top - first, bottom - first, last=bottom == height)
+    else:
+        stripe = native_stripe(
+            lambda out, checksum: native.pack_normals(
+                source.data_ptr(), out, checksum, h, w, side, height, width, top, bottom
+            ),
+            bottom - top,
+            3 * width,
+        )
     return EncodedMap(color_png(width, height, [stripe]), ENCODINGS[Task.NORMALS])
 
 

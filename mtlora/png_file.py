@@ -5,6 +5,7 @@ little but zeros, and packed by runs and Huffman codes alone. Without native cod
 row above (filter type 2) and packed by ISA-L at its level 1 (docs/experiments.md).
 """
 
+import ctypes
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from mtlora.errors import ImageError
-from mtlora.native import Kernels, kernels
+from mtlora.native import kernels
 
 Rows = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -69,8 +70,7 @@ def png(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | None = N
     height, width = pixels.shape[:2]
     network_order = pixels.astype(">u2") if pixels.dtype == np.uint16 else pixels
     rows = np.ascontiguousarray(network_order).view(np.uint8).reshape(height, -1)
-    pixel_bytes = rows.shape[1] // width
-    stripe = pack(lambda top, bottom: rows[top:bottom], width, pixel_bytes, 0, height, last=True)
+    stripe = pack(rows, rows.shape[1] // width, 0, height, last=True)
     return Png(_head(width, height, 8 * pixels.itemsize, color_type, palette, text or {}), (stripe,))
 
 
@@ -79,27 +79,33 @@ def color_png(width: int, height: int, stripes: Sequence[Stripe]) -> Png:
     return Png(_head(width, height, 8, _RGB, b"", {}), tuple(stripes))
 
 
-def pack(
-    make: Callable[[int, int], Rows], width: int, pixel_bytes: int, top: int, bottom: int, *, last: bool
-) -> Stripe:
-    """Rows `top` to `bottom` of a picture as a stripe, made in bands that stay in the cache.
+def pack(rows: Rows, pixel_bytes: int, top: int, bottom: int, *, last: bool) -> Stripe:
+    """Rows `top` to `bottom` of rows uint8 [H, bytes] as a stripe; the row above them counts too.
 
-    make: from a first row, and the one behind the last, to these rows: uint8 [h, width * pixel_bytes]
     last: whether the picture ends there
     """
     native = kernels()
-    pack_band = _Packer() if native is None else _NativePacker(native, pixel_bytes)
-    above = make(top - 1, top)[0] if top else np.zeros(width * pixel_bytes, np.uint8)
-    chunks, checksum, size = [], 1, 0
-    step = max(1, _BAND_BYTES // len(above))
-    for begin in range(top, bottom, step):
-        end = min(begin + step, bottom)
-        band = make(begin, end)
-        filtered, packed = pack_band(band, above, last=last and end == bottom)
-        checksum, size = isal_zlib.adler32(filtered, checksum), size + filtered.size
-        chunks.append(_chunk(b"IDAT", packed))
-        above = band[-1]
-    return Stripe(b"".join(chunks), checksum, size)
+    if native is None:
+        return _pack_plainly(rows, top, bottom, last=last)
+    address, row_bytes = rows.ctypes.data, rows.shape[1]
+    return native_stripe(
+        lambda out, checksum: native.pack_rows(address, out, checksum, top, bottom, row_bytes, pixel_bytes, last),
+        bottom - top,
+        row_bytes,
+    )
+
+
+def native_stripe(run: Callable[[int, int], int], count: int, row_bytes: int) -> Stripe:
+    """What a kernel packs, in one call: after each a thread has to wait for the interpreter.
+
+    run: from the addresses of packed bytes and of a checksum to the number of bytes (see native/src/png.hpp)
+    """
+    size, checksum = count * (row_bytes + 1), ctypes.c_uint32()
+    out = np.empty(2 * size + _BLOCK_HEAD_BYTES, np.uint8)
+    used = run(out.ctypes.data, ctypes.addressof(checksum))
+    if used < 0:
+        raise MemoryError(f"no memory to pack {count} rows of {row_bytes} bytes")
+    return Stripe(_chunk(b"IDAT", out[:used].tobytes()), checksum.value, size)
 
 
 def _head(width: int, height: int, depth: int, color_type: int, palette: bytes, text: Mapping[str, str]) -> bytes:
@@ -123,37 +129,22 @@ def _color_type(pixels: Pixels, palette: bytes) -> int:
     raise ImageError(f"a PNG map is uint8 [H, W], uint8 [H, W, 3] or uint16 [H, W], and not empty; got {shown}")
 
 
-class _Packer:
-    """Bands by numpy and ISA-L, which goes on where the band before it ended; the last one ends the stream."""
-
-    def __init__(self) -> None:
-        self._packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-
-    def __call__(self, band: Rows, above: Rows, *, last: bool) -> tuple[Rows, bytes]:
-        filtered = np.empty((len(band), band.shape[1] + 1), np.uint8)
+def _pack_plainly(rows: Rows, top: int, bottom: int, *, last: bool) -> Stripe:
+    """By numpy and ISA-L."""
+    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    above = rows[top - 1] if top else np.zeros(rows.shape[1], np.uint8)
+    packed, checksum = [], 1
+    step = max(1, _BAND_BYTES // rows.shape[1])
+    for begin in range(top, bottom, step):
+        band = rows[begin : min(begin + step, bottom)]
+        filtered = np.empty((len(band), rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _UP
         np.subtract(band[0], above, out=filtered[0, 1:])
         np.subtract(band[1:], band[:-1], out=filtered[1:, 1:])
-        return filtered, self._packer.compress(filtered) + self._packer.flush(self._FLUSH[last])
-
-    _FLUSH = (isal_zlib.Z_SYNC_FLUSH, isal_zlib.Z_FINISH)
-
-
-class _NativePacker:
-    """Bands by the kernels `filter_rows` and `deflate`, one block for each."""
-
-    def __init__(self, native: Kernels, pixel_bytes: int) -> None:
-        self._native = native
-        self._pixel_bytes = pixel_bytes
-
-    def __call__(self, band: Rows, above: Rows, *, last: bool) -> tuple[Rows, bytes]:
-        filtered = np.empty((len(band), band.shape[1] + 1), np.uint8)
-        self._native.filter_rows(
-            band.ctypes.data, above.ctypes.data, filtered.ctypes.data, *band.shape, self._pixel_bytes
-        )
-        packed = np.empty(filtered.size * 3 // 2 + _BLOCK_HEAD_BYTES, np.uint8)
-        size = self._native.deflate(filtered.ctypes.data, packed.ctypes.data, filtered.size, last)
-        return filtered, packed[:size].tobytes()
+        checksum, above = isal_zlib.adler32(filtered, checksum), band[-1]
+        packed.append(packer.compress(filtered))
+    packed.append(packer.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH))
+    return Stripe(_chunk(b"IDAT", b"".join(packed)), checksum, (bottom - top) * (rows.shape[1] + 1))
 
 
 def _joined_checksum(before: int, stripe: Stripe) -> int:

@@ -44,11 +44,11 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
     "paint_normals": (*[_POINTER] * 2, *[_LONG] * 7),
     "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
-    "filter_rows": (*[_POINTER] * 3, *[_LONG] * 3),
-    "deflate": (*[_POINTER] * 2, _LONG, _INT),
+    "pack_rows": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
+    "pack_normals": (*[_POINTER] * 3, *[_LONG] * 7),
 }
 _RESULTS: dict[str, type] = dict.fromkeys(
-    ("packed_floats", "packed_bytes", "mix_head_floats", "deflate"), _LONG
+    ("packed_floats", "packed_bytes", "mix_head_floats", "pack_rows", "pack_normals"), _LONG
 ) | dict.fromkeys(
     (
         "fold",
@@ -65,7 +65,7 @@ _RESULTS: dict[str, type] = dict.fromkeys(
     ),
     _INT,
 )
-"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `deflate` bytes."""
+"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `pack_…` bytes, or -1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class Kernels:
     enlarge_classes: Callable[..., None]
     paint_normals: Callable[..., int]
     resize_cubic: Callable[..., int]
-    filter_rows: Callable[..., None]
-    deflate: Callable[..., int]
+    pack_rows: Callable[..., int]
+    pack_normals: Callable[..., int]
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))

@@ -192,6 +192,55 @@ int for_pixels(const float* planes, long count, long h, long w, long height, lon
     return failed;
 }
 
+// Paints a picture of vectors, coarse [3, h, w], in rows from the top. What lies between, unit vectors [3, side, side], is
+// never there as a whole: a row is made when it is needed.
+class NormalRows {
+  public:
+    NormalRows(const float* coarse, long h, long w, long side, long height, long width)
+        : coarse_(coarse), h_(h), w_(w), side_(side), height_(height), width_(width), small_(columns_of(w, side)),
+          large_(columns_of(side, width)),
+          memory_(new (std::nothrow) float[static_cast<size_t>(3 * coarse_ld() + 9 * ld())]) {}
+
+    bool ready() const { return small_ && large_ && memory_; }
+
+    // Rows top..bottom, which begin where the last call's ended or below.
+    void paint(long top, long bottom, uint8_t* out) {
+        float* const mixed = memory_.get() + 3 * coarse_ld();
+        for (long y = top; y < bottom; ++y) {
+            const Between between(y, side_, height_);
+            for (long row = std::max<long>(made_ + 1, between.first); row <= between.second; made_ = row++) make(row);
+            for (int k = 0; k < 3; ++k)
+                mix_pair(vectors(between.first) + k * ld(), vectors(between.second) + k * ld(), between.weight, side_,
+                         mixed + k * ld());
+            for (long x = 0; x < width_; x += kLanes)
+                Vectors(mixed, ld(), large_[x / kLanes])
+                    .store_as_colors(out + ((y - top) * width_ + x) * 3,
+                                     static_cast<int>(std::min<long>(width_ - x, kLanes)));
+        }
+    }
+
+  private:
+    long coarse_ld() const { return w_ + kLanes + 1; }
+    long ld() const { return side_ + 2 * kLanes; }
+    float* vectors(long row) { return memory_.get() + 3 * coarse_ld() + (row & 1 ? 6 : 3) * ld(); }
+
+    void make(long row) {
+        float* const mixed = memory_.get();
+        mix_rows(coarse_, 3, h_, w_, row, side_, mixed);
+        for (long x = 0; x < side_; x += kLanes) {
+            const Vectors v(mixed, coarse_ld(), small_[x / kLanes]);
+            float* to = vectors(row) + x;
+            store(to, v.a * v.scale), store(to + ld(), v.b * v.scale), store(to + 2 * ld(), v.c * v.scale);
+        }
+    }
+
+    const float* coarse_;
+    long h_, w_, side_, height_, width_;
+    std::unique_ptr<Columns[]> small_, large_;
+    std::unique_ptr<float[]> memory_;
+    long made_ = -1;  // the last of the rows of vectors that are there, one even and one odd
+};
+
 }  // namespace
 
 // See `map_ops.upsample_argmax`: logits [classes, h, w], out [height, width]. Returns 1 where there was no memory.
@@ -232,35 +281,13 @@ EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, l
                       });
 }
 
-// See `map_ops.paint_normals`: coarse [3, h, w]; rows top..bottom of [height, width, 3] go to out. What lies between, unit
-// vectors [3, side, side], is never there as a whole: a row is made when it is needed. Returns 1 where there was no memory.
+// See `map_ops.paint_normals`: coarse [3, h, w]; rows top..bottom of [height, width, 3] go to out. Returns 1 where there was
+// no memory.
 EXPORT int mtlora_paint_normals(const float* coarse, uint8_t* out, long h, long w, long side, long height, long width,
                                 long top, long bottom) {
-    const long coarse_ld = w + kLanes + 1, ld = side + 2 * kLanes;
-    const auto small = columns_of(w, side), large = columns_of(side, width);
-    std::unique_ptr<float[]> memory(new (std::nothrow) float[static_cast<size_t>(3 * coarse_ld + 9 * ld)]);
-    if (!small || !large || !memory) return 1;
-    float* const coarse_row = memory.get();
-    float* const rows[2] = {coarse_row + 3 * coarse_ld, coarse_row + 3 * coarse_ld + 3 * ld};
-    float* const mixed = rows[1] + 3 * ld;
-    long made = -1;  // the last of the rows that are there, even ones first
-    for (long y = top; y < bottom; ++y) {
-        const Between between(y, side, height);
-        for (long row = std::max<long>(made + 1, between.first); row <= between.second; made = row++) {
-            mix_rows(coarse, 3, h, w, row, side, coarse_row);
-            for (long x = 0; x < side; x += kLanes) {
-                const Vectors v(coarse_row, coarse_ld, small[x / kLanes]);
-                float* to = rows[row & 1] + x;
-                store(to, v.a * v.scale), store(to + ld, v.b * v.scale), store(to + 2 * ld, v.c * v.scale);
-            }
-        }
-        for (int k = 0; k < 3; ++k)
-            mix_pair(rows[between.first & 1] + k * ld, rows[between.second & 1] + k * ld, between.weight, side,
-                     mixed + k * ld);
-        for (long x = 0; x < width; x += kLanes)
-            Vectors(mixed, ld, large[x / kLanes])
-                .store_as_colors(out + ((y - top) * width + x) * 3, static_cast<int>(std::min<long>(width - x, kLanes)));
-    }
+    NormalRows painter(coarse, h, w, side, height, width);
+    if (!painter.ready()) return 1;
+    painter.paint(top, bottom, out);
     return 0;
 }
 

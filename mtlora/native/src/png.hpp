@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
 
+#include "maps.hpp"
 #include "parallel.hpp"
 #include "vec.hpp"
 
@@ -12,6 +15,9 @@ namespace {
 
 constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
 constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
+constexpr long kBandBytes = 1 << 18;         // filtered and packed at once: stays in the cache
+
+inline long rows_of_band(long bytes) { return std::max(1L, kBandBytes / bytes); }
 
 // Whichever of the bytes to the left (a), above (b) and above left (c) is nearest to a + b - c; of equals the first.
 template <class T>
@@ -203,11 +209,8 @@ void put_head(Bits& bits, const uint8_t (&lengths)[kSymbols], bool last) {
     }
 }
 
-}  // namespace
-
 // Filters `rows` rows of `bytes` bytes, whose pixels take `step`: each behind its filter type. `above` is the row above.
-EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint8_t* out, long rows, long bytes,
-                               long step) {
+void filter_rows(const uint8_t* pixels, const uint8_t* above, uint8_t* out, long rows, long bytes, long step) {
     for (long y = 0; y < rows; ++y, above = pixels, pixels += bytes, out += bytes + 1) {
         out[0] = kPaeth;
         if (memcmp(pixels, above, static_cast<size_t>(bytes)) == 0) memset(out + 1, 0, static_cast<size_t>(bytes));
@@ -216,7 +219,7 @@ EXPORT void mtlora_filter_rows(const uint8_t* pixels, const uint8_t* above, uint
 }
 
 // Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256.
-EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) {
+long deflate(const uint8_t* data, uint8_t* out, long n, bool last) {
     uint32_t counts[kSymbols];
     std::fill(counts, counts + kSymbols, 1);
     for (long at = 0; at < n; at += kSample * kSampleEvery)
@@ -234,7 +237,7 @@ EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) 
     uint64_t fours[256];
     make_fours(codes, fours);
     Bits bits{out};
-    put_head(bits, lengths, last != 0);
+    put_head(bits, lengths, last);
     const auto put = [&](int symbol) INLINED { bits.put(codes[symbol].bits, codes[symbol].length); };
     tokens(
         data, data + n, true,
@@ -273,4 +276,84 @@ EXPORT long mtlora_deflate(const uint8_t* data, uint8_t* out, long n, int last) 
         bits.out += 4;
     }
     return bits.out - out;
+}
+
+// Adler-32 (RFC 1950, section 8.2).
+struct Adler {
+    static constexpr uint64_t kModulus = 65521;
+    static constexpr long kAtOnce = 4096;  // bytes, whose sums fit 32 bits
+    uint64_t low = 1, high = 0;
+
+    void add(const uint8_t* p, long n) {
+        for (; n > 0; p += kAtOnce, n -= kAtOnce) add_some(p, std::min(n, kAtOnce));
+    }
+    uint32_t value() const { return static_cast<uint32_t>(high << 16 | low); }
+
+  private:
+    void add_some(const uint8_t* p, long n) {
+        vi sum{}, sums{};
+        const long vectors = n / kLanes;
+        for (long i = 0; i < vectors; ++i) sum += load_bytes(p + i * kLanes), sums += sum;
+        high += static_cast<uint64_t>(vectors) * kLanes * low;
+        for (int i = 0; i < kLanes; ++i) {
+            high += static_cast<uint64_t>(sums[i]) * kLanes - static_cast<uint64_t>(sum[i]) * static_cast<uint64_t>(i);
+            low += static_cast<uint64_t>(sum[i]);
+        }
+        for (long i = vectors * kLanes; i < n; ++i) low += p[i], high += low;
+        low %= kModulus, high %= kModulus;
+    }
+};
+
+// Packs rows top..bottom, of which rows(begin, end) gives a band, behind the row above it where there is one (`zeros` are
+// above the first); a row's pixels take `step` bytes of its `bytes`. Returns how many bytes it wrote to out, which has
+// room for twice as many as the filtered rows are and 256 more, or -1 where there was no memory.
+template <class Rows>
+long pack_stripe(Rows rows, const uint8_t* zeros, long top, long bottom, long bytes, long step, bool last, uint8_t* out,
+                 uint32_t* checksum) {
+    const long at_once = std::min(rows_of_band(bytes), bottom - top);
+    std::unique_ptr<uint8_t[]> filtered(new (std::nothrow) uint8_t[static_cast<size_t>(at_once * (bytes + 1))]);
+    if (!filtered) return -1;
+    uint8_t* to = out;
+    Adler adler;
+    for (long begin = top; begin < bottom; begin += at_once) {
+        const long end = std::min(begin + at_once, bottom), size = (end - begin) * (bytes + 1);
+        const uint8_t* band = rows(begin, end);
+        filter_rows(band, begin ? band - bytes : zeros, filtered.get(), end - begin, bytes, step);
+        adler.add(filtered.get(), size);
+        to += deflate(filtered.get(), to, size, last && end == bottom);
+    }
+    *checksum = adler.value();
+    return to - out;
+}
+
+}  // namespace
+
+// Packs rows top..bottom of pixels [height, bytes], filtered, as deflate blocks that end with a whole byte; `step` bytes
+// are a pixel. The blocks take at most 2 n + 256 bytes, n = (bottom - top) (bytes + 1); returns how many, or -1 where
+// there was no memory. checksum: Adler-32 of the filtered rows. last: whether the stream ends there.
+EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* checksum, long top, long bottom, long bytes,
+                             long step, int last) {
+    std::unique_ptr<uint8_t[]> zeros(new (std::nothrow) uint8_t[static_cast<size_t>(bytes)]());
+    if (!zeros) return -1;
+    const auto rows = [&](long begin, long) { return pixels + begin * bytes; };
+    return pack_stripe(rows, zeros.get(), top, bottom, bytes, step, last != 0, out, checksum);
+}
+
+// The same of what `mtlora_paint_normals` paints.
+EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
+                                long height, long width, long top, long bottom) {
+    const long bytes = 3 * width;
+    NormalRows painter(coarse, h, w, side, height, width);
+    std::unique_ptr<uint8_t[]> memory(new (std::nothrow) uint8_t[static_cast<size_t>((rows_of_band(bytes) + 1) * bytes)]());
+    if (!painter.ready() || !memory) return -1;
+    uint8_t* const band = memory.get() + bytes;  // behind the row above it, which is zero above the picture
+    const uint8_t* lowest = memory.get();  // of the rows that were painted last
+    if (top) painter.paint(top - 1, top, memory.get());
+    const auto rows = [&](long begin, long end) {
+        memmove(memory.get(), lowest, static_cast<size_t>(bytes));
+        painter.paint(begin, end, band);
+        lowest = band + (end - begin - 1) * bytes;
+        return band;
+    };
+    return pack_stripe(rows, memory.get(), top, bottom, bytes, 3, bottom == height, out, checksum);
 }

@@ -1,5 +1,6 @@
 """Training on a GPU: mixed precision learns, and an interrupted run goes on exactly."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_every_precision_learns_and_leaves_a_set(
     assert logits.isfinite().all()
 
 
+@pytest.fixture
+def repeatable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two runs without interruption differ too, unless torch is told not to add in any order."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("repeatable")
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data: Path, backbone: Path, tmp_path: Path) -> None:
     """With dropout and stochastic depth: the GPU's random numbers must come back too."""
 
