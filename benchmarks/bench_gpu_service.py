@@ -1,8 +1,9 @@
 """The service on a GPU at saturation: answers a second, what they wait for, and what 16 sets in rotation cost.
 
-    python -m benchmarks.bench_gpu_service [--seconds 8] [--precisions float32,bfloat16] [--codec-threads 12]
+    python -m benchmarks.bench_gpu_service [--seconds 8] [--precisions float32,bfloat16] [--processes 4]
 
-Swin-T, rank 64, four tasks at 448 px on JPEGs; several load generators, for one alone would be the limit.
+Swin-T, rank 64, four tasks at 448 px on JPEGs; several load generators, for one alone would be the limit. Of several
+server processes, which share the GPU, each gets its part of the codec threads and of the generators.
 """
 
 import argparse
@@ -10,8 +11,12 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 from benchmarks.harness import save
@@ -36,16 +41,19 @@ class Bench:
     seconds: float
     lab: Lab = field(default_factory=Lab)
 
-    def window(self, server: Server, photo: str, sets: int, query: str = "") -> float:
-        """Answers a second of the first `sets` sets in rotation, as the server counts them while all generators run."""
-        targets = tuple(Target(server.url, f"/predict?adapter={n}{query}") for n in self.weights.names[:sets])
-        plan = Plan(str(self.photos[photo]), (Stream("all", targets, clients=CLIENTS),), self.seconds + 2 * STARTING_S)
+    def window(self, servers: Sequence[Server], photo: str, sets: int, query: str = "") -> float:
+        """Answers a second of the first `sets` sets in rotation, as the servers count them while all generators run."""
+        plans = []
+        for _, server in zip(range(GENERATORS), cycle(servers), strict=False):
+            targets = tuple(Target(server.url, f"/predict?adapter={n}{query}") for n in self.weights.names[:sets])
+            stream = Stream("all", targets, clients=CLIENTS)
+            plans.append(Plan(str(self.photos[photo]), (stream,), self.seconds + 2 * STARTING_S))
         with ThreadPoolExecutor(GENERATORS) as pool:
-            reports = [pool.submit(self.lab.load, plan) for _ in range(GENERATORS)]
+            reports = [pool.submit(self.lab.load, plan) for plan in plans]
             time.sleep(STARTING_S)
-            before, began, start = server.metrics(), server.cpu_seconds(), time.perf_counter()
+            before, busy, start = _metrics(servers), _cpu_seconds(servers), time.perf_counter()
             time.sleep(self.seconds)
-            after, busy, wall = server.metrics(), server.cpu_seconds() - began, time.perf_counter() - start
+            after, busy, wall = _metrics(servers), _cpu_seconds(servers) - busy, time.perf_counter() - start
             failures = [dict(report.result()["all"].failures) for report in reports]
         if any(failures):
             raise RuntimeError(f"not every request was answered with 200: {failures}")
@@ -56,6 +64,18 @@ class Bench:
         print(f"  {photo} {sets:2} sets {query}: {answers / wall:6.1f} answers/s, mean batch {batch:.1f}; "
               f"ms: {stages}; {busy / wall:.1f} cores", flush=True)  # fmt: skip
         return answers / wall
+
+
+def _metrics(servers: Sequence[Server]) -> Counter[str]:
+    """Of all servers together."""
+    total: Counter[str] = Counter()
+    for server in servers:
+        total.update(server.metrics())
+    return total
+
+
+def _cpu_seconds(servers: Sequence[Server]) -> float:
+    return sum(server.cpu_seconds() for server in servers)
 
 
 def _stage_ms(found: dict[str, float], stage: str) -> float:
@@ -81,23 +101,32 @@ def main() -> None:
     parser.add_argument("--precisions", default="float32,bfloat16")
     parser.add_argument("--codec-threads", type=int, default=max(2, (os.cpu_count() or 2) - 4))
     parser.add_argument("--max-batch-images", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     figures = {}
     with tempfile.TemporaryDirectory(prefix="mtlora-gpu-") as folder:
         root = Path(folder)
         photos = {name: write_photo(root / f"{name}.jpg", size) for name, size in PHOTOS.items()}
         bench = Bench(make_weights(root, SETS, TINY448), photos, options.seconds)
-        flags = {"device": "cuda", "codec_threads": options.codec_threads, "max_batch_images": options.max_batch_images,
-                 "max_queue_images": 4 * GENERATORS * CLIENTS}  # fmt: skip
+        flags = {
+            "device": "cuda",
+            "codec_threads": max(2, options.codec_threads // options.processes),
+            "max_batch_images": options.max_batch_images,
+            "max_queue_images": 4 * GENERATORS * CLIENTS,
+        }
         for precision in options.precisions.split(","):
             alone = engine_rate(bench, precision, options.max_batch_images)
             print(f"{precision}: the engine alone {alone:.0f} images/s in batches of {options.max_batch_images}")
-            with serve(bench.weights, root / precision, precision=precision, **flags) as server:
-                rounds = [(bench.window(server, "640x480", 1), bench.window(server, "640x480", SETS))
+            with ExitStack() as stack:
+                servers = [
+                    stack.enter_context(serve(bench.weights, root / f"{precision}-{n}", precision=precision, **flags))
+                    for n in range(options.processes)
+                ]
+                rounds = [(bench.window(servers, "640x480", 1), bench.window(servers, "640x480", SETS))
                           for _ in range(options.rounds)]  # fmt: skip
-                large = 0.0 if options.quick else bench.window(server, "1280x960", 1)
+                large = 0.0 if options.quick else bench.window(servers, "1280x960", 1)
                 if not options.quick:
-                    bench.window(server, "1280x960", 1, "&tasks=semseg")
+                    bench.window(servers, "1280x960", 1, "&tasks=semseg")
             small = statistics.median(one for one, _ in rounds)
             figures |= {
                 f"gpu_service.{precision}.rps": small,
