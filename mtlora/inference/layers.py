@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlora.inference.integers import IntegerWeight
+from mtlora.inference.products import linear
 
 NORM_EPS = 1e-5
 
@@ -49,7 +50,7 @@ class Pair:
     def add_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y + b a x. y: float [n, M, out], x: float [n, M, in]."""
         if len(self.a) == 1:
-            low = F.linear(x, self.a[0]).flatten(0, -2)
+            low = linear(x, self.a[0]).flatten(0, -2)
             return torch.addmm(y.flatten(0, -2), low, self.b[0].T).view(y.shape)
         return torch.baddbmm(y, torch.bmm(x, self.a.transpose(1, 2)), self.b.transpose(1, 2))
 
@@ -67,9 +68,9 @@ class Linear:
         if isinstance(self.weight, IntegerWeight):
             return self.weight.product(x, self.bias)
         if self.weight.ndim == 2:
-            return F.linear(x, self.weight, self.bias)
+            return linear(x, self.weight, self.bias)
         if len(self.weight) == 1:
-            return F.linear(x, self.weight[0], None if self.bias is None else self.bias.flatten())
+            return linear(x, self.weight[0], None if self.bias is None else self.bias.flatten())
         weight = self.weight.transpose(1, 2)
         return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias.unsqueeze(-2), x, weight)
 
@@ -89,7 +90,7 @@ class TaskPairs:
     def down(self, x: Tensor) -> Tensor:
         """a of every task on tokens they share: float [n, M, in] -> [n, T, M, R]."""
         a = self.a.flatten(1, 2)
-        low = F.linear(x, a[0]) if len(a) == 1 else torch.bmm(x, a.transpose(1, 2))
+        low = linear(x, a[0]) if len(a) == 1 else torch.bmm(x, a.transpose(1, 2))
         return low.view(*x.shape[:2], *self.a.shape[1:3]).transpose(1, 2).contiguous()
 
     def select(self, index: Tensor) -> "TaskPairs":
