@@ -82,7 +82,8 @@ def test_tensors_are_the_maps_of_predict(
         assert ("data" in result.get_output(name)) is not binary_out
         tensor = result.as_numpy(name)
         assert (tensor.dtype, tensor.shape[:3]) == (dtype, (2, 40, 60))
-        np.testing.assert_array_equal(tensor, np.stack([maps[name] for maps in expected]))
+        # alone or in a batch: some processors' products differ in the last digit
+        np.testing.assert_allclose(tensor, np.stack([maps[name] for maps in expected]), rtol=0, atol=1e-6)
 
 
 def test_without_outputs_all_tasks_come_as_bytes(live: Live, triton: InferenceServerClient) -> None:
