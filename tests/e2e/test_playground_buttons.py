@@ -201,7 +201,10 @@ class TestButtons:
         for name in ("default", "people"):
             parameters = f"tasks=saliency&adapter={name}&format=png"
             answer = httpx.post(f"{url}/predict?{parameters}", content=PHOTO, headers=JPEG, timeout=30)
-            assert (tmp_path / f"{name}-saliency.png").read_bytes() == answer.content
+            files = (tmp_path / f"{name}-saliency.png", io.BytesIO(answer.content))
+            theirs, ours = (np.asarray(Image.open(file)).astype(np.int16) for file in files)
+            # of 255: with other tasks beside it a map may differ in the last digit
+            np.testing.assert_allclose(theirs, ours, rtol=0, atol=1)
 
     def test_a_failed_request_is_tried_again_by_a_button(self, url: str, open_page: OpenPage) -> None:
         page = open_page(f"{url}/livez", refusals=(503,))

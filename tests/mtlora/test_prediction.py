@@ -35,7 +35,8 @@ def test_predict(adapter_path: Path, tmp_path: Path) -> None:
     photo.save(tmp_path / "p.png")
     again = predict(model, tmp_path / "p.png", "normals, sal")
     assert list(again) == ["normals", "saliency"]
-    np.testing.assert_array_equal(maps["normals"], again["normals"])
+    # with fewer tasks products have other shapes, and some processors sum them in another order
+    np.testing.assert_allclose(maps["normals"], again["normals"], rtol=0, atol=1e-6)
     with pytest.raises(TaskError, match="no task 'depth'; it has semseg, saliency, normals"):
         predict(model, photo, ["depth"])
 

@@ -33,7 +33,7 @@ from tests.mtlora.inference.equality import images, make_set, run
 SAMPLES = Path(__file__).parents[3] / "docs" / "samples"
 ROUNDING = 0.4  # root mean square beside that of the logits; networks of width 8 with random weights round badly
 DIFFERENT_ORDER = (
-    0.1  # the same, between ways to compute the same: float32 sums in another order round to other integers
+    0.15  # the same, between ways to compute the same: float32 sums in another order round to other integers
 )
 LEAST_AGREEMENT = 0.985  # share of pixels with the same class
 MOST_SALIENCY = 0.01  # mean difference
