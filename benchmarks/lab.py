@@ -40,7 +40,7 @@ class Lab:
         command = [*before, sys.executable, "-m", module, *arguments]
         ended = subprocess.run(
             command, input=json.dumps(document), capture_output=True, text=True, check=False,
-            env={**os.environ, **ENVIRONMENT},
+            env={**ENVIRONMENT, **os.environ},
         )  # fmt: skip
         if ended.returncode:
             raise RuntimeError(f"{module} ended with {ended.returncode}: {ended.stderr[-2000:]}")

@@ -30,7 +30,7 @@ class Server:
         self.port, self.url, self.log = port, f"http://127.0.0.1:{port}", log
         self._ready = ready
         with log.open("ab") as output:
-            everything = {**os.environ, **ENVIRONMENT, **(env or {})}
+            everything = {**ENVIRONMENT, **os.environ, **(env or {})}
             self.process = subprocess.Popen(command, stdout=output, stderr=output, env=everything)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,7 @@
 """Logits become maps, maps become PNG: ranges, sizes, conventions."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mtlora.outputs import (
     decode,
     decode_coarse,
 )
-from mtlora.png import encode_map, paint
+from mtlora.png import encode_map, encode_normals, paint
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task, voc_color
 
@@ -181,3 +182,15 @@ def test_constant_depth() -> None:
 def test_a_map_of_another_task_is_refused() -> None:
     with pytest.raises(ImageError, match=r"normals cannot have shape \(2, 2\)"):
         encode_map(np.ones((2, 2), np.float32), TaskSpec.make(Task.NORMALS))
+
+
+@pytest.mark.parametrize("rows", [(0, 90), (0, 1, 90), (0, 33, 34, 90)])
+def test_normals_packed_from_the_decoder_are_those_that_are_painted(rows: tuple[int, ...]) -> None:
+    """Enough columns for several bands."""
+    coarse = torch.randn(3, 7, 9, generator=torch.Generator().manual_seed(0))
+    source = PhotoMap(Task.NORMALS, decode_coarse(Task.NORMALS, coarse, 64), 90, 1500)
+    expected = paint(source, TaskSpec.make(Task.NORMALS)).pixels
+    first, *others = (encode_normals(coarse, 64, 90, 1500, top, bottom) for top, bottom in pairwise(rows))
+    for other in others:
+        first = first.above(other)
+    np.testing.assert_array_equal(np.asarray(reopened(first.png)), expected)
