@@ -67,10 +67,11 @@ class Follower:
                 load.exception()  # `Pins.heal` tries again and tells why it fails
 
     def _forget_deleted(self, changed: Mapping[str, SetState]) -> None:
-        for ref in {*self._adapters.residency.resident(), *self._adapters.host.held()}:
+        residency = self._adapters.residency
+        for ref in {*residency.resident(), *residency.busy(), *self._adapters.host.held()}:
             state = changed.get(ref.name)
             if state is not None and not self._catalog.is_bundled(ref.name) and state.find(ref.revision) is None:
-                self._adapters.drop(ref, "delete")
+                self._adapters.vanish(ref)
         for state in changed.values():
             if not state.revisions and not self._catalog.is_bundled(state.name):
                 self._adapters.forget(state.name)

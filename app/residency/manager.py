@@ -96,7 +96,7 @@ class Residency(Generic[L]):
         self._waiting: dict[AdapterRef, list[asyncio.Future[Lease[L]]]] = {}
         self._failed: dict[AdapterRef, tuple[float, AdapterLoadError]] = {}
         self._pinned: frozenset[AdapterRef] = frozenset()
-        self._doomed: set[AdapterRef] = set()
+        self._doomed: dict[AdapterRef, str] = {}  # with the reason why they go
         self._freed: deque[asyncio.Future[None]] = deque()
         self._room_wanted_since: deque[float] = deque()
         self._slots = asyncio.Semaphore(parallel_loads)
@@ -132,6 +132,10 @@ class Residency(Generic[L]):
     def is_loading(self, ref: AdapterRef) -> bool:
         """Whether this revision is on its way."""
         return ref in self._loading
+
+    def busy(self) -> set[AdapterRef]:
+        """Revisions that are on their way, or resolved by a request that is not done."""
+        return {*self._users, *self._loading}
 
     def failure(self, ref: AdapterRef) -> AdapterLoadError | None:
         """Why the last load of this revision failed; None if it did not."""
@@ -187,7 +191,7 @@ class Residency(Generic[L]):
         if ref not in self._budget:
             return False
         if self._budget.leases(ref):
-            self._doomed.add(ref)
+            self._doomed[ref] = reason
         else:
             self._evict(ref, reason)
         return True
@@ -269,8 +273,7 @@ class Residency(Generic[L]):
     def _release(self, ref: AdapterRef) -> None:
         left = self._budget.release(ref)
         if left == 0 and ref in self._doomed:
-            self._doomed.discard(ref)
-            self._evict(ref, "unload")
+            self._evict(ref, self._doomed.pop(ref))
         self._wake_waiters()
 
     def _evict(self, ref: AdapterRef, reason: str) -> None:

@@ -1,11 +1,11 @@
 """What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from app.access.keys import Caller
 from app.errors import AdapterConflictError, AdapterLoadError, ServiceError
@@ -146,6 +146,10 @@ class AdapterService:
         self.residency.drop(ref, reason)
         self.host.drop(ref, reason)
 
+    def vanish(self, ref: AdapterRef) -> None:
+        """Another process deleted this revision: it leaves memory at once, or when the last request is done with it."""
+        self._in_background(self._leave_memory(ref), f"drop {ref}")
+
     def _described(self, entry: Entry) -> Described:
         fault, manifests = self.catalog.fault(entry.state.name), {}
         for revision in entry.state.revisions:
@@ -175,19 +179,25 @@ class AdapterService:
 
     def _begin_to_clean(self, gone: Iterable[AdapterRef]) -> None:
         for ref in gone:
-            task = asyncio.create_task(self._clean(ref), name=f"clean {ref}")
-            self._cleaning.add(task)
-            task.add_done_callback(self._cleaning.discard)
+            self._in_background(self._clean(ref), f"clean {ref}")
 
-    async def _clean(self, ref: AdapterRef) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    async def _leave_memory(self, ref: AdapterRef) -> None:
         self.drop(ref, "delete")
         await self.residency.idle(ref)
         self.drop(ref, "delete")  # a load that was under way has put it back
+        if not self._store.read(ref.name).revisions:
+            self.forget(ref.name)  # requests that ended meanwhile have counted under the name again
+
+    async def _clean(self, ref: AdapterRef) -> None:
+        await self._leave_memory(ref)
         with suppress(TimeoutError):  # a request of another process may have resolved it just before
             await asyncio.wait_for(self._closing.wait(), NOTICE_S)
         await self._run(self._store.discard, ref)
-        if not self._store.read(ref.name).revisions:
-            self.forget(ref.name)  # requests that ended meanwhile have counted under the name again
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))

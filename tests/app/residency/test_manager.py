@@ -198,7 +198,7 @@ def test_dropping_waits_for_the_last_lease() -> None:
     async def scenario() -> None:
         bench = Bench()
         lease = await bench.residency.acquire(ref("a"))
-        assert bench.residency.drop(ref("a"), "unload")
+        assert bench.residency.drop(ref("a"), "delete")
         assert bench.residency.is_resident(ref("a"))
         idle = asyncio.create_task(bench.residency.idle(ref("a")))
         await settle()
@@ -206,7 +206,8 @@ def test_dropping_waits_for_the_last_lease() -> None:
         lease.release()
         await idle
         assert bench.residency.used_bytes == 0
-        assert not bench.residency.drop(ref("a"), "unload")
+        assert bench.events.evictions == {"delete": 1}
+        assert not bench.residency.drop(ref("a"), "delete")
 
     run(scenario())
 
