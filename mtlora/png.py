@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtlora.errors import ImageError
-from mtlora.inference import map_ops
-from mtlora.inference.operands import native_for
+from mtlora.errors import ImageError, MTLoRAError
+from mtlora.inference import map_ops, plain_ops
+from mtlora.inference.operands import native_for, want, want_size
 from mtlora.outputs import Map, PhotoMap, WholeMap
 from mtlora.png_file import Png, color_png, native_stripe, pack, png
 from mtlora.spec import TaskSpec
@@ -104,11 +104,16 @@ def encode_normals(coarse: torch.Tensor, side: int, height: int, width: int, top
     side:   of the model's input, at which the vectors are made unit length, as in `decode_coarse`
     top, bottom: the first row, and the one behind the last. Maps of all rows, put together by `above`, are the whole.
     """
+    want(coarse.ndim == 3 and coarse.shape[0] == 3 and coarse.numel() > 0, "coarse", "[3, h, w]", coarse)
+    want_size(side, side)
+    want_size(height, width)
+    if not 0 <= top < bottom <= height:
+        raise MTLoRAError(f"rows must be some of 0 to {height}, got {top} to {bottom}")
     source, (h, w) = coarse.float().contiguous(), coarse.shape[1:]
     native = native_for(source)
     if native is None:
         first = max(0, top - 1)
-        painted = map_ops.paint_normals(source, side, height, width, first, bottom).cpu().numpy()
+        painted = plain_ops.paint_normals(source, side, height, width, first, bottom).cpu().numpy()
         rows = painted.reshape(bottom - first, -1)
         stripe = pack(rows, 3, top - first, bottom - first, last=bottom == height)
     else:

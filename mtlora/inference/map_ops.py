@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtlora.errors import MTLoRAError
 from mtlora.inference import plain_ops
 from mtlora.inference.operands import checked, native_for, want, want_size
 from mtlora.native import kernels
@@ -120,30 +119,6 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     failed = native.saliency_to_gray(
         probability.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads()
     )
-    return checked(out, failed)
-
-
-def paint_normals(
-    coarse: Tensor, side: int, height: int, width: int, top: int = 0, bottom: int | None = None
-) -> Tensor:
-    """Some rows of `quantise_normals(unit_normals(coarse, side, side), height, width)`, of which no more is made.
-
-    coarse:  float [3, h, w], of any length
-    top, bottom: the first row, and the one behind the last; None: the picture's end
-    returns: uint8 [bottom - top, width, 3]
-    """
-    want(coarse.ndim == 3 and coarse.shape[0] == 3 and coarse.numel() > 0, "coarse", "[3, h, w]", coarse)
-    want_size(side, side)
-    want_size(height, width)
-    bottom = height if bottom is None else bottom
-    if not 0 <= top < bottom <= height:
-        raise MTLoRAError(f"rows must be some of 0 to {height}, got {top} to {bottom}")
-    native = native_for(coarse)
-    if native is None:
-        return plain_ops.paint_normals(coarse, side, height, width, top, bottom)
-    coarse, out = coarse.contiguous(), coarse.new_empty(bottom - top, width, 3, dtype=torch.uint8)
-    h, w = coarse.shape[-2:]
-    failed = native.paint_normals(coarse.data_ptr(), out.data_ptr(), h, w, side, height, width, top, bottom)
     return checked(out, failed)
 
 

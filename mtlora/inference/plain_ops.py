@@ -167,7 +167,12 @@ def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
 
 
 def paint_normals(coarse: Tensor, side: int, height: int, width: int, top: int, bottom: int) -> Tensor:
-    """See `map_ops.paint_normals`."""
+    """Rows of `quantise_normals(unit_normals(coarse, side, side), height, width)`, of which no more is made.
+
+    coarse:  float [3, h, w], of any length
+    top, bottom: the first row, and the one behind the last
+    returns: uint8 [bottom - top, width, 3]
+    """
     vectors = enlarged_rows(unit_normals(coarse, side, side), top, bottom, height, width)
     return to_bytes(unit_vectors(vectors).mul_(127.5).add_(127.5))
 

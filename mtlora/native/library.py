@@ -42,7 +42,6 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_sigmoid": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
-    "paint_normals": (*[_POINTER] * 2, *[_LONG] * 7),
     "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
     "pack_rows": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
     "pack_normals": (*[_POINTER] * 3, *[_LONG] * 7),
@@ -60,7 +59,6 @@ _RESULTS: dict[str, type] = dict.fromkeys(
         "saliency_to_gray",
         "unit_normals",
         "enlarge_sigmoid",
-        "paint_normals",
         "resize_cubic",
     ),
     _INT,
@@ -105,7 +103,6 @@ class Kernels:
     unit_normals: Callable[..., int]
     enlarge_sigmoid: Callable[..., int]
     enlarge_classes: Callable[..., None]
-    paint_normals: Callable[..., int]
     resize_cubic: Callable[..., int]
     pack_rows: Callable[..., int]
     pack_normals: Callable[..., int]

@@ -1,17 +1,12 @@
 """Logits become maps, maps become PNG: ranges, sizes, conventions."""
 
-import io
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torch.nn import functional
 
-from mtlora.errors import ImageError
 from mtlora.inference import plain_ops
 from mtlora.outputs import (
     Map,
@@ -23,9 +18,9 @@ from mtlora.outputs import (
     decode,
     decode_coarse,
 )
-from mtlora.png import encode_map, encode_normals, paint
+from mtlora.png import paint
 from mtlora.spec import TaskSpec
-from mtlora.tasks import Task, voc_color
+from mtlora.tasks import Task
 
 SIZE = (50, 70)  # height, width of the photo
 
@@ -135,62 +130,3 @@ def test_model_resolution_needs_no_resize() -> None:
     logits = scores(3)
     decoded = decode(Task.NORMALS, logits)
     np.testing.assert_allclose(at_photo_size(Task.NORMALS, decoded, 16, 16), decoded.permute(1, 2, 0), atol=1e-6)
-
-
-def reopened(png: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(png))
-
-
-def test_class_map_png() -> None:
-    """Pixel value is the class id, colours are the set's, all 256 entries are there."""
-    indices = np.arange(21, dtype=np.uint8).reshape(3, 7)
-    result = encode_map(indices, TaskSpec.make(Task.SEMSEG))
-    image = reopened(result.png)
-    assert (result.encoding, image.mode, image.size) == ("png-palette", "P", (7, 3))
-    np.testing.assert_array_equal(np.asarray(image), indices)
-    assert image.convert("RGB").getpixel((1, 0)) == voc_color(1)
-    assert image.getpalette()[-3:] == list(voc_color(255))
-
-
-def test_saliency_png() -> None:
-    result = encode_map(np.array([[0, 0.5, 1]], np.float32), TaskSpec.make(Task.SALIENCY))
-    assert (result.encoding, result.minimum, result.maximum) == ("png-gray", 0, 1)
-    assert np.asarray(reopened(result.png)).tolist() == [[0, 128, 255]]
-
-
-def test_normals_png() -> None:
-    normals = np.array([[[0, 0, -1], [1, 0, 0]]], np.float32)
-    result = encode_map(normals, TaskSpec.make(Task.NORMALS))
-    assert result.encoding == "png-rgb"
-    assert np.asarray(reopened(result.png)).tolist() == [[[128, 128, 0], [255, 128, 128]]]
-
-
-def test_depth_png_states_its_scale() -> None:
-    depth = np.linspace(1.5, 9.5, 12, dtype=np.float32).reshape(3, 4)
-    result = encode_map(depth, TaskSpec.make(Task.DEPTH))
-    image = reopened(result.png)
-    assert (result.minimum, result.maximum) == (1.5, 9.5)
-    assert (float(image.text["minimum"]), float(image.text["maximum"])) == (1.5, 9.5)
-    restored = np.asarray(image).astype(np.float32) / 65535 * 8 + 1.5
-    np.testing.assert_allclose(restored, depth, atol=1e-4)
-
-
-def test_constant_depth() -> None:
-    assert np.asarray(reopened(encode_map(np.ones((2, 2), np.float32), TaskSpec.make(Task.DEPTH)).png)).max() == 0
-
-
-def test_a_map_of_another_task_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"normals cannot have shape \(2, 2\)"):
-        encode_map(np.ones((2, 2), np.float32), TaskSpec.make(Task.NORMALS))
-
-
-@pytest.mark.parametrize("rows", [(0, 90), (0, 1, 90), (0, 33, 34, 90)])
-def test_normals_packed_from_the_decoder_are_those_that_are_painted(rows: tuple[int, ...]) -> None:
-    """Enough columns for several bands."""
-    coarse = torch.randn(3, 7, 9, generator=torch.Generator().manual_seed(0))
-    source = PhotoMap(Task.NORMALS, decode_coarse(Task.NORMALS, coarse, 64), 90, 1500)
-    expected = paint(source, TaskSpec.make(Task.NORMALS)).pixels
-    first, *others = (encode_normals(coarse, 64, 90, 1500, top, bottom) for top, bottom in pairwise(rows))
-    for other in others:
-        first = first.above(other)
-    np.testing.assert_array_equal(np.asarray(reopened(first.png)), expected)

@@ -281,16 +281,6 @@ EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, l
                       });
 }
 
-// See `map_ops.paint_normals`: coarse [3, h, w]; rows top..bottom of [height, width, 3] go to out. Returns 1 where there was
-// no memory.
-EXPORT int mtlora_paint_normals(const float* coarse, uint8_t* out, long h, long w, long side, long height, long width,
-                                long top, long bottom) {
-    NormalRows painter(coarse, h, w, side, height, width);
-    if (!painter.ready()) return 1;
-    painter.paint(top, bottom, out);
-    return 0;
-}
-
 // See `map_ops.enlarge_sigmoid`: logits [h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long w, long height, long width,
                                   int threads) {

@@ -339,7 +339,7 @@ EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* chec
     return pack_stripe(rows, zeros.get(), top, bottom, bytes, step, last != 0, out, checksum);
 }
 
-// The same of what `mtlora_paint_normals` paints.
+// The same of rows of a picture of vectors, coarse [3, h, w]; see `png.encode_normals`.
 EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
                                 long height, long width, long top, long bottom) {
     const long bytes = 3 * width;

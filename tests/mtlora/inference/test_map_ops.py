@@ -130,19 +130,6 @@ def test_resize_cubic(seed: int, side: int, height: int, width: int, channels: i
     assert float((result.double() - expected).abs().max()) < 2e-3  # of 255
 
 
-@given(seed=seeds, side=st.integers(1, 50), cut=st.tuples(st.floats(0, 1), st.floats(0, 1)), **sides)
-def test_paint_normals(seed: int, side: int, cut: tuple[float, float], h: int, w: int, height: int, width: int) -> None:
-    """Bit for bit what is made in two steps, whichever rows are asked for."""
-    torch.manual_seed(seed)
-    coarse = noise(3, h, w)
-    whole = map_ops.quantise_normals(map_ops.unit_normals(coarse, side, side), height, width)
-    assert torch.equal(map_ops.paint_normals(coarse, side, height, width), whole)
-    top, bottom = sorted(round(share * height) for share in cut)
-    bottom = max(bottom, top + 1)
-    top, bottom = (top, bottom) if bottom <= height else (height - 1, height)
-    assert torch.equal(map_ops.paint_normals(coarse, side, height, width, top, bottom), whole[top:bottom])
-
-
 @given(seed=seeds, side=st.integers(1, 40))
 def test_resize_cubic_scales_and_shifts_each_colour(seed: int, side: int) -> None:
     torch.manual_seed(seed)
@@ -167,10 +154,6 @@ def test_resize_cubic_scales_and_shifts_each_colour(seed: int, side: int) -> Non
         (lambda: map_ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
         (lambda: map_ops.resize_cubic(noise(3, 2, 2), 4), "photo must be"),
         (lambda: map_ops.resize_cubic(noise(2, 2, 3).byte(), 0), "size must be at least"),
-        (lambda: map_ops.paint_normals(noise(2, 2, 2), 4, 4, 4), "coarse must be"),
-        (lambda: map_ops.paint_normals(noise(3, 2, 2), 4, 4, 4, 3, 3), "rows must be some of 0 to 4, got 3 to 3"),
-        (lambda: map_ops.paint_normals(noise(3, 2, 2), 4, 4, 4, 0, 5), "rows must be some of 0 to 4, got 0 to 5"),
-        (lambda: map_ops.paint_normals(noise(3, 2, 2), 0, 4, 4), "size must be at least"),
     ],
 )
 def test_wrong_shapes_are_named(call: object, message: str) -> None:
