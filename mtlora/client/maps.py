@@ -107,6 +107,7 @@ def read_pictures(response: httpx.Response) -> Pictures:
             record = json.loads(archive.read(_RECORD))
             names = [(match[1], name) for name in archive.namelist() if (match := _PNG_NAME.fullmatch(name))]
             pngs = {task: archive.read(name) for task, name in names}
+    # NotImplementedError is what zipfile raises for a compression that it does not know.
     except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise BadAnswerError(f"{response.request.url} answered no zip of maps: {error}") from error
     if not isinstance(record, dict):

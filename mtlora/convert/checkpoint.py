@@ -75,6 +75,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             return _open_zip(path, file) if magic == _ZIP_MAGIC else _open_legacy(path, file)
     except OSError as error:
         raise ConversionError(f"cannot read {path}: {error.strerror or error}") from error
+    # NotImplementedError is what zipfile raises for a compression that it does not know.
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError) as error:
         raise ConversionError(f"{path.name} is not a PyTorch checkpoint: {error}") from error
 

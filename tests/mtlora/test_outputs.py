@@ -1,4 +1,4 @@
-"""Logits become maps, maps become PNG: ranges, sizes, conventions."""
+"""Logits become maps, and maps pixels: ranges, sizes, conventions."""
 
 import numpy as np
 import pytest

@@ -4,7 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.residency.loader import AdaptedSet, AdapterLoader
@@ -39,7 +38,7 @@ def test_a_set_deleted_elsewhere_while_it_is_loaded_does_not_stay(
     with live_app(settings_for(weights, store)) as live, ThreadPoolExecutor(1) as pool:
         before = metric(live, DEVICE)
         upload(live.client, weights.upload("cats"))
-        answer = pool.submit(predict, httpx.Client(base_url=live.url, timeout=30), "cats")
+        answer = pool.submit(predict, live.client, "cats")
         assert loading.wait(30)
         delete_elsewhere(store, "cats")
         wait_until(lambda: live.client.get("/adapters/cats").status_code == 404)
