@@ -20,11 +20,12 @@ from benchmarks.sets import TINY448, make_weights, write_photo
 from mtlora.adapted import build_adapted
 from mtlora.adapter_file import load_adapter
 from mtlora.backbone import load_backbone
+from mtlora.images.opening import open_photo
 from mtlora.options import FormKind
 from mtlora.outputs import PhotoMap, decode_coarse
 from mtlora.png import encode, encode_normals, paint
 from mtlora.prediction import coarse_logits
-from mtlora.preprocess import open_photo, preprocess, resize
+from mtlora.preprocess import preprocess, resize
 from mtlora.tasks import Task
 
 

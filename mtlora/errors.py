@@ -10,7 +10,8 @@ MTLoRAError
 │   └── UnsafeCheckpointError   a checkpoint whose pickle asks for code outside the allow-list
 ├── ImageError              bytes or arrays that are not a usable photo (as such: truncated or corrupt)
 │   ├── ImageFormatError        not an image of a known format
-│   └── ImageTooLargeError      more pixels than the limit
+│   ├── ImageTooLargeError      more pixels than the limit
+│   └── ImageTooCostlyError     far more work to read than a photo of its size
 ├── DataError               a training dataset with problems (lists every problem)
 ├── TrainingError           a run that cannot start, resume or go on
 └── RemoteError             a server could not be asked, or said no
@@ -74,6 +75,10 @@ class ImageFormatError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """An image with more pixels than the limit; it was not decoded."""
+
+
+class ImageTooCostlyError(ImageError):
+    """An image that is built to take far more time or memory than a photo of its size."""
 
 
 class DataError(ProblemsError):

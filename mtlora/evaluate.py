@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from mtlora.data.classes import label_table
 from mtlora.data.read import read_label
 from mtlora.data.records import LabelArray, PhotoDataset
+from mtlora.images.opening import open_photo
 from mtlora.metrics.meters import Scores, build_meter
 from mtlora.outputs import Map
 from mtlora.prediction import Predictor, coarse_logits, map_of
-from mtlora.preprocess import open_photo
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task
 

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mtlora.images.opening import open_photo
+from mtlora.images.photo import to_rgb
 from mtlora.outputs import Map, at_photo_size, decode_coarse
-from mtlora.preprocess import open_photo, preprocess, to_rgb
+from mtlora.preprocess import preprocess
 from mtlora.spec import AdapterSpec
 from mtlora.tasks import Task, parse_tasks
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mtlora import build_adapted, load_adapter, load_backbone
 from mtlora.adapted import Adapted
+from mtlora.images.opening import open_photo
 from mtlora.png import encode_map
-from mtlora.preprocess import open_photo
 from mtlora.spec import TaskSpec
 from mtlora.store import bundled_backbone, find_adapter
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from app.errors import BadImageError, EmptyBodyError, TooManyPixelsError, UnsupportedMediaError
 from mtlora.errors import ImageError, ImageFormatError, ImageTooLargeError
-from mtlora.preprocess import open_photo, preprocess
+from mtlora.images.opening import open_photo
+from mtlora.preprocess import preprocess
 from mtlora.spec import AdapterSpec
 
 

@@ -23,9 +23,9 @@ from mtlora.data.cache import Progress, no_progress
 from mtlora.data.classes import source_rows
 from mtlora.data.records import PhotoDataset
 from mtlora.errors import TrainingError
+from mtlora.images.opening import open_photo
 from mtlora.losses.soft import soft_loss
 from mtlora.prediction import Predictor, coarse_logits
-from mtlora.preprocess import open_photo
 from mtlora.spec import AdapterSpec, TaskSpec
 from mtlora.tasks import Task
 

@@ -12,7 +12,8 @@ from PIL import Image
 from torch.nn import functional
 
 from mtlora.errors import ImageError, ImageFormatError, ImageTooLargeError
-from mtlora.preprocess import FORMATS, open_photo, preprocess, resize
+from mtlora.images.opening import FORMATS, open_photo
+from mtlora.preprocess import preprocess, resize
 from tests.mtlora.small import SPEC
 
 RED_OVER_WHITE = (255, 127, 127)  # red at half opacity

@@ -13,6 +13,7 @@ from torch.nn import functional
 from mtlora.adapter_file import load_adapter
 from mtlora.backbone import load_backbone
 from mtlora.errors import MTLoRAError
+from mtlora.images.opening import open_photo
 from mtlora.inference import Query, make_form
 from mtlora.inference.block import run_block
 from mtlora.inference.folded import FoldedForm
@@ -23,7 +24,7 @@ from mtlora.inference.windows import stage_windows
 from mtlora.native import kernels, library
 from mtlora.options import FormKind, Precision
 from mtlora.outputs import decode_coarse
-from mtlora.preprocess import open_photo, preprocess
+from mtlora.preprocess import preprocess
 from mtlora.spec import SharedMode
 from mtlora.store import bundled_backbone, find_adapter
 from mtlora.tasks import TRAITS, Decode, Task

@@ -7,11 +7,12 @@ import torch
 
 from mtlora.adapter_file import load_adapter
 from mtlora.backbone import load_backbone
+from mtlora.images.opening import open_photo
 from mtlora.inference import Query, make_form
 from mtlora.native import kernels, library, status
 from mtlora.options import FormKind
 from mtlora.outputs import at_model_size, decode_coarse
-from mtlora.preprocess import open_photo, preprocess
+from mtlora.preprocess import preprocess
 from mtlora.store import bundled_backbone, find_adapter
 from mtlora.tasks import TRAITS, Decode
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mtlora.errors import ImageError
-from mtlora.pixels import pixels_of
+from mtlora.images.pixels import pixels_of
 
 
 def noise(width: int, height: int) -> np.ndarray:

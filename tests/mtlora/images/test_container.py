@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mtlora.errors import ImageError, ImageTooLargeError
-from mtlora.image_guard import check_container
-from mtlora.preprocess import DEFAULT_MAX_PIXELS, open_photo
+from mtlora.images.container import check_container
+from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
 
 SIZE = (16, 12)
 

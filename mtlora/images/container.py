@@ -6,8 +6,9 @@ small things that are read one by one, or again and again. The bounds are far be
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from mtlora.errors import ImageError
+from mtlora.errors import ImageTooCostlyError
 
 MAX_PNG_CHUNKS = 20_000  # 50 megapixels in chunks of 8 KiB are some 6,000
 MAX_PNG_EXTRAS = 256  # chunks beside pixels and animation, each of which may be inflated to 1 MB
@@ -25,8 +26,22 @@ _SCAN = 0xDA
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An image file as a decoder is to see it."""
+
+    data: bytes
+    orientation: int  # of the EXIF standard, 1 to 8: how the first picture is to be held
+
+
+def read_container(data: bytes, max_pixels: int) -> Container:
+    """What a decoder is to see of a file."""
+    check_container(data, max_pixels)
+    return Container(data, 1)
+
+
 def check_container(data: bytes, max_pixels: int) -> None:
-    """`ImageError` if a decoder would have far more to do than a photo of `max_pixels` asks for.
+    """`ImageTooCostlyError` if a decoder would have far more to do than a photo of `max_pixels` asks for.
 
     What is broken in another way passes: the decoder says it better.
     """
@@ -125,4 +140,4 @@ def _tiff_entries(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _refuse(what: str, most: int) -> None:
-    raise ImageError(f"the image is built to be slow to read: too many or too large: {what}; at most {most}")
+    raise ImageTooCostlyError(f"the image is built to be slow to read: too many or too large: {what}; at most {most}")

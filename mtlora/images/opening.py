@@ -1,0 +1,72 @@
+"""From a photo's bytes to its pixels: sizes first, then what a decoder needs, then the decoder."""
+
+import io
+from pathlib import Path
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
+from mtlora.images.container import read_container
+from mtlora.images.photo import DECODER_FAULTS, Photo, decoding
+
+DEFAULT_MAX_PIXELS = 50_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What is decoded (JPEG includes phones' multi-picture files); other decoders stay out of reach of strangers' bytes."""
+
+_MAX_TILINGS = 8
+
+
+def open_photo(source: bytes | str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Decode a photo to RGB, EXIF orientation applied, alpha over white; of a GIF the first frame.
+
+    Size is checked on the header, before any pixel is decoded. `ImageFormatError`: not an image; `ImageTooLargeError`:
+    more than `max_pixels`; `ImageTooCostlyError`: far more work than its size; plain `ImageError`: empty, truncated or
+    corrupt.
+    """
+    if isinstance(source, bytes):
+        data = source
+    else:
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise ImageError(f"the image cannot be read: {error}") from error
+    with decoding():
+        return decode_photo(data, max_pixels).whole()
+
+
+def decode_photo(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
+    """The photo in these bytes, decoded but neither turned nor converted; errors as of `open_photo`."""
+    if not data:
+        raise ImageError("the image is empty: 0 bytes")
+    container = read_container(data, max_pixels)
+    try:
+        image = Image.open(io.BytesIO(container.data), formats=FORMATS)
+        _check_pixels(image, max_pixels)
+        _check_work(image)
+        with decoding():
+            image.load()
+            return Photo(image, container.orientation)
+    except UnidentifiedImageError:
+        raise ImageFormatError(f"not an image ({len(data)} bytes); known formats: {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageTooLargeError(f"the image is too large: {error}; the limit is {max_pixels} pixels") from None
+    except ImageError:
+        raise
+    except DECODER_FAULTS as error:
+        raise ImageError(f"the image cannot be read: {error}") from error
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"the image has no pixels: {width} x {height}")
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"the image has {width} x {height} pixels, the limit is {max_pixels}")
+
+
+def _check_work(image: ImageFile.ImageFile) -> None:
+    """Parts of a picture may overlap, and each is decoded: one for each colour channel is the most that makes sense."""
+    boxes = [tile.extents for tile in image.tile if tile.extents is not None]
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]
+    if sum(areas) > _MAX_TILINGS * image.width * image.height:
+        raise ImageTooCostlyError(f"the image is built to be slow to read: {len(areas)} parts of it overlap")

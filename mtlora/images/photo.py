@@ -1,0 +1,149 @@
+"""A decoded photo, upright and in RGB as far as it is looked at."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtlora.errors import ImageError
+
+BAND_PIXELS = 1 << 20
+"""Turned and converted at once: what is made on the way to the model's square stays this small."""
+
+DECODER_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders report broken data with."""
+
+UPRIGHT = 1
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
+_FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
+_WHITE = (255, 255, 255, 255)
+_GREY_16_BIT = 257  # 65535 / 255
+
+
+class Photo:
+    """Pixels as a decoder left them, and how they are to be held. Whole copies are made only where asked for."""
+
+    def __init__(self, image: Image.Image, orientation: int = UPRIGHT) -> None:
+        """orientation: of the EXIF standard, 1 to 8; anything else is upright"""
+        self._image = image
+        self._orientation = orientation if orientation in _TURNS else UPRIGHT
+        self._scale = _grey_scale(image)
+
+    @property
+    def width(self) -> int:
+        """Of the upright photo."""
+        return self._image.height if self._orientation in _SIDEWAYS else self._image.width
+
+    @property
+    def height(self) -> int:
+        """Of the upright photo."""
+        return self._image.width if self._orientation in _SIDEWAYS else self._image.height
+
+    def whole(self) -> Image.Image:
+        """All of it: upright, RGB. The decoder's own image where that is both."""
+        return self.rows(0, self.height)
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """The upright rows from `top` to before `bottom`, RGB."""
+        part = self._image
+        if (top, bottom) != (0, self.height):
+            part = part.crop(self._box(top, bottom))
+        if self._orientation != UPRIGHT:
+            part = part.transpose(_TURNS[self._orientation])
+        return _to_rgb(part, self._scale)
+
+    def bands(self) -> Iterator[tuple[int, Image.Image]]:
+        """All of it from the top, some rows at a time: the first row's number, and RGB."""
+        step = max(1, BAND_PIXELS // self.width)
+        for top in range(0, self.height, step):
+            yield top, self.rows(top, min(top + step, self.height))
+
+    def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
+        """Where upright rows are stored: left, top, right, bottom."""
+        first, last = (self.height - bottom, self.height - top) if self._from_the_end else (top, bottom)
+        if self._orientation in _SIDEWAYS:
+            return first, 0, last, self._image.height
+        return 0, first, self._image.width, last
+
+    @property
+    def _from_the_end(self) -> bool:
+        return self._orientation in _FROM_THE_END
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB, as it is held: 16-bit grey scaled to 8, transparency composited over white.
+
+    An RGB image without transparency is returned as it is.
+    """
+    return _to_rgb(image, _grey_scale(image))
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Decoders report broken data with many exceptions; here they become one."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (*DECODER_FAULTS, MemoryError) as error:
+        raise ImageError(f"the image is truncated or corrupt: {error}") from error
+
+
+def _to_rgb(image: Image.Image, scale: float) -> Image.Image:
+    if scale:
+        return _from_deep_grey(image, scale)
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, _WHITE)
+        opaque.alpha_composite(image.convert("RGBA"))
+        return opaque.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in {"F", "I"} or image.mode.startswith("I;16")
+
+
+def _grey_scale(image: Image.Image) -> float:
+    """What a deep grey image's values are multiplied by; 0: it is none.
+
+    16-bit and 32-bit integer grey hold 0..65535; float grey holds 0..1, or 0..255 if anything is above 1.
+    """
+    if not _is_deep(image):
+        return 0.0
+    if image.mode != "F":
+        return 1 / _GREY_16_BIT
+    step = max(1, BAND_PIXELS // image.width)
+    bands = (image.crop((0, top, image.width, min(top + step, image.height))) for top in range(0, image.height, step))
+    return 255.0 if max(float(np.nan_to_num(np.asarray(band)).max()) for band in bands) <= 1 else 1.0
+
+
+def _from_deep_grey(image: Image.Image, scale: float) -> Image.Image:
+    values: NDArray[np.float32] = np.nan_to_num(np.asarray(image).astype(np.float32))
+    if image.mode != "F":
+        values /= np.float32(_GREY_16_BIT)
+    else:
+        values *= np.float32(scale)
+    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8), "L").convert("RGB")

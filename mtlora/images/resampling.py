@@ -1,0 +1,102 @@
+"""A photo to the model's square: bicubic, with antialiasing or as published without, in kernels or plainly.
+
+Both look at the photo some rows at a time, so what they take does not depend on its size or shape.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mtlora.errors import ImageError
+from mtlora.images.photo import BAND_PIXELS, Photo
+
+_TAPS = 4
+_CUBIC = np.float32(-0.75)  # the published kernel's coefficient
+_VALUES = 256
+
+Square = NDArray[np.float32]
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What becomes of each colour's value on the scale 0..255: times `scale`, then plus `shift`."""
+
+    scale: Three = (1.0, 1.0, 1.0)
+    shift: Three = (0.0, 0.0, 0.0)
+
+    @classmethod
+    def normalising(cls, mean: Sequence[float], std: Sequence[float]) -> "Levels":
+        """/255, minus mean, over std."""
+        red, green, blue = (
+            (1 / (255 * deviation), -middle / deviation) for middle, deviation in zip(mean, std, strict=True)
+        )
+        return cls((red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
+
+    def table(self) -> NDArray[np.float32]:
+        """What becomes of each whole value, float32 [3, 256]."""
+        scale, shift = (np.array(three, np.float32)[:, None] for three in (self.scale, self.shift))
+        values: NDArray[np.float32] = np.arange(_VALUES, dtype=np.float32) * scale + shift
+        return values
+
+
+def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: object | None) -> Square:
+    """A photo as float32 [3, side, side], aspect ratio not kept.
+
+    Without antialiasing, as published: the cubic kernel with a = -0.75 over the nearest 4 x 4 pixels, so fine texture
+    of a large photo aliases, and values overshoot 0..255 at edges. With it: a = -0.5 over the whole footprint, each
+    value a whole number of 0..255 before `levels`.
+
+    native: the kernels, or None for the same in numpy and Pillow: with antialiasing never more than 1 of 255 apart
+    """
+    if side < 1:
+        raise ImageError(f"the side of the model's square must be at least 1, got {side}")
+    return _antialiased_plainly(photo, side, levels) if antialias else _cubic_plainly(photo, side, levels)
+
+
+def _antialiased_plainly(photo: Photo, side: int, levels: Levels) -> Square:
+    small = np.asarray(photo.whole().resize((side, side), Image.Resampling.BICUBIC))
+    return np.stack([table[small[..., color]] for color, table in enumerate(levels.table())])
+
+
+def _cubic_plainly(photo: Photo, side: int, levels: Levels) -> Square:
+    out = np.empty((3, side, side), np.float32)
+    at, weights = _taps(photo.width, side)
+    for begin, end, top, part in _parts(photo, side):
+        pixels = np.asarray(part, np.float32)
+        rows, row_weights = _taps(photo.height, side)
+        mixed = np.einsum("ykwc,yk->ywc", pixels[rows[begin:end] - top], row_weights[begin:end])
+        out[:, begin:end] = np.einsum("yxkc,xk->cyx", mixed[:, at], weights)
+    for plane, scale, shift in zip(out, levels.scale, levels.shift, strict=True):
+        plane *= np.float32(scale)
+        plane += np.float32(shift)
+    return out
+
+
+def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Square]:
+    """For each output position the four input positions around it (those outside are the edge's), and their weights."""
+    real = np.float32(size / side) * (np.arange(side, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    floor = np.floor(real)
+    t, a = real - floor, _CUBIC
+    near, far = (
+        lambda x: ((a + 2) * x - (a + 3)) * x * x + 1,
+        lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a,
+    )
+    weights = np.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=1)
+    at = floor.astype(np.int64)[:, None] + np.arange(-1, _TAPS - 1)
+    return at.clip(0, size - 1), weights
+
+
+def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, Image.Image]]:
+    """Rows of the square from `begin` to before `end`, the photo's first row that they need, and those rows."""
+    at, _ = _taps(photo.height, side)
+    most = max(_TAPS, BAND_PIXELS // photo.width)
+    begin = 0
+    while begin < side:
+        top = int(at[begin, 0])
+        end = max(begin + 1, int(np.searchsorted(at[:, -1], top + most)))
+        yield begin, end, top, photo.rows(top, int(at[end - 1, -1]) + 1)
+        begin = end
