@@ -32,6 +32,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.NotAcceptableError: 406,
     e.TooManyPixelsError: 413,
     e.BadImageError: 422,
+    e.ImageTooCostlyError: 422,
     e.UnauthorizedError: 401,
     e.ForbiddenError: 403,
     e.AdapterNotFoundError: 404,

@@ -10,7 +10,8 @@ ServiceError
 │   ├── UnsupportedMediaError       a kind of body that is not understood
 │   ├── NotAcceptableError          an answer that cannot be given in the form asked for
 │   ├── TooManyPixelsError          a photo larger than the limit
-│   └── BadImageError               a truncated or corrupt photo
+│   ├── BadImageError               a truncated or corrupt photo
+│   └── ImageTooCostlyError         a photo that takes far more work than its size asks for
 ├── AccessError
 │   ├── UnauthorizedError           no key, or one nobody knows
 │   └── ForbiddenError              a key without the scope
@@ -85,6 +86,10 @@ class TooManyPixelsError(RequestError):
 
 class BadImageError(RequestError):
     """A truncated or corrupt photo."""
+
+
+class ImageTooCostlyError(RequestError):
+    """A photo that takes far more time or memory than one of its size."""
 
 
 class AccessError(ServiceError):

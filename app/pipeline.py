@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from app.batching.admission import Admission, Demand, Ticket
 from app.batching.costs import Costs
 from app.batching.request import Forwarded, Item
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
+from app.decoding.decoders import Decoders, Turn
 from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
-from app.imaging.decode import Decoded, decode, decode_photo
+from app.imaging.decode import Decoded
 from app.imaging.render import Rendered, Share, encode_bytes, join, render, separate
 from app.intake.formats import AnswerFormat
 from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
@@ -28,8 +32,7 @@ from mtlora.tasks import Task
 
 T = TypeVar("T")
 
-DECODED_BYTES_PER_US = 25  # of a JPEG, and the like below: first guesses, for a flow pays what the work takes
-ENCODED_PIXELS_PER_US = 20
+ENCODED_PIXELS_PER_US = 20  # a first guess, for a flow pays what the work takes
 ASSEMBLY_US = 1000
 
 
@@ -51,18 +54,17 @@ class Pipeline:
         self,
         residency: Residency[AdaptedSet],
         worker: Worker,
+        decoders: Decoders,
         threads: FairThreads,
         admission: Admission,
         metrics: Metrics,
-        *,
-        max_pixels: int,
     ) -> None:
         self._residency = residency
         self._worker = worker
+        self._decoders = decoders
         self._threads = threads
         self._admission = admission
         self._metrics = metrics
-        self._max_pixels = max_pixels
         self._costs = Costs()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -110,7 +112,8 @@ class Pipeline:
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
         order, stages = run.order, Stages(began=time.perf_counter())
         try:
-            decoded, stages.decode = await _timed(self._decode(data, order))
+            turn = Turn(order.flow, order.deadline)
+            decoded, stages.decode = await _timed(self._decoders.square(data, order.spec, turn))
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
@@ -125,11 +128,6 @@ class Pipeline:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
         self._metrics.image_done(order.ref.name, order.tasks)
         return ImageAnswer(rendered, stages, forwarded.batch_images, forwarded.batch_adapters, lease.cold)
-
-    async def _decode(self, data: bytes, order: Order) -> Decoded:
-        work = partial(decode, data, order.spec, max_pixels=self._max_pixels)
-        cost_us = len(data) // DECODED_BYTES_PER_US
-        return await self._threads.run(order.flow, work, cost_us=cost_us, deadline=order.deadline)
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
         order = run.order
@@ -157,11 +155,20 @@ class Pipeline:
         return forwarded
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, order: Order) -> Rendered:
+        if order.plan.form is not AnswerFormat.OVERLAY:
+            return await self._render(decoded, forwarded, order, None)
+        # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
+        turn = Turn(order.flow, order.deadline)
+        return await self._decoders.pixels(data, turn, partial(self._render, decoded, forwarded, order))
+
+    async def _render(
+        self, decoded: Decoded, forwarded: Forwarded, order: Order, photo: NDArray[np.uint8] | None
+    ) -> Rendered:
         pixels = decoded.width * decoded.height
         shares = separate(order.plan, order.tasks, pixels)
         parts = await self._threads.run_all(
             order.flow,
-            [partial(self._draw, data, decoded, forwarded.logits, share, order) for share in shares],
+            [partial(self._draw, decoded, forwarded.logits, share, order, photo) for share in shares],
             cost_us=pixels * len(order.tasks) // len(shares) // ENCODED_PIXELS_PER_US,
             deadline=order.deadline,
             nbytes=encode_bytes(order.plan, order.tasks, pixels, side_by_side=len(shares) > 1),
@@ -169,17 +176,21 @@ class Pipeline:
         )
         return join(parts, order.tasks)
 
+    @staticmethod
     def _draw(
-        self, data: bytes, decoded: Decoded, logits: Mapping[Task, torch.Tensor], share: Share, order: Order
+        decoded: Decoded,
+        logits: Mapping[Task, torch.Tensor],
+        share: Share,
+        order: Order,
+        photo: NDArray[np.uint8] | None,
     ) -> Rendered:
         if not all(is_usable(logits[task]) for task in share.tasks):
             broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
             raise NonFiniteOutputError(
                 f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
-        # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
-        photo = decode_photo(data, self._max_pixels) if order.plan.form is AnswerFormat.OVERLAY else None
-        return render(logits, decoded, order.spec, order.plan, share, photo)
+        image = None if photo is None else Image.fromarray(photo)
+        return render(logits, decoded, order.spec, order.plan, share, image)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""

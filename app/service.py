@@ -23,6 +23,10 @@ from app.batching.batch import BatchLimits
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.courtesy import Courtesy
+from app.decoding.decoders import SMALL_BYTES, Decoders, FairProcesses, IsolatedDecoders, ThreadedDecoders
+from app.decoding.messages import Limits
+from app.decoding.pool import DecoderPool
+from app.decoding.process import Plan
 from app.engine import Engine
 from app.errors import NotReadyError, ServiceError, StartupError
 from app.intake.budget import BodyBudget
@@ -48,6 +52,7 @@ from mtlora.adapter_file import CheckedFiles, check_backbone
 from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import make_form
+from mtlora.native import kernels
 from mtlora.store import BACKBONE_FILE, bundled_folder, find_backbone
 from mtlora.version import __version__
 
@@ -115,6 +120,7 @@ class Parts:
     residency: Residency[AdaptedSet]
     pins: Pins
     follower: Follower
+    decoders: Decoders
     pipeline: Pipeline
     worker: Worker
     bodies: BodyBudget
@@ -195,6 +201,7 @@ class Service:
             await asyncio.to_thread(self._parts.worker.stop)
             await self._parts.pipeline.close()
             await self._parts.adapters.close()
+            await self._parts.decoders.close()
         await asyncio.to_thread(self._pools.close)
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.close)
@@ -208,7 +215,7 @@ class Service:
         store, catalog = await loop.run_in_executor(self._pools.files, _open_sets, settings, backbone)
         parts = self._parts = self._assemble(backbone, store, catalog)
         parts.worker.start()
-        await self._warm(parts)
+        await asyncio.gather(parts.decoders.start(), self._warm(parts))
         _spare_the_collector()
         self._following = asyncio.create_task(parts.follower.run(), name="follow the store")
         if self.phase is Phase.STARTING:
@@ -243,9 +250,10 @@ class Service:
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
-        pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
+        decoders = _decoders(s, threads, self.metrics)
+        pipeline = Pipeline(residency, worker, decoders, threads, admission, self.metrics)
         bodies = BodyBudget(s.max_inflight_body_bytes)
-        return Parts(catalog, adapters, residency, pins, follower, pipeline, worker, bodies, courtesy)
+        return Parts(catalog, adapters, residency, pins, follower, decoders, pipeline, worker, bodies, courtesy)
 
     async def _warm(self, parts: Parts) -> None:
         await parts.pins.refresh()
@@ -277,6 +285,17 @@ class Service:
 def batch_images(settings: Settings, device: torch.device) -> int:
     """Most images in one micro-batch: what was set, or what suits the device."""
     return settings.max_batch_images or (GPU_BATCH_IMAGES if device.type == "cuda" else 1)
+
+
+def _decoders(settings: Settings, threads: FairThreads, metrics: Metrics) -> Decoders:
+    """Where the settings want photos to be decoded."""
+    limits = Limits(settings.max_image_pixels, settings.decode_seconds, SMALL_BYTES)
+    if settings.decoding == "threads":
+        return ThreadedDecoders(threads, limits)
+    native = kernels()
+    plan = Plan(limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None)
+    pool = DecoderPool(plan, settings.decoders, lambda reason: metrics.decoders_lost.labels(reason).inc())
+    return IsolatedDecoders(pool, FairProcesses(settings.decoders, memory_bytes=settings.max_decode_bytes))
 
 
 def _open_backbone(settings: Settings) -> Backbone:

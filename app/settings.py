@@ -4,8 +4,9 @@ A `Settings` that exists is usable; what is wrong is said before anything starts
 """
 
 import ipaddress
+import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +23,11 @@ MIB = 1024 * 1024
 def default_store() -> Path:
     """Where uploaded sets live unless told otherwise."""
     return Path.home() / ".local" / "share" / "mtlora" / "store"
+
+
+def default_decoders() -> int:
+    """One more than two costly photos at once can hold up, or one for each processor."""
+    return min(16, max(3, os.cpu_count() or 1))
 
 
 class Settings(BaseSettings):
@@ -87,7 +93,18 @@ class Settings(BaseSettings):
         description="float32; faster, and maps differ a little: int8 (on a CPU), bfloat16 (on a GPU)",
     )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
-    codec_threads: int = Field(2, ge=1, le=64, description="threads that decode photos and encode answers")
+    decoding: Literal["processes", "threads"] = Field(
+        "processes",
+        description="where photos are decoded: in processes of their own, which no photo harms, or in threads",
+    )
+    decoders: int = Field(default_factory=default_decoders, ge=1, le=64, description="processes that decode photos")
+    decode_seconds: float = Field(
+        2.0, gt=0, le=3600, description="of a processor for one photo, and 0.2 more for each megapixel; above that 422"
+    )
+    max_decode_bytes: int = Field(
+        384 * MIB, ge=1, description="memory for decoding large photos together; what needs more is decoded alone"
+    )
+    codec_threads: int = Field(2, ge=1, le=64, description="threads that encode answers")
     max_encode_bytes: int = Field(
         2048 * MIB, ge=1, description="memory for encoding answers, estimated; what needs more is encoded alone"
     )

@@ -95,6 +95,7 @@ def settings_for(weights: Weights, store: Path, **changes: Any) -> Settings:
         "port": 0,
         "engine_threads": 1,
         "codec_threads": 1,
+        "decoders": 1,
         "log_level": "error",
         "grace_s": 5,
     }

@@ -46,7 +46,7 @@ class Job:
 class FairThreads:
     """The threads of an executor, shared fairly. Lives on the event loop."""
 
-    def __init__(self, executor: Executor, threads: int, *, memory_bytes: int) -> None:
+    def __init__(self, executor: Executor | None, threads: int, *, memory_bytes: int) -> None:
         self._executor = executor
         self._idle = threads
         self._memory_bytes = memory_bytes
@@ -106,8 +106,12 @@ class FairThreads:
             if not job.memory.taken:
                 job.memory.taken = True
                 self._used_bytes += job.memory.nbytes
-            running = asyncio.get_running_loop().run_in_executor(self._executor, _timed, job.work)
+            running = self._start(job.work)
             running.add_done_callback(partial(self._finish, job))
+
+    def _start(self, work: Callable[[], Any]) -> "asyncio.Future[tuple[Any, Exception | None, float]]":
+        """Begin the work: what comes of it, or its error, and how many seconds it took."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, _timed, work)
 
     def _take(self) -> Job | None:
         """The next job that fits into the memory. Those that do not are kept in order: the first goes first, but for

@@ -35,6 +35,7 @@ REJECTIONS = (
     "client_gone",
     "too_large",
 )
+DECODER_LOSSES = ("costly", "late", "died", "grown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ class Metrics(Collector):
         )
         self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
         self.rejected = Counter("mtlora_rejected", "Requests refused or given up, by reason", ["reason"], registry=reg)
+        self.decoders_lost = Counter(
+            "mtlora_decoders_lost", "Processes that decode photos and had to be replaced, by reason", ["reason"],
+            registry=reg,
+        )  # fmt: skip
         self.loads = Counter(
             "mtlora_adapter_loads", "Adapter sets loaded, by tier and result", ["tier", "result"], registry=reg
         )
@@ -166,6 +171,8 @@ class Metrics(Collector):
             self.stage_seconds.labels(stage)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
+        for reason in DECODER_LOSSES:
+            self.decoders_lost.labels(reason)
         for task in Task:
             self.task_outputs.labels(task.value)
         for tier in (Tier.HOST, Tier.DEVICE):

@@ -32,6 +32,9 @@ class Container:
 
     data: bytes
     orientation: int  # of the EXIF standard, 1 to 8: how the first picture is to be held
+    width: int = 0
+    height: int = 0
+    decoded_bytes: int = 0
 
 
 def read_container(data: bytes, max_pixels: int) -> Container:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
-from mtlora.images.container import read_container
+from mtlora.images.container import Container, read_container
 from mtlora.images.photo import DECODER_FAULTS, Photo, decoding
 
 DEFAULT_MAX_PIXELS = 50_000_000
@@ -38,7 +38,11 @@ def decode_photo(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
     """The photo in these bytes, decoded but neither turned nor converted; errors as of `open_photo`."""
     if not data:
         raise ImageError("the image is empty: 0 bytes")
-    container = read_container(data, max_pixels)
+    return decode_container(read_container(data, max_pixels), max_pixels)
+
+
+def decode_container(container: Container, max_pixels: int) -> Photo:
+    """The same of a file that was looked at already."""
     try:
         image = Image.open(io.BytesIO(container.data), formats=FORMATS)
         _check_pixels(image, max_pixels)
@@ -47,7 +51,9 @@ def decode_photo(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
             image.load()
             return Photo(image, container.orientation)
     except UnidentifiedImageError:
-        raise ImageFormatError(f"not an image ({len(data)} bytes); known formats: {', '.join(FORMATS)}") from None
+        raise ImageFormatError(
+            f"not an image ({len(container.data)} bytes); known formats: {', '.join(FORMATS)}"
+        ) from None
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"the image is too large: {error}; the limit is {max_pixels} pixels") from None
     except ImageError:

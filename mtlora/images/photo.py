@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtlora.errors import ImageError
+from mtlora.errors import ImageError, ImageTooCostlyError
 
 BAND_PIXELS = 1 << 20
 """Turned and converted at once: what is made on the way to the model's square stays this small."""
@@ -108,7 +108,9 @@ def decoding() -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (*DECODER_FAULTS, MemoryError) as error:
+    except MemoryError as error:
+        raise ImageTooCostlyError("the image takes more memory than there is for an image of its size") from error
+    except DECODER_FAULTS as error:
         raise ImageError(f"the image is truncated or corrupt: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""The pixels of a Pillow image as a tensor, without copying them where the image lets us.
+"""The pixels of a Pillow image as an array, without copying them where the image lets us.
 
 Pillow hands its memory out by the Arrow C data interface (arrow.apache.org/docs/format/CDataInterface.html): of an RGB
 image one array of bytes, four for each pixel.
@@ -8,9 +8,8 @@ import ctypes
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from mtlora.errors import ImageError
 
@@ -31,7 +30,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 )
 
 
-def pixels_of(image: Image.Image) -> Tensor:
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     """The pixels of an RGB image, not to be written to: uint8 [H, W, 4], the last of no meaning, or [H, W, 3].
 
     The former share the image's memory. The latter are a copy, where Pillow keeps an image in several pieces (above
@@ -42,12 +41,12 @@ def pixels_of(image: Image.Image) -> Tensor:
     try:
         _, capsule = image.__arrow_c_array__()
     except (AttributeError, ValueError):
-        return torch.from_numpy(np.array(image))
+        return np.array(image)
     array = _ArrowArray.from_address(_pointer(capsule, b"arrow_array"))
     values = array.children[0].contents
     size = image.height * image.width * _CHANNELS
     if values.length != size or values.offset or array.offset:
-        return torch.from_numpy(np.array(image))
+        return np.array(image)
     memory: Any = (ctypes.c_uint8 * size).from_address(values.buffers[1])
-    memory.capsule = capsule  # which keeps the memory for as long as the tensor does
-    return torch.frombuffer(memory, dtype=torch.uint8).view(image.height, image.width, _CHANNELS)
+    memory.capsule = capsule  # which keeps the memory for as long as the array does
+    return np.frombuffer(memory, np.uint8).reshape(image.height, image.width, _CHANNELS)

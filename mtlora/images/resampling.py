@@ -12,6 +12,8 @@ from PIL import Image
 
 from mtlora.errors import ImageError
 from mtlora.images.photo import BAND_PIXELS, Photo
+from mtlora.images.pixels import pixels_of
+from mtlora.native import Kernels
 
 _TAPS = 4
 _CUBIC = np.float32(-0.75)  # the published kernel's coefficient
@@ -43,7 +45,7 @@ class Levels:
         return values
 
 
-def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: object | None) -> Square:
+def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: Kernels | None) -> Square:
     """A photo as float32 [3, side, side], aspect ratio not kept.
 
     Without antialiasing, as published: the cubic kernel with a = -0.75 over the nearest 4 x 4 pixels, so fine texture
@@ -54,7 +56,41 @@ def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: 
     """
     if side < 1:
         raise ImageError(f"the side of the model's square must be at least 1, got {side}")
-    return _antialiased_plainly(photo, side, levels) if antialias else _cubic_plainly(photo, side, levels)
+    if native is None:
+        return _antialiased_plainly(photo, side, levels) if antialias else _cubic_plainly(photo, side, levels)
+    return _antialiased(photo, side, levels, native) if antialias else _cubic(photo, side, levels, native)
+
+
+def _antialiased(photo: Photo, side: int, levels: Levels, native: Kernels) -> Square:
+    """Torch's integer arithmetic, to the last bit."""
+    sums, table, out = np.zeros((side, side, 4), np.int32), levels.table(), np.empty((3, side, side), np.float32)
+    failed = 0
+    for top, band in photo.bands():
+        rows = pixels_of(band)
+        count, width, step = rows.shape
+        failed |= native.antialias_rows(
+            rows.ctypes.data, sums.ctypes.data, width, photo.height, step, side, top, count
+        )  # fmt: skip
+    failed |= native.antialias_finish(sums.ctypes.data, table.ctypes.data, out.ctypes.data, photo.height, side)
+    return _checked(out, failed)
+
+
+def _cubic(photo: Photo, side: int, levels: Levels, native: Kernels) -> Square:
+    out, numbers = np.empty((3, side, side), np.float32), np.array([levels.scale, levels.shift], np.float32)
+    failed = 0
+    for begin, end, top, part in _parts(photo, side):
+        rows = pixels_of(part)
+        _, width, step = rows.shape
+        failed |= native.resize_cubic(
+            rows.ctypes.data, out.ctypes.data, numbers.ctypes.data, photo.height, width, step, side, top, begin, end
+        )
+    return _checked(out, failed)
+
+
+def _checked(out: Square, failed: int) -> Square:
+    if failed:
+        raise MemoryError(f"no memory for a square of {list(out.shape)}")
+    return out
 
 
 def _antialiased_plainly(photo: Photo, side: int, levels: Levels) -> Square:
@@ -80,14 +116,20 @@ def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Square]:
     """For each output position the four input positions around it (those outside are the edge's), and their weights."""
     real = np.float32(size / side) * (np.arange(side, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
     floor = np.floor(real)
-    t, a = real - floor, _CUBIC
-    near, far = (
-        lambda x: ((a + 2) * x - (a + 3)) * x * x + 1,
-        lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a,
-    )
-    weights = np.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=1)
+    t = real - floor
+    weights = np.stack([_far(t + 1), _near(t), _near(1 - t), _far(2 - t)], axis=1)
     at = floor.astype(np.int64)[:, None] + np.arange(-1, _TAPS - 1)
     return at.clip(0, size - 1), weights
+
+
+def _near(x: Square) -> Square:
+    """The cubic kernel within one pixel."""
+    return ((_CUBIC + 2) * x - (_CUBIC + 3)) * x * x + 1
+
+
+def _far(x: Square) -> Square:
+    """Between one pixel and two."""
+    return ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
 
 
 def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, Image.Image]]:

@@ -1,10 +1,7 @@
-"""Operations on photos and maps: from a photo's bytes to the model's input, from logits to what is seen.
+"""Operations on maps: from logits to what is seen.
 
 As in `ops`: native code where that is built and fits, plain torch otherwise; no gradients.
 """
-
-import ctypes
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -118,27 +115,5 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     h, w = probability.shape[-2:]
     failed = native.saliency_to_gray(
         probability.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads()
-    )
-    return checked(out, failed)
-
-
-def resize_cubic(
-    photo: Tensor, side: int, scale: Sequence[float] = (1.0, 1.0, 1.0), shift: Sequence[float] = (0.0, 0.0, 0.0)
-) -> Tensor:
-    """A photo's bytes to a square, bicubic over the nearest 4 x 4 pixels (a = -0.75, align_corners=False).
-
-    photo:   uint8 [H, W, 3], or [H, W, 4] of which the last does not count
-    scale, shift: of each colour: the result is scale · x + shift
-    returns: float32 [3, side, side]; x is on the scale 0..255 and overshoots it at edges
-    """
-    want(photo.ndim == 3 and photo.shape[2] in (3, 4) and photo.numel() > 0, "photo", "[H, W, 3 or 4]", photo)
-    want_size(side, side)
-    native = kernels()
-    if native is None or photo.device.type != "cpu":
-        return plain_ops.resize_cubic(photo[..., :3], side, scale, shift)
-    photo, out = photo.contiguous(), torch.empty(3, side, side)
-    levels = (ctypes.c_float * 6)(*scale, *shift)
-    failed = native.resize_cubic(
-        photo.data_ptr(), out.data_ptr(), ctypes.addressof(levels), *photo.shape, side, torch.get_num_threads()
     )
     return checked(out, failed)

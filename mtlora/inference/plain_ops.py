@@ -185,17 +185,6 @@ def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
     return out
 
 
-def resize_cubic(photo: Tensor, side: int, scale: Sequence[float], shift: Sequence[float]) -> Tensor:
-    """See `map_ops.resize_cubic`; one channel at a time: a 50-megapixel photo needs 200 MB of float32 for each."""
-    channels = [
-        functional.interpolate(channel.float()[None, None], (side, side), mode="bicubic", align_corners=False)[0, 0]
-        .mul_(times)
-        .add_(plus)
-        for channel, times, plus in zip(photo.unbind(2), scale, shift, strict=True)
-    ]
-    return torch.stack(channels)
-
-
 def to_bytes(values: Tensor) -> Tensor:
     """Rounded (half to even) and cut to 0..255, as uint8. Overwrites its input."""
     return values.round_().clamp_(0, 255).to(torch.uint8)

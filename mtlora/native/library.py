@@ -1,4 +1,4 @@
-"""Finding, loading and describing the compiled kernels."""
+"""Finding, loading and describing the compiled kernels. Torch is imported only where it is asked about."""
 
 import ctypes
 import functools
@@ -8,8 +8,6 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from mtlora.errors import MTLoRAError
 
@@ -42,7 +40,9 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_sigmoid": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
     "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
-    "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
+    "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 7),
+    "antialias_rows": (*[_POINTER] * 2, *[_LONG] * 6),
+    "antialias_finish": (*[_POINTER] * 3, *[_LONG] * 2),
     "pack_rows": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
     "pack_normals": (*[_POINTER] * 3, *[_LONG] * 7),
 }
@@ -60,6 +60,8 @@ _RESULTS: dict[str, type] = dict.fromkeys(
         "unit_normals",
         "enlarge_sigmoid",
         "resize_cubic",
+        "antialias_rows",
+        "antialias_finish",
     ),
     _INT,
 )
@@ -104,12 +106,16 @@ class Kernels:
     enlarge_sigmoid: Callable[..., int]
     enlarge_classes: Callable[..., None]
     resize_cubic: Callable[..., int]
+    antialias_rows: Callable[..., int]
+    antialias_finish: Callable[..., int]
     pack_rows: Callable[..., int]
     pack_normals: Callable[..., int]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, share_threads: bool = True) -> None:
+        """share_threads: False where torch is not wanted: every kernel then runs in the thread that calls it"""
+        self.path = path
         self._library = ctypes.CDLL(str(path))
-        self.threads, address = _shared_pool()
+        self.threads, address = _shared_pool() if share_threads else (None, None)
         use_pool = self._library.mtlora_use_pool
         use_pool.argtypes, use_pool.restype = (_POINTER,), None
         use_pool(address)
@@ -136,6 +142,8 @@ def library_path(instruction_set: str) -> Path:
 
 def best_instruction_set() -> str:
     """The last of `INSTRUCTION_SETS` that this CPU has, as torch sees it."""
+    import torch
+
     capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX512" and torch.cpu._is_vnni_supported():
         return "avx512vnni"
@@ -198,6 +206,8 @@ def _loaded_libraries() -> list[Path]:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return []
+    import torch
+
     paths = {Path(line.split(maxsplit=5)[5]) for line in lines if "/" in line}
     torch_folder = Path(torch.__file__).parent.parent
     return sorted(paths, key=lambda path: (not path.is_relative_to(torch_folder), str(path)))

@@ -1,4 +1,5 @@
 // All kernels in one translation unit, compiled once per instruction set; see mtlora/native/__init__.py.
+#include "antialias.hpp"
 #include "attention.hpp"
 #include "block.hpp"
 #include "fold.hpp"

@@ -1,4 +1,4 @@
-// From a photo's bytes to the model's square, without antialiasing: as torch's bicubic interpolation.
+// From a photo's bytes to the model's square without antialiasing: as torch's bicubic interpolation. One thread.
 #pragma once
 
 #include <cmath>
@@ -119,28 +119,24 @@ inline void mix_photo_columns(const float* mixed, const Taps* columns, long side
 
 }  // namespace
 
-// See `map_ops.resize_cubic`: photo [h, w, step], step 3 or 4, out [3, side, side], levels: three scales and three shifts.
-// Returns 1 where there was no memory.
+// See `images.resampling`: rows begin..end of the square without antialiasing. photo [rows, w, step], step 3 or 4, are the
+// rows from `top` on of one that has h; out [3, side, side]; levels: three scales and three shifts. Returns 1 where there
+// was no memory.
 EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, const Levels* levels, long h, long w, long step,
-                               long side, int threads) {
+                               long side, long top, long begin, long end) {
     std::unique_ptr<Taps[]> columns(new (std::nothrow) Taps[static_cast<size_t>(side)]);
-    if (!columns) return 1;
+    std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(step * w + 1)]);
+    if (!columns || !mixed) return 1;
     for (long x = 0; x < side; ++x) {
         columns[x] = Taps(x, w, side);
         for (int& at : columns[x].at) at *= static_cast<int>(step);
     }
-    std::atomic<int> failed{0};
-    parallel_for(side, 16, threads, [&](long begin, long end) {
-        std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(step * w + 1)]);
-        if (!mixed) {
-            failed = 1;
-            return;
-        }
-        mixed[step * w] = 0.0f;
-        for (long y = begin; y < end; ++y) {
-            mix_photo_rows(photo, step * w, Taps(y, h, side), mixed.get());
-            mix_photo_columns(mixed.get(), columns.get(), side, *levels, out + y * side, side * side);
-        }
-    });
-    return failed;
+    mixed[step * w] = 0.0f;
+    for (long y = begin; y < end; ++y) {
+        Taps rows(y, h, side);
+        for (int& at : rows.at) at -= static_cast<int>(top);
+        mix_photo_rows(photo, step * w, rows, mixed.get());
+        mix_photo_columns(mixed.get(), columns.get(), side, *levels, out + y * side, side * side);
+    }
+    return 0;
 }

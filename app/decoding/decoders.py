@@ -1,0 +1,205 @@
+"""Photos to the model's input, in processes of their own or in threads of the server. Lives on the event loop."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app import errors as e
+from app.batching.policy import Flow
+from app.batching.threads import FairThreads
+from app.decoding.messages import Limits, Report, Task, Verdict, Wanted
+from app.decoding.pool import DecoderPool
+from app.decoding.process import DecoderProcess
+from app.decoding.work import decode
+from app.imaging.decode import Decoded
+from mtlora.images.resampling import Levels
+from mtlora.native import kernels
+from mtlora.spec import AdapterSpec
+
+T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+
+BYTES_PER_US = 25  # of a JPEG: a first guess, for a flow pays what the work takes
+SMALL_BYTES = 96 << 20
+"""Memory that every photo may take, beside twice its bytes: enough for some 12 megapixels."""
+
+_ERRORS: dict[Verdict, type[e.ServiceError]] = {
+    Verdict.EMPTY: e.EmptyBodyError,
+    Verdict.NO_IMAGE: e.UnsupportedMediaError,
+    Verdict.TOO_LARGE: e.TooManyPixelsError,
+    Verdict.TOO_COSTLY: e.ImageTooCostlyError,
+    Verdict.BROKEN: e.BadImageError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose photo it is, and until when it is wanted."""
+
+    flow: Flow
+    deadline: float  # on the clock of time.monotonic
+
+
+class Decoders(Protocol):
+    """Where photos are decoded. Errors: what is wrong with the photo, in the service's words; `DeadlineError`."""
+
+    async def start(self) -> None:
+        """Before the first photo."""
+
+    async def close(self) -> None:
+        """After the last."""
+
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
+        """A photo as a set's model takes it."""
+        ...
+
+    async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
+        """What `use` makes of a photo's pixels, uint8 [H, W, 3], upright, its own to write to until it is done."""
+        ...
+
+
+class FairProcesses(FairThreads):
+    """Slots for work that waits for processes, shared as those of threads are."""
+
+    def __init__(self, slots: int, *, memory_bytes: int) -> None:
+        super().__init__(None, slots, memory_bytes=memory_bytes)
+
+    async def wait_for(
+        self, flow: Flow, work: Callable[[], Awaitable[T]], *, cost_us: int, deadline: float, nbytes: int
+    ) -> T:
+        """As `run`, of what is awaited; what needs memory was at it before, so it goes first within its flow."""
+        begun = cast(Callable[[], T], work)  # `_start` awaits what it gives
+        ahead = bool(nbytes)
+        return await self.run(flow, begun, cost_us=cost_us, deadline=deadline, nbytes=nbytes, ahead=ahead)
+
+    def _start(self, work: Callable[[], Any]) -> "asyncio.Future[tuple[Any, Exception | None, float]]":
+        return asyncio.ensure_future(_timed(work))
+
+
+class IsolatedDecoders:
+    """In processes that may be lost. Those that need much memory run only as far as there is enough for all of them."""
+
+    def __init__(self, pool: DecoderPool, slots: FairProcesses) -> None:
+        self._pool = pool
+        self._slots = slots
+
+    async def start(self) -> None:
+        """Start the processes."""
+        await self._pool.start()
+
+    async def close(self) -> None:
+        """End the processes."""
+        await self._pool.close()
+
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
+        """See `Decoders`."""
+
+        async def use(process: DecoderProcess, report: Report) -> Decoded:
+            pixels = torch.from_numpy(process.square(spec.image_size))
+            return Decoded(pixels, report.width, report.height)
+
+        return await self._ask(data, wanted_by(spec), turn, use)
+
+    async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
+        """See `Decoders`; the process waits until `use` is done."""
+
+        async def look(process: DecoderProcess, report: Report) -> T:
+            return await use(process.pixels(report.width, report.height))
+
+        return await self._ask(data, Wanted(0), turn, look)
+
+    async def _ask(
+        self, data: bytes, wanted: Wanted, turn: Turn, use: Callable[[DecoderProcess, Report], Awaitable[T]]
+    ) -> T:
+        task = Task(len(data), wanted, SMALL_BYTES + 2 * len(data))
+        found = await self._attempt(data, task, turn, use)
+        if isinstance(found, _Large):
+            found = await self._attempt(data, replace(task, memory_bytes=found.need), turn, use, nbytes=found.need)
+        if isinstance(found, _Large):
+            raise e.ImageTooCostlyError("the image takes more memory than it said")
+        return found
+
+    async def _attempt(
+        self,
+        data: bytes,
+        task: Task,
+        turn: Turn,
+        use: Callable[[DecoderProcess, Report], Awaitable[T]],
+        nbytes: int = 0,
+    ) -> "T | _Large":
+        async def judged(process: DecoderProcess, report: Report) -> T | _Large:
+            if report.verdict is Verdict.LARGE:
+                return _Large(report.need)
+            raise_unless_done(report)
+            return await use(process, report)
+
+        work = partial(self._pool.decode, data, task, turn.deadline, judged)
+        cost_us = len(data) // BYTES_PER_US
+        return await self._slots.wait_for(turn.flow, work, cost_us=cost_us, deadline=turn.deadline, nbytes=nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    need: int
+
+
+class ThreadedDecoders:
+    """In the threads that encode too. A photo that overruns cannot be stopped, and shares the server's memory."""
+
+    def __init__(self, threads: FairThreads, limits: Limits) -> None:
+        self._threads = threads
+        self._limits = limits
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
+        """See `Decoders`."""
+        (values,), report = await self._decode(data, wanted_by(spec), turn)
+        return Decoded(torch.from_numpy(values), report.width, report.height)
+
+    async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
+        """See `Decoders`."""
+        bands, _ = await self._decode(data, Wanted(0), turn)
+        return await use(np.concatenate(bands))
+
+    async def _decode(self, data: bytes, wanted: Wanted, turn: Turn) -> tuple[list[NDArray[Any]], Report]:
+        values: list[NDArray[Any]] = []
+
+        def work() -> Report:
+            return decode(data, wanted, self._limits, lambda *_: True, lambda band, _: values.append(band), kernels())
+
+        cost_us = len(data) // BYTES_PER_US
+        report = await self._threads.run(turn.flow, work, cost_us=cost_us, deadline=turn.deadline)
+        raise_unless_done(report)
+        return values, report
+
+
+def wanted_by(spec: AdapterSpec) -> Wanted:
+    """What a set's model takes."""
+    levels = Levels.normalising(spec.mean, spec.std)
+    return Wanted(spec.image_size, spec.antialias, levels.scale, levels.shift)
+
+
+def raise_unless_done(report: Report) -> None:
+    """What is wrong with a photo, in the service's words."""
+    if report.verdict is not Verdict.DONE:
+        raise _ERRORS[report.verdict](report.detail)
+
+
+async def _timed(work: Callable[[], Awaitable[Any]]) -> tuple[Any, Exception | None, float]:
+    start = time.perf_counter()
+    try:
+        return await work(), None, time.perf_counter() - start
+    except Exception as error:  # whoever waits gets it
+        return None, error, time.perf_counter() - start

@@ -1,0 +1,75 @@
+"""What is made of one photo, in a process of its own or in a thread of the server. Imports no torch."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from app.decoding.messages import Limits, Report, Verdict, Wanted
+from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
+from mtlora.images.container import read_container
+from mtlora.images.opening import FORMATS, decode_container
+from mtlora.images.photo import Photo, decoding
+from mtlora.images.resampling import Levels, square
+from mtlora.native import Kernels
+
+ROOM_BYTES = 24 << 20
+"""For bands of rows on their way, beside what the decoder takes."""
+SQUARE_BYTES = 40
+"""For each pixel of the model's square: sums, floats, and the same in shared memory."""
+
+_VERDICTS = (
+    (ImageFormatError, Verdict.NO_IMAGE),
+    (ImageTooLargeError, Verdict.TOO_LARGE),
+    (ImageTooCostlyError, Verdict.TOO_COSTLY),
+    (ImageError, Verdict.BROKEN),
+)
+Put = Callable[[np.ndarray, int], None]
+
+
+def decode(
+    data: bytes,
+    wanted: Wanted,
+    limits: Limits,
+    may_take: Callable[[int, int], bool],
+    put: Put,
+    native: Kernels | None,
+) -> Report:
+    """Decode a photo and hand its square, or its pixels, to `put`.
+
+    may_take: of a photo's pixels and the memory it will take, asked before it is decoded
+    put:      takes values and how many bytes of the result come before them
+    """
+    if not data:
+        return Report(Verdict.EMPTY, "the image is empty: 0 bytes")
+    try:
+        container = read_container(data, limits.max_pixels)
+        need = container.decoded_bytes + len(data) + len(container.data) + ROOM_BYTES + wanted.side**2 * SQUARE_BYTES
+        if not may_take(container.width * container.height, need):
+            return Report(Verdict.LARGE, need=need)
+        photo = decode_container(container, limits.max_pixels)
+        with decoding():
+            _hand_over(photo, wanted, put, native)
+    except ImageError as error:
+        return Report(next(verdict for kind, verdict in _VERDICTS if isinstance(error, kind)), str(error))
+    return Report(Verdict.DONE, width=photo.width, height=photo.height)
+
+
+def warm_up(limits: Limits, native: Kernels | None) -> None:
+    """Decode a photo of every format: what is imported late by a decoder is imported now."""
+    for name in FORMATS:
+        for mode in ("RGB", "L"):
+            buffer = io.BytesIO()
+            Image.new(mode, (16, 16)).save(buffer, name)
+            for antialias in (False, True):
+                decode(buffer.getvalue(), Wanted(16, antialias), limits, lambda *_: True, lambda *_: None, native)
+
+
+def _hand_over(photo: Photo, wanted: Wanted, put: Put, native: Kernels | None) -> None:
+    if wanted.side:
+        levels = Levels(wanted.scale, wanted.shift)
+        put(square(photo, wanted.side, levels, antialias=wanted.antialias, native=native), 0)
+        return
+    for top, band in photo.bands():
+        put(np.asarray(band), top * photo.width * 3)

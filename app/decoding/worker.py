@@ -1,0 +1,178 @@
+"""A decoder process: photos in, pixels out, one at a time, each within its processor time and memory.
+
+Started by `process`, as a program of its own and never as a copy of the server. Who overruns is ended by the kernel
+(SIGPROF, or an address space that does not grow), and the server starts another.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.decoding.confinement import confine
+from app.decoding.messages import LINE_BYTES, Limits, Ready, Report, Task, Verdict
+from app.decoding.work import decode, warm_up
+from mtlora.native import Kernels
+
+PAGE_BYTES = mmap.PAGESIZE
+MEMORY_EXIT = 3  # the watcher's: more memory than granted
+WATCH_S = 0.02
+SECONDS_PER_PIXEL = 0.2e-6
+"""Of a processor: several times what the slowest decoder takes on a slow machine."""
+
+
+class Memory:
+    """What this process has and may have."""
+
+    def __init__(self) -> None:
+        self._statm = self._open()
+        self._base = self.resident()
+        self._limits_hold = self._statm >= 0 and sys.platform == "linux"
+        self._most = 0  # resident bytes, for the watcher
+        if not self._limits_hold:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def descriptors(self) -> set[int]:
+        """That it needs."""
+        return {self._statm} if self._statm >= 0 else set()
+
+    def resident(self) -> int:
+        """Bytes in memory now; where the system does not say, the most there ever were."""
+        if self._statm < 0:
+            return _peak_bytes()
+        return int(os.pread(self._statm, 200, 0).split()[1]) * PAGE_BYTES
+
+    def grown(self) -> int:
+        """Bytes beyond those at the start."""
+        return max(0, self.resident() - self._base)
+
+    def grant(self, nbytes: int) -> None:
+        """So much more may be taken, from now on until the next grant."""
+        if self._limits_hold:
+            space = int(os.pread(self._statm, 200, 0).split()[0]) * PAGE_BYTES + nbytes
+            resource.setrlimit(resource.RLIMIT_AS, (space, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        self._most = self.resident() + nbytes
+
+    def _watch(self) -> None:
+        """Where there is no limit of address space (macOS): looks instead of letting the kernel refuse."""
+        while True:
+            time.sleep(WATCH_S)
+            if self._most and self.resident() > self._most:
+                os._exit(MEMORY_EXIT)
+
+    @staticmethod
+    def _open() -> int:
+        try:
+            return os.open("/proc/self/statm", os.O_RDONLY)
+        except OSError:
+            return -1
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Worker:
+    """Reads tasks, writes reports, until the server goes away."""
+
+    def __init__(self, channel: socket.socket, shared: mmap.mmap, room: int, limits: Limits, native: Kernels | None):
+        self._channel = channel
+        self._shared = shared
+        self._room = room  # where the pixels begin
+        self._limits = limits
+        self._native = native
+        self._trim = _trimmer()
+        self.memory = Memory()
+
+    def run(self) -> None:
+        """Until the channel is closed."""
+        waiting = b""
+        while chunk := self._channel.recv(LINE_BYTES):
+            waiting += chunk
+            while b"\n" in waiting:
+                line, waiting = waiting.split(b"\n", 1)
+                self._channel.sendall(self._answer(Task.read(line)).line())
+
+    def _answer(self, task: Task) -> Report:
+        self.memory.grant(task.memory_bytes)
+        _allow_seconds(self._limits.seconds)
+        data = self._shared[: task.size]
+        try:
+            report = self._decode(data, task)
+        except MemoryError:
+            report = Report(Verdict.TOO_COSTLY, "the image takes more memory than an image of its size")
+        finally:
+            _allow_seconds(0)
+        del data
+        if task.memory_bytes > self._limits.small_bytes:
+            self._trim()
+        return Report(
+            report.verdict, report.detail[:500], report.width, report.height, report.need, self.memory.grown()
+        )
+
+    def _decode(self, data: bytes, task: Task) -> Report:
+        def may_take(pixels: int, nbytes: int) -> bool:
+            _allow_seconds(self._limits.seconds + pixels * SECONDS_PER_PIXEL)
+            return nbytes <= task.memory_bytes
+
+        return decode(data, task.wanted, self._limits, may_take, self._put, self._native)
+
+    def _put(self, values: np.ndarray, offset: int) -> None:
+        """Into shared memory, `offset` bytes behind where the pixels begin."""
+        place = np.frombuffer(self._shared, values.dtype, values.size, self._room + offset)
+        place[:] = values.ravel()
+
+
+def _allow_seconds(seconds: float) -> None:
+    """So much more of a processor, then the kernel ends this process; 0: no bound."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _trimmer() -> Callable[[], object]:
+    """What gives freed memory back to the system."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # no glibc
+        return lambda: None
+    return lambda: trim(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve one server over an inherited socket."""
+    parser = argparse.ArgumentParser()
+    for name in ("--channel", "--memory", "--room", "--size", "--max-pixels", "--small-bytes"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--kernels", default="")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's: the server decides
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    warnings.simplefilter("ignore")
+    native = Kernels(Path(given.kernels), share_threads=False) if given.kernels else None
+    channel = socket.socket(fileno=given.channel)
+    shared = mmap.mmap(given.memory, given.size)
+    limits = Limits(given.max_pixels, given.seconds, given.small_bytes)
+    warm_up(limits, native)
+    worker = Worker(channel, shared, given.room, limits, native)
+    confined = confine({given.channel, given.memory, *worker.memory.descriptors})
+    channel.sendall(Ready(confined).line())
+    with contextlib.suppress(ConnectionError):
+        worker.run()
+
+
+if __name__ == "__main__":
+    main()
