@@ -52,7 +52,8 @@ def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: 
     of a large photo aliases, and values overshoot 0..255 at edges. With it: a = -0.5 over the whole footprint, each
     value a whole number of 0..255 before `levels`.
 
-    native: the kernels, or None for the same in numpy and Pillow: with antialiasing never more than 1 of 255 apart
+    native: the kernels, or None for the same in numpy and Pillow: with antialiasing 1 of 255 apart, or 4
+            where thousands of rows become few
     """
     if side < 1:
         raise ImageError(f"the side of the model's square must be at least 1, got {side}")

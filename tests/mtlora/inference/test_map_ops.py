@@ -113,34 +113,6 @@ def test_saliency_to_gray(seed: int, h: int, w: int, height: int, width: int) ->
     assert float((result.double() - enlarged * 255).abs().max()) <= 0.5 + 5e-4
 
 
-@given(
-    seed=seeds,
-    side=st.integers(1, 40),
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
-    channels=st.sampled_from([3, 4]),
-)
-def test_resize_cubic(seed: int, side: int, height: int, width: int, channels: int) -> None:
-    torch.manual_seed(seed)
-    photo = torch.randint(0, 256, (height, width, channels), dtype=torch.uint8)
-    colors = photo[..., :3].permute(2, 0, 1)[None].double()
-    expected = functional.interpolate(colors, (side, side), mode="bicubic", align_corners=False)[0]
-    result = map_ops.resize_cubic(photo, side)
-    assert (result.dtype, result.shape) == (torch.float32, (3, side, side))
-    assert float((result.double() - expected).abs().max()) < 2e-3  # of 255
-
-
-@given(seed=seeds, side=st.integers(1, 40))
-def test_resize_cubic_scales_and_shifts_each_colour(seed: int, side: int) -> None:
-    torch.manual_seed(seed)
-    photo = torch.randint(0, 256, (21, 33, 4), dtype=torch.uint8)
-    scale, shift = (0.02, 0.5, -3.0), (-2.0, 0.25, 100.0)
-    expected = map_ops.resize_cubic(photo, side) * torch.tensor(scale)[:, None, None]
-    expected += torch.tensor(shift)[:, None, None]
-    result = map_ops.resize_cubic(photo, side, scale, shift)
-    assert float((result - expected).abs().max()) < 1e-4  # of 1020
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -152,8 +124,6 @@ def test_resize_cubic_scales_and_shifts_each_colour(seed: int, side: int) -> Non
         (lambda: map_ops.enlarge_classes(torch.zeros(0, 2).byte(), 4, 4), "class_map must be"),
         (lambda: map_ops.enlarge_classes(torch.zeros(2, 2).byte(), 4, 0), "size must be at least"),
         (lambda: map_ops.saliency_to_gray(noise(1, 2, 2), 4, 4), "probability must be"),
-        (lambda: map_ops.resize_cubic(noise(3, 2, 2), 4), "photo must be"),
-        (lambda: map_ops.resize_cubic(noise(2, 2, 3).byte(), 0), "size must be at least"),
     ],
 )
 def test_wrong_shapes_are_named(call: object, message: str) -> None:
