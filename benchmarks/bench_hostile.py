@@ -24,12 +24,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
+from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
 
-from app.access.keys import Caller  # noqa: F401  the service must be importable before the address space is limited
 from benchmarks.harness import family, machine, save
 from benchmarks.servers import Server, serve
-from benchmarks.sets import bundled_weights
-from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
+from benchmarks.sets import make_weights
 
 ADDRESS_SPACE = 14 << 30
 DEADLINE_S = 60.0
@@ -167,7 +166,8 @@ def line(trial: Trial) -> str:
     worst = max(answer.seconds for answer in trial.good)
     failed = sum(answer.status != 200 for answer in trial.good)
     good = f"good {len(trial.good)} worst {worst:.2f}s failed {failed}"
-    return f"{trial.name[:44]:44s} {trial.nbytes:>9d} B  {bad:22s} {good:34s} {trial.grown_mib:+7.0f} {trial.left_mib:+6.0f} MiB"
+    memory = f"{trial.grown_mib:+7.0f} {trial.left_mib:+6.0f} MiB"
+    return f"{trial.name[:44]:44s} {trial.nbytes:>9d} B  {bad:22s} {good:34s} {memory}"
 
 
 def figures(trials: list[Trial]) -> dict[str, float]:
@@ -201,7 +201,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        with serve(bundled_weights(), scratch / "store", decoding=given.decoding) as server:
+        with serve(make_weights(scratch, 1), scratch / "store", decoding=given.decoding) as server:
             client = Client(server)
             for _ in range(10):
                 client.send(photo())
