@@ -31,8 +31,11 @@ class MissingOut(BaseModel):
 class ReadyOut(BaseModel):
     """The server takes requests."""
 
-    status: Literal["ready", "degraded"] = Field(description="degraded: ready, but pinned sets are missing")
+    status: Literal["ready", "degraded"] = Field(
+        description="degraded: ready, but pinned sets are missing, or the store of sets cannot be used"
+    )
     missing: list[MissingOut] = Field(description="pinned sets that are not on the device")
+    store: str = Field(description="why sets cannot be changed, or changes of other servers be seen; empty: they can")
 
 
 @router.get("/livez")
@@ -46,7 +49,8 @@ async def readyz(service: ServiceDep) -> ReadyOut:
     """Whether requests are taken: engine warm, every pinned set tried, not draining. 503 lists what is waited for."""
     service.require_warm()
     missing = [MissingOut(adapter=name, reason=reason) for name, reason in service.missing_pins()]
-    return ReadyOut(status="degraded" if missing else "ready", missing=missing)
+    fault = service.store_fault()
+    return ReadyOut(status="degraded" if missing or fault else "ready", missing=missing, store=fault)
 
 
 @router.get(
