@@ -1,8 +1,10 @@
 """Every adapter set the server knows by name: bundled ones (read-only) and uploaded ones. Blocking, thread-safe."""
 
+import errno
 import hashlib
 import logging
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,25 +71,41 @@ def find_bundled(folder: Path, check: Callable[[AdapterManifest], None]) -> dict
     """
     found: dict[str, BundledSet] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        fault = ""
         try:
-            if not has_manifest(path):
-                continue
-            check(read_manifest(path))
-        except MTLoRAError as error:
-            fault = str(error)
-            log.error("bundled adapter set cannot be served", extra={"file": path.name, "reason": fault})
-        if not NAME.fullmatch(path.stem):
-            log.warning("adapter file with a name that no set may have, left out", extra={"file": path.name})
+            bundled = _bundled(path, check)
+        except OSError as error:
+            log.error("left out of the bundled adapter sets", extra=_told(path) | {"reason": reason_of(error)})
             continue
-        stat = path.stat()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        created = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds")
-        found[path.stem] = BundledSet(
-            path, Revision(revision=1, digest=digest, bytes=stat.st_size, created=created), fault
-        )
+        if bundled is not None:
+            found[path.stem] = bundled
     return found
+
+
+def _bundled(path: Path, check: Callable[[AdapterManifest], None]) -> BundledSet | None:
+    """What a file of the bundled sets is; None if it is none, `OSError` if nobody can tell."""
+    status = path.stat()  # of a link's target: the folder is the operator's
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    with path.open("rb"):  # that it cannot be read is no fault of its content
+        fault = ""
+    try:
+        if not has_manifest(path):
+            return None
+        check(read_manifest(path))
+    except MTLoRAError as error:
+        fault = str(error)
+        log.error("bundled adapter set cannot be served", extra=_told(path) | {"reason": fault})
+    if not NAME.fullmatch(path.stem):
+        log.warning("adapter file with a name that no set may have, left out", extra=_told(path))
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    created = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+    return BundledSet(path, Revision(revision=1, digest=digest, bytes=status.st_size, created=created), fault)
+
+
+def _told(path: Path) -> dict[str, str]:
+    return {"file": ascii(path.name)[1:-1]}
 
 
 class Catalog:
