@@ -45,6 +45,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.BodyMemoryError: 429,
     e.QuotaError: 429,
     e.DeviceMemoryError: 503,
+    e.StoreUnavailableError: 503,
     e.NotReadyError: 503,
     e.DeadlineError: 504,
     e.ClientGoneError: CLIENT_CLOSED_REQUEST,

@@ -27,6 +27,7 @@ ServiceError
 │   ├── QueueFullError              as many images as allowed are waiting
 │   ├── WaitTooLongError            the turn would come too late
 │   ├── DeviceMemoryError           no memory for the forward pass of this image, even alone
+│   ├── StoreUnavailableError       the store of adapter sets is locked, does not answer, or is gone
 │   └── NotReadyError               starting or draining
 ├── DeadlineError                   the client's deadline passed
 ├── ClientGoneError                 the client left; nobody reads the answer
@@ -166,6 +167,13 @@ class QuotaError(BusyError):
 
 class DeviceMemoryError(BusyError):
     """No memory for the forward pass of this image, even alone."""
+
+
+class StoreUnavailableError(BusyError):
+    """The store of adapter sets is locked by another process, does not answer, or is gone; sets in memory go on."""
+
+    def __init__(self, detail: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(detail, retry_after_s)
 
 
 class NotReadyError(BusyError):

@@ -68,7 +68,6 @@ class Predictions:
     def __init__(self, service: Service, parts: Parts) -> None:
         self._settings = service.settings
         self._parts = parts
-        self._files = service.files
 
     async def answer(self, request: Request, wanted: Wanted, dialect: Dialect, context: RequestContext) -> Response:
         """The response, within the deadline, unless the client leaves first."""
@@ -86,8 +85,8 @@ class Predictions:
         self, request: Request, wanted: Wanted, dialect: Dialect, context: RequestContext, clock: asyncio.Timeout
     ) -> Response:
         start, s = time.monotonic(), self._settings
-        ref = self._parts.catalog.resolve(wanted.adapter, wanted.caller.namespace)
-        # Before anything is awaited: a deletion from now on waits for this request.
+        ref = await self._parts.lookup.resolve(wanted.adapter, wanted.caller.namespace)
+        # Before anything else is awaited: a deletion from now on waits for this request.
         with self._parts.residency.using(ref), self._parts.bodies.hold() as hold:
             spec = await self._spec(ref)
             context.facts |= {"adapter": ref.name, "revision": ref.revision}
@@ -127,12 +126,11 @@ class Predictions:
         return Response(body.content, body.status, headers, body.media)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:
-        work = asyncio.get_running_loop().run_in_executor(self._files, self._parts.catalog.manifest, ref)
         try:
-            return (await work).spec
+            return await self._parts.lookup.spec(ref)
         except AdapterLoadError:
             # Deleted by another server on this store? Then it is not found; else the damage is worth a 503.
-            self._parts.catalog.entry(ref.name).ref(ref.revision)
+            (await self._parts.lookup.entry(ref.name)).ref(ref.revision)
             raise
 
 

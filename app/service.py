@@ -36,11 +36,13 @@ from app.residency.catalog import Catalog, find_bundled
 from app.residency.following import Follower
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet, AdapterLoader
+from app.residency.lookup import Lookup
 from app.residency.manager import Residency
 from app.residency.names import namespace_of
 from app.residency.pins import Pins
 from app.residency.service import AdapterService
 from app.residency.store import AdapterStore
+from app.residency.threads import AdapterThreads, StoreThreads
 from app.residency.tiers import Tier
 from app.residency.uploads import Uploader, UploadLimits
 from app.settings import Settings
@@ -61,6 +63,8 @@ log = logging.getLogger(__name__)
 GPU_BATCH_IMAGES = 16  # twice as many take twice as long (docs/performance.md)
 UPLOAD_THREADS = 2
 FILE_THREADS = 2
+READ_THREADS, WAITING_READS = 4, 1000  # of the store; reads are short, and few are needed
+CHANGE_THREADS, WAITING_CHANGES = 8, 64  # of the store; they take its lock, so one at a time gets on
 UPLOADS_NICE, LOADS_NICE = 19, 10  # predictions go first; a load that somebody waits for still gets on
 
 
@@ -77,7 +81,7 @@ class Phase(enum.Enum):
 class Pools:
     """Threads by purpose, so that no kind of work waits behind another."""
 
-    files: ThreadPoolExecutor  # states and manifests
+    files: ThreadPoolExecutor  # what is known of sets, and the start
     uploads: ThreadPoolExecutor  # writing and checking adapter files
     loader: ThreadPoolExecutor  # adapter files to models
     codec: ThreadPoolExecutor  # photos in, answers out
@@ -116,6 +120,7 @@ class Parts:
     """What handlers work with once it is there."""
 
     catalog: Catalog
+    lookup: Lookup
     adapters: AdapterService
     residency: Residency[AdaptedSet]
     pins: Pins
@@ -176,6 +181,10 @@ class Service:
         """Pinned sets that are not on the device, and why. Names in name spaces are nobody's business: empty."""
         missing = self._parts.pins.missing() if self._parts else {}
         return [("", "missing") if namespace_of(ref.name) else (str(ref), why) for ref, why in missing.items()]
+
+    def store_fault(self) -> str:
+        """Why sets cannot be changed, or changes of other processes cannot be seen; empty: they can."""
+        return self._parts.follower.fault if self._parts else ""
 
     def drain(self) -> None:
         """Admit nothing more; what runs goes on."""
@@ -241,19 +250,23 @@ class Service:
             courtesy=courtesy,
         )
         bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
-        uploader = Uploader(catalog, store, backbone, form.device_bytes, pools.uploads, bounds, checked, courtesy)
-        pins = Pins(catalog, residency, form.device_bytes, pools.files)
+        threads = _adapter_threads(s, pools)
+        uploader = Uploader(catalog, store, backbone, form.device_bytes, threads, bounds, checked, courtesy)
+        pins = Pins(catalog, residency, form.device_bytes, threads.reads)
+        lookup = Lookup(catalog, residency, host, threads)
         forget = self.metrics.forget_adapter
-        adapters = AdapterService(catalog, store, residency, host, pins, uploader, pools.files, forget)
-        follower = Follower(store, catalog, adapters, pins, pools.files)
+        adapters = AdapterService(store, lookup, pins, uploader, forget)
+        follower = Follower(store, catalog, adapters, pins, s.store_timeout_s)
         limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
-        threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
+        codec = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
-        decoders = _decoders(s, threads, self.metrics)
-        pipeline = Pipeline(residency, worker, decoders, threads, admission, self.metrics)
+        decoders = _decoders(s, codec, self.metrics)
+        pipeline = Pipeline(residency, worker, decoders, codec, admission, self.metrics)
         bodies = BodyBudget(s.max_inflight_body_bytes)
-        return Parts(catalog, adapters, residency, pins, follower, decoders, pipeline, worker, bodies, courtesy)
+        return Parts(
+            catalog, lookup, adapters, residency, pins, follower, decoders, pipeline, worker, bodies, courtesy
+        )  # fmt: skip
 
     async def _warm(self, parts: Parts) -> None:
         await parts.pins.refresh()
@@ -277,6 +290,7 @@ class Service:
         return Levels(
             queue_images=self._parts.pipeline.admitted,
             ready=self.phase is Phase.READY,
+            store_usable=not self.store_fault(),
             adapters=(count, len(host), len(device)),
             adapter_bytes=(size, host.used_bytes, device.used_bytes),
         )
@@ -315,13 +329,23 @@ def _backbone_file(settings: Settings) -> Path:
 
 
 def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Catalog]:
-    store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes)
+    store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes, timeout_s=settings.store_timeout_s)
     folder = settings.adapters or bundled_folder()
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")
     catalog = Catalog(store, find_bundled(folder, partial(check_backbone, backbone=backbone)), settings.default_adapter)
     catalog.check()
     return store, catalog
+
+
+def _adapter_threads(settings: Settings, pools: Pools) -> AdapterThreads:
+    s = settings.store_timeout_s
+    return AdapterThreads(
+        memory=pools.files,
+        uploads=pools.uploads,
+        reads=StoreThreads("reads", threads=READ_THREADS, waiting=WAITING_READS, timeout_s=s),
+        changes=StoreThreads("changes", threads=CHANGE_THREADS, waiting=WAITING_CHANGES, timeout_s=s),
+    )
 
 
 def _spare_the_collector() -> None:

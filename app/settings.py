@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_adapter_bytes: int = Field(256 * MIB, ge=1024, description="largest adapter file")
     max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
     store_max_bytes: int = Field(0, ge=0, description="bytes of all uploaded adapter files together; 0: no limit")
+    store_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="longest wait for the store: for its lock, for a file of it"
+    )
     max_uploads: int = Field(16, ge=1, le=1000, description="adapter files arriving at the same time")
     max_connections: int = Field(800, ge=1, description="connections open at the same time")
     max_header_bytes: int = Field(16_384, ge=1024, description="head of a request: its first line and its headers")

@@ -190,11 +190,11 @@ async def unload_adapter(
 )
 async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:
     """The bytes of a revision, as they were uploaded."""
-    entry = parts.catalog.entry(parts.catalog.locate(name, caller.namespace))
-    ref = entry.ref(revision)
+    ref = await parts.lookup.ref(parts.catalog.locate(name, caller.namespace), revision)
     headers = {"ETag": f'"{ref.digest}"', "X-Adapter-Revision": str(ref)}
     file_name = f"{plain_name(ref.name)}-{ref.revision}.safetensors"
-    return FileResponse(parts.catalog.path(ref), 200, headers, "application/octet-stream", filename=file_name)
+    path = await parts.adapters.file(ref)
+    return FileResponse(path, 200, headers, "application/octet-stream", filename=file_name)
 
 
 async def _changed(name: str, caller: Caller, context: RequestContext, parts: Parts) -> AdapterSetOut:

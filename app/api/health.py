@@ -31,8 +31,13 @@ class MissingOut(BaseModel):
 class ReadyOut(BaseModel):
     """The server takes requests."""
 
-    status: Literal["ready", "degraded"] = Field(description="degraded: ready, but pinned sets are missing")
+    status: Literal["ready", "degraded"] = Field(
+        description="degraded: ready, but pinned sets are missing, or the store of sets cannot be used"
+    )
     missing: list[MissingOut] = Field(description="pinned sets that are not on the device")
+    store: str | None = Field(
+        None, description="why sets cannot be changed, or changes of other servers be seen; not there: they can"
+    )
 
 
 @router.get("/livez")
@@ -41,12 +46,13 @@ async def livez() -> LiveOut:
     return LiveOut()
 
 
-@router.get("/readyz", responses=problem_responses(503))
+@router.get("/readyz", response_model_exclude_none=True, responses=problem_responses(503))
 async def readyz(service: ServiceDep) -> ReadyOut:
     """Whether requests are taken: engine warm, every pinned set tried, not draining. 503 lists what is waited for."""
     service.require_warm()
     missing = [MissingOut(adapter=name, reason=reason) for name, reason in service.missing_pins()]
-    return ReadyOut(status="degraded" if missing else "ready", missing=missing)
+    fault = service.store_fault()
+    return ReadyOut(status="degraded" if missing or fault else "ready", missing=missing, store=fault or None)
 
 
 @router.get(

@@ -1,6 +1,5 @@
 """/v2: the Open Inference Protocol (KServe's and Triton's), its REST form with binary tensors."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request
@@ -12,7 +11,7 @@ from app.dialects.v2 import TensorDialect
 from app.errors import AdapterLoadError
 from app.imaging.tensors import channels, datatype
 from app.predictions import Predictions, Wanted
-from app.residency.names import AdapterRef, plain_name
+from app.residency.names import plain_name
 from app.schemas.v2 import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -27,8 +26,7 @@ from app.schemas.v2 import (
     TensorSpecOut,
     v2_responses,
 )
-from app.service import Parts, Service
-from mtlora.adapter_file import AdapterManifest
+from app.service import Parts
 from mtlora.version import __version__
 
 router = APIRouter(prefix=V2_PREFIX, tags=["open inference protocol"])
@@ -61,31 +59,27 @@ async def server() -> ServerV2Out:
 
 
 @router.get("/models/{model}", responses=LOOKED_AT)
-async def describe_model(model: Model, caller: Predictor, service: ServiceDep, parts: ReadyDep) -> ModelV2Out:
+async def describe_model(model: Model, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """An adapter set: its revisions as versions, its tasks as outputs."""
-    return await _describe(model, caller, service, parts)
+    return await _describe(model, caller, parts)
 
 
 @router.get("/models/{model}/versions/{version}", responses=LOOKED_AT)
-async def describe_version(
-    model: Model, version: Version, caller: Predictor, service: ServiceDep, parts: ReadyDep
-) -> ModelV2Out:
+async def describe_version(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """One revision of an adapter set."""
-    return await _describe(f"{model}@{version}", caller, service, parts)
+    return await _describe(f"{model}@{version}", caller, parts)
 
 
 @router.get("/models/{model}/ready", responses=LOOKED_AT)
-async def model_ready(model: Model, caller: Predictor, service: ServiceDep, parts: ReadyDep) -> ModelReadyV2Out:
+async def model_ready(model: Model, caller: Predictor, parts: ReadyDep) -> ModelReadyV2Out:
     """Whether an adapter set can be used; it need not be in memory for that."""
-    return await _ready(model, caller, service, parts)
+    return await _ready(model, caller, parts)
 
 
 @router.get("/models/{model}/versions/{version}/ready", responses=LOOKED_AT)
-async def version_ready(
-    model: Model, version: Version, caller: Predictor, service: ServiceDep, parts: ReadyDep
-) -> ModelReadyV2Out:
+async def version_ready(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelReadyV2Out:
     """Whether one revision of an adapter set can be used."""
-    return await _ready(f"{model}@{version}", caller, service, parts)
+    return await _ready(f"{model}@{version}", caller, parts)
 
 
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
@@ -126,26 +120,22 @@ async def infer_version(
     return await infer(request, f"{model}@{version}", caller, service, context, length, x_deadline_ms)
 
 
-async def _describe(reference: str, caller: Caller, service: Service, parts: Parts) -> ModelV2Out:
-    ref = parts.catalog.resolve(reference, caller.namespace)
-    tasks = (await _manifest(ref, service, parts)).spec.task_names
+async def _describe(reference: str, caller: Caller, parts: Parts) -> ModelV2Out:
+    ref = await parts.lookup.resolve(reference, caller.namespace)
+    tasks = (await parts.lookup.manifest(ref)).spec.task_names
     image = TensorSpecOut(name=IMAGE_INPUT, datatype="BYTES", shape=[ANY])
     outputs = [
         TensorSpecOut(name=task.value, datatype=datatype(task), shape=[ANY, ANY, ANY, *channels(task)])
         for task in tasks
     ]
-    versions = [str(revision.revision) for revision in parts.catalog.entry(ref.name).state.revisions]
+    versions = [str(revision.revision) for revision in (await parts.lookup.entry(ref.name)).state.revisions]
     return ModelV2Out(name=plain_name(ref.name), versions=versions, platform="mtlora", inputs=[image], outputs=outputs)
 
 
-async def _ready(reference: str, caller: Caller, service: Service, parts: Parts) -> ModelReadyV2Out:
-    ref = parts.catalog.resolve(reference, caller.namespace)
-    await _manifest(ref, service, parts)
+async def _ready(reference: str, caller: Caller, parts: Parts) -> ModelReadyV2Out:
+    ref = await parts.lookup.resolve(reference, caller.namespace)
+    await parts.lookup.manifest(ref)
     fault = parts.catalog.fault(ref.name) or parts.residency.failure(ref)
     if fault:
         raise AdapterLoadError(f"adapter set {ref} cannot be used: {fault}")
     return ModelReadyV2Out(name=plain_name(ref.name))
-
-
-async def _manifest(ref: AdapterRef, service: Service, parts: Parts) -> AdapterManifest:
-    return await asyncio.get_running_loop().run_in_executor(service.files, parts.catalog.manifest, ref)

@@ -42,6 +42,7 @@ class Blobs(Protocol):
     """Blobs and documents by name. A name is one harmless path component; a blob belongs to the document of its name.
 
     Every method may block, is safe from many threads and processes, and raises `OSError` where nothing better is said.
+    Those that change something raise `StoreUnavailableError` if others do not let them begin in time.
     """
 
     def stage(self, limit: int) -> Staged:
@@ -49,23 +50,27 @@ class Blobs(Protocol):
         ...
 
     def documents(self) -> Mapping[str, bytes]:
-        """Every document by name."""
+        """Every document by name, but for those that cannot be read."""
         ...
 
     def read(self, name: str) -> bytes:
-        """One document; empty if there is none."""
+        """One document; empty if there is none, `AdapterLoadError` if it cannot be read."""
         ...
 
     def swap(self, name: str, before: bytes, after: bytes, blob: tuple[str, Staged] | None = None) -> bool:
         """Replace a document if it still is `before`, and bring in a blob (key, finished file) that it names.
 
         Both or neither, whenever the process dies; False if somebody else was faster. What is done is safe from a
-        crash. `StoreFullError` if there is no room, and nothing has changed.
+        crash. `StoreFullError` if there is no room, and nothing has changed; `AdapterConflictError` if something that
+        is no set has the name.
         """
         ...
 
     def locate(self, name: str, key: str) -> Path:
-        """A file on this machine with a blob's bytes; whether it is there shows when it is opened."""
+        """A file on this machine with a blob's bytes; whether it is there shows when it is opened.
+
+        `AdapterLoadError` if something else is in its place.
+        """
         ...
 
     def delete(self, name: str, key: str) -> None:
@@ -74,6 +79,9 @@ class Blobs(Protocol):
     def generation(self) -> bytes:
         """Cheap to ask for, and different after every swap by any process."""
         ...
+
+    def check(self, timeout_s: float) -> None:
+        """Raise what a change would, if it were made now and waited so long for the others."""
 
     def sweep(self, keys_of: Callable[[str, bytes], set[str] | None]) -> None:
         """Remove what crashes left: files whose writer is gone, blobs that their document does not name.

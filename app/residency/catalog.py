@@ -1,7 +1,10 @@
 """Every adapter set the server knows by name: bundled ones (read-only) and uploaded ones. Blocking, thread-safe."""
 
+import errno
 import hashlib
 import logging
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +20,7 @@ from app.residency.names import (
     parse_reference,
     plain_name,
 )
+from app.residency.places import reason_of
 from app.residency.state import Revision, SetState
 from app.residency.store import AdapterStore
 from mtlora.adapter_file import AdapterManifest, has_manifest, read_manifest
@@ -67,25 +71,41 @@ def find_bundled(folder: Path, check: Callable[[AdapterManifest], None]) -> dict
     """
     found: dict[str, BundledSet] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        fault = ""
         try:
-            if not has_manifest(path):
-                continue
-            check(read_manifest(path))
-        except MTLoRAError as error:
-            fault = str(error)
-            log.error("bundled adapter set cannot be served", extra={"file": path.name, "reason": fault})
-        if not NAME.fullmatch(path.stem):
-            log.warning("adapter file with a name that no set may have, left out", extra={"file": path.name})
+            bundled = _bundled(path, check)
+        except OSError as error:
+            log.error("left out of the bundled adapter sets", extra=_told(path) | {"reason": reason_of(error)})
             continue
-        stat = path.stat()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        created = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds")
-        found[path.stem] = BundledSet(
-            path, Revision(revision=1, digest=digest, bytes=stat.st_size, created=created), fault
-        )
+        if bundled is not None:
+            found[path.stem] = bundled
     return found
+
+
+def _bundled(path: Path, check: Callable[[AdapterManifest], None]) -> BundledSet | None:
+    """What a file of the bundled sets is; None if it is none, `OSError` if nobody can tell."""
+    status = path.stat()  # of a link's target: the folder is the operator's
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    with path.open("rb"):  # that it cannot be read is no fault of its content
+        fault = ""
+    try:
+        if not has_manifest(path):
+            return None
+        check(read_manifest(path))
+    except MTLoRAError as error:
+        fault = str(error)
+        log.error("bundled adapter set cannot be served", extra=_told(path) | {"reason": fault})
+    if not NAME.fullmatch(path.stem):
+        log.warning("adapter file with a name that no set may have, left out", extra=_told(path))
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    created = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
+    return BundledSet(path, Revision(revision=1, digest=digest, bytes=status.st_size, created=created), fault)
+
+
+def _told(path: Path) -> dict[str, str]:
+    return {"file": ascii(path.name)[1:-1]}
 
 
 class Catalog:
@@ -123,14 +143,9 @@ class Catalog:
         return sorted({*self._bundled, *stored}, key=lambda name: (plain_name(name), name))
 
     def entries(self, namespace: str | None = None) -> list[Entry]:
-        """Sets by name, as `names` gives them."""
-        found = []
-        for name in self.names(namespace):
-            try:
-                found.append(self.entry(name))
-            except AdapterNotFoundError:
-                log.info("deleted while listing", extra={"adapter": name})
-        return found
+        """Sets by name, as `names` gives them. From memory."""
+        found = (self.known_entry(name) for name in self.names(namespace))
+        return [entry for entry in found if entry is not None]  # None: deleted while listing
 
     def locate(self, name: str, namespace: str) -> str:
         """The full name of what a name in a path means to a name space. Looks at no set, so it tells of none."""
@@ -160,10 +175,12 @@ class Catalog:
 
     def entry(self, name: str) -> Entry:
         """One set; `AdapterNotFoundError` if there is none of that full name."""
+        return self.known_entry(name) or self.entry_of(self._store.fetch(name))
+
+    def known_entry(self, name: str) -> Entry | None:
+        """As `entry`, from memory; None where only the store can tell."""
         known = self._store.read(name)
-        if not known.revisions and name not in self._bundled:
-            known = self._store.fetch(name)
-        return self.entry_of(known)
+        return self.entry_of(known) if known.revisions or name in self._bundled else None
 
     def entry_of(self, state: SetState) -> Entry:
         """One set as a state of the store makes it; `AdapterNotFoundError` if there is none."""
@@ -176,8 +193,11 @@ class Catalog:
 
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
         """What a request of that name space named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
-        name, revision = parse_reference(reference) if reference else (self.default, None)
-        return self.ref(self.locate(name, namespace), revision)
+        return self.ref(*self._meant(reference, namespace))
+
+    def known(self, reference: str | None, namespace: str) -> AdapterRef | None:
+        """As `resolve`, from memory; None where only the store can tell."""
+        return self.known_ref(*self._meant(reference, namespace))
 
     def ref(self, name: str, revision: int | None) -> AdapterRef:
         """A revision (None: the current one) of the set of this full name."""
@@ -186,21 +206,41 @@ class Catalog:
             entry = self.entry_of(self._store.fetch(name))
         return entry.ref(revision)
 
+    def known_ref(self, name: str, revision: int | None) -> AdapterRef | None:
+        """As `ref`, from memory; None where only the store can tell."""
+        entry = self.known_entry(name)
+        if entry is None or (entry.state.find(revision) is None and not entry.bundled):
+            return None
+        return entry.ref(revision)
+
     def path(self, ref: AdapterRef) -> Path:
         """The file of a revision."""
         bundled = self._bundled.get(ref.name)
         return bundled.path if bundled is not None else self._store.path(ref)
 
+    def file(self, ref: AdapterRef) -> Path:
+        """As `path`, of a file that can be read; `AdapterLoadError` if it cannot."""
+        path = self.path(ref)
+        if not (path.is_file() and os.access(path, os.R_OK)):
+            raise AdapterLoadError(f"the file of adapter set {ref} is not there, or cannot be read")
+        return path
+
     def manifest(self, ref: AdapterRef) -> AdapterManifest:
         """What a revision's file says about itself; read once."""
-        known = self._manifests.get(ref.digest)
+        known = self.known_manifest(ref)
         if known is None:
             try:
                 known = read_manifest(self.path(ref))
             except AdapterFileError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
+            except OSError as error:
+                raise AdapterLoadError(f"adapter set {ref} cannot be read: {reason_of(error)}") from error
             self._manifests.put(ref.digest, known, known.memory_bytes)
         return known
+
+    def known_manifest(self, ref: AdapterRef) -> AdapterManifest | None:
+        """As `manifest`, from memory; None if the file must be read."""
+        return self._manifests.get(ref.digest)
 
     def activate(self, name: str, revision: int) -> Entry:
         """Make a revision the current one."""
@@ -255,6 +295,11 @@ class Catalog:
         """Number of revisions and bytes of their files, bundled ones too."""
         sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
         return len(sizes), sum(sizes)
+
+    def _meant(self, reference: str | None, namespace: str) -> tuple[str, int | None]:
+        """Full name and revision (None: the current one)."""
+        name, revision = parse_reference(reference) if reference else (self.default, None)
+        return self.locate(name, namespace), revision
 
     def _seen_by(self, name: str, namespace: str | None) -> bool:
         return namespace is None or namespace_of(name) == namespace or name == self.default

@@ -37,6 +37,10 @@ class HostCache:
         with self._lock:
             return self._budget.held()
 
+    def peek(self, ref: AdapterRef) -> AdapterSet | None:
+        """The set, which does not count as a use."""
+        return self._sets.get(ref)
+
     def get(self, ref: AdapterRef) -> AdapterSet | None:
         """The set, which becomes the most recently used."""
         with self._lock:

@@ -129,6 +129,10 @@ class Residency(Generic[L]):
         """Whether this revision is in memory now."""
         return ref in self._budget
 
+    def peek(self, ref: AdapterRef) -> L | None:
+        """The set if it is in memory, without a lease: for looking at, not for use."""
+        return self._adapted.get(ref)
+
     def is_loading(self, ref: AdapterRef) -> bool:
         """Whether this revision is on its way."""
         return ref in self._loading

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from app.errors import AdapterConflictError, AdapterLoadError
+from app.errors import AdapterConflictError, AdapterLoadError, StoreUnavailableError
 from app.residency.catalog import Catalog
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Residency
 from app.residency.names import AdapterRef
+from app.residency.threads import StoreThreads
 from mtlora.spec import AdapterSpec
 
 log = logging.getLogger(__name__)
@@ -32,18 +32,28 @@ class Pins:
         catalog: Catalog,
         residency: Residency[AdaptedSet],
         device_bytes: Callable[[AdapterSpec], int],
-        executor: Executor,
+        threads: StoreThreads,
     ) -> None:
         self._catalog = catalog
         self._residency = residency
         self._device_bytes = device_bytes
-        self._executor = executor
+        self._threads = threads
+        self.stale = False
         self._plan = Plan()
         self._healing: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
-        """Follow the catalog: from now on the current revisions of pinned sets may not be evicted."""
-        plan = await asyncio.get_running_loop().run_in_executor(self._executor, self.plan)
+        """Follow the catalog: from now on the current revisions of pinned sets may not be evicted.
+
+        If the store does not answer, the pins stay as they were and are `stale`: to be refreshed when it does.
+        """
+        try:
+            plan = await self._threads.run(self.plan)
+        except StoreUnavailableError as error:
+            self.stale = True
+            log.warning("pinned adapter sets are not known for now", extra={"reason": error.detail})
+            return
+        self.stale = False
         for ref, reason in plan.refused.items():
             if ref not in self._plan.refused:
                 log.error("pinned adapter set cannot be kept on the device", extra=_facts(ref) | {"reason": reason})
@@ -75,7 +85,7 @@ class Pins:
 
     async def prepare(self, ref: AdapterRef) -> None:
         """Bring a revision to the device that is to be pinned there; `AdapterConflictError` if that cannot be."""
-        plan = await asyncio.get_running_loop().run_in_executor(self._executor, self.plan, ref)
+        plan = await self._threads.run(self.plan, ref)
         try:
             if ref in plan.refused:
                 raise AdapterLoadError(plan.refused[ref])

@@ -1,43 +1,27 @@
 """What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Executor
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from app.access.keys import Caller
-from app.errors import AdapterConflictError, AdapterLoadError, ServiceError
+from app.errors import AdapterConflictError, ServiceError, StoreUnavailableError
 from app.intake.multipart import Event
-from app.residency.catalog import Catalog, Entry
-from app.residency.host import HostCache
-from app.residency.loader import AdaptedSet
-from app.residency.manager import Residency
+from app.residency.lookup import Described, Lookup
 from app.residency.names import AdapterRef
 from app.residency.pins import Pins
 from app.residency.store import AdapterStore
 from app.residency.tiers import Tier
 from app.residency.uploads import Uploaded, Uploader
-from mtlora.adapter_file import AdapterManifest
+
+log = logging.getLogger(__name__)
 
 NOTICE_S = 2.0  # deleted files stay so long, because other processes notice a deletion a little later
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A set, and what its files say about themselves."""
-
-    entry: Entry
-    manifests: Mapping[int, AdapterManifest]  # by revision; those that cannot be read are not there
-    fault: str  # why the current revision cannot be served, as far as is known; empty: it can
-
-    @property
-    def current(self) -> AdapterManifest | None:
-        """Of the current revision; None if its file cannot be read."""
-        return self.manifests.get(self.entry.ref().revision)
+RETRY_S = 10.0
 
 
 class AdapterService:
@@ -47,23 +31,16 @@ class AdapterService:
     """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        store: AdapterStore,
-        residency: Residency[AdaptedSet],
-        host: HostCache,
-        pins: Pins,
-        uploader: Uploader,
-        executor: Executor,
-        on_deleted: Callable[[str], None],
+        self, store: AdapterStore, lookup: Lookup, pins: Pins, uploader: Uploader, on_deleted: Callable[[str], None]
     ) -> None:
-        self.catalog = catalog
-        self.residency = residency
-        self.host = host
+        self.catalog = lookup.catalog
+        self.residency = lookup.residency
+        self.host = lookup.host
+        self._lookup = lookup
+        self._threads = lookup.threads
         self._pins = pins
         self._store = store
         self._uploader = uploader
-        self._executor = executor
         self._on_deleted = on_deleted
         self._cleaning: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
@@ -77,12 +54,16 @@ class AdapterService:
 
     async def list(self, caller: Caller) -> list[Described]:
         """Every set with what its revisions say about themselves."""
-        return await self._run(lambda: [self._described(entry) for entry in self.catalog.entries(caller.namespace)])
+        return await self._lookup.describe(partial(self.catalog.entries, caller.namespace))
 
     async def get(self, name: str, caller: Caller) -> Described:
         """One set with what its revisions say about themselves."""
-        full = self.catalog.locate(name, caller.namespace)
-        return await self._run(lambda: self._described(self.catalog.entry(full)))
+        entry = await self._lookup.entry(self.catalog.locate(name, caller.namespace))
+        return (await self._lookup.describe(lambda: [entry]))[0]
+
+    async def file(self, ref: AdapterRef) -> Path:
+        """The file of a revision, which is there; `AdapterLoadError` if it is not."""
+        return await self._threads.reads.run(self.catalog.file, ref)
 
     def tier(self, ref: AdapterRef) -> Tier:
         """The nearest tier that a revision is in now."""
@@ -97,26 +78,27 @@ class AdapterService:
         old one stays.
         """
         name = self.catalog.locate_own(name, caller.namespace)
-        entry = await self._run(self.catalog.entry, name)
-        await self._switch(await self._run(self.catalog.ref, name, revision))
+        entry = await self._lookup.entry(name)
+        await self._switch(await self._lookup.ref(name, revision))
         return entry.ref().revision
 
     async def pin(self, name: str, caller: Caller, *, pinned: bool) -> None:
         """Keep a set in memory from now on, or let it go again. A set that cannot be loaded is not pinned."""
         name = self.catalog.locate_own(name, caller.namespace)
-        entry = await self._run(self.catalog.entry, name)
+        entry = await self._lookup.entry(name)
         if pinned:
             await self._pins.prepare(entry.ref())
-        await self._run(lambda: self.catalog.pin(name, pinned=pinned))
+        await self._threads.changes.run(partial(self.catalog.pin, name, pinned=pinned))
         await self._pins.refresh()
 
     async def load(self, name: str, caller: Caller) -> None:
         """Bring a set's current revision into memory, as a first prediction does."""
-        await self.residency.preload(self.catalog.entry(self.catalog.locate(name, caller.namespace)).ref())
+        entry = await self._lookup.entry(self.catalog.locate(name, caller.namespace))
+        await self.residency.preload(entry.ref())
 
     async def unload(self, name: str, caller: Caller) -> None:
         """Take a set's revisions out of memory; a request that still uses one finishes first."""
-        entry = await self._run(self.catalog.entry, self.catalog.locate_own(name, caller.namespace))
+        entry = await self._lookup.entry(self.catalog.locate_own(name, caller.namespace))
         if entry.pinned:
             raise AdapterConflictError(f"{name!r} is pinned and stays in memory; unpin it first")
         for revision in entry.state.revisions:
@@ -125,7 +107,7 @@ class AdapterService:
     async def delete(self, name: str, revision: int | None, caller: Caller) -> tuple[AdapterRef, ...]:
         """Forget a set or a revision at once, and say what went; bytes go when the last request is done with them."""
         name = self.catalog.locate_own(name, caller.namespace)
-        gone = await self._run(self.catalog.delete, name, revision)
+        gone = await self._threads.changes.run(self.catalog.delete, name, revision)
         await self._pins.refresh()
         if revision is None:
             self.forget(name)
@@ -150,21 +132,10 @@ class AdapterService:
         """Another process deleted this revision: it leaves memory at once, or when the last request is done with it."""
         self._in_background(self._leave_memory(ref), f"drop {ref}")
 
-    def _described(self, entry: Entry) -> Described:
-        fault, manifests = self.catalog.fault(entry.state.name), {}
-        for revision in entry.state.revisions:
-            ref = entry.ref(revision.revision)
-            try:
-                manifests[revision.revision] = self.catalog.manifest(ref)
-            except AdapterLoadError as error:
-                fault = fault or (str(error) if ref == entry.ref() else "")
-        failure = self.residency.failure(entry.ref())
-        return Described(entry, manifests, fault or (str(failure) if failure else ""))
-
     async def _switch(self, ref: AdapterRef) -> None:
         if self.catalog.is_pinned(ref.name):
             await self._pins.prepare(ref)
-        await self._run(self.catalog.activate, ref.name, ref.revision)
+        await self._threads.changes.run(self.catalog.activate, ref.name, ref.revision)
         await self._pins.refresh()
 
     async def _switch_or_undo(self, uploaded: Uploaded) -> None:
@@ -173,7 +144,7 @@ class AdapterService:
             await self._switch(uploaded.ref)
         except ServiceError:
             if uploaded.created:
-                gone = await self._run(self.catalog.delete, uploaded.ref.name, uploaded.ref.revision)
+                gone = await self._threads.changes.run(self.catalog.delete, uploaded.ref.name, uploaded.ref.revision)
                 self._begin_to_clean(gone)
             raise
 
@@ -197,7 +168,17 @@ class AdapterService:
         await self._leave_memory(ref)
         with suppress(TimeoutError):  # a request of another process may have resolved it just before
             await asyncio.wait_for(self._closing.wait(), NOTICE_S)
-        await self._run(self._store.discard, ref)
+        await self._discard(ref)
 
-    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+    async def _discard(self, ref: AdapterRef) -> None:
+        """Remove a file, tried until it can be or the server ends; then the next start removes it."""
+        while True:
+            try:
+                return await self._threads.changes.run(self._store.discard, ref)
+            except StoreUnavailableError as error:
+                facts = {"adapter": ref.name, "revision": ref.revision, "reason": error.detail}
+                log.warning("the file of a deleted revision cannot be removed yet", extra=facts)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), RETRY_S)
+                if self._closing.is_set():
+                    return None

@@ -8,16 +8,18 @@ processes did, `adopt` takes it over.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from app.access.keys import Caller
 from app.access.quotas import Holdings, check_bytes, check_sets
-from app.errors import AdapterLoadError, StartupError, StoreFullError
+from app.errors import AdapterLoadError, StartupError, StoreFullError, StoreUnavailableError
 from app.residency.blobs import BLOB_SUFFIX, Blobs, Staged
 from app.residency.folder import FolderBlobs
 from app.residency.names import AdapterRef, folder_of, name_of, namespace_of, plain_name
+from app.residency.places import Once
 from app.residency.state import Revision, SetState
 
 log = logging.getLogger(__name__)
@@ -26,21 +28,32 @@ log = logging.getLogger(__name__)
 class AdapterStore:
     """States and files of uploaded sets, which several processes may share. Blocking, thread-safe."""
 
-    def __init__(self, blobs: Blobs, *, max_bytes: int = 0) -> None:
+    def __init__(self, blobs: Blobs, *, max_bytes: int = 0, timeout_s: float = 10.0) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes  # 0: as much as there is room for
+        self._timeout_s = timeout_s
         self._states: dict[str, SetState] = {}
-        self._generation = b""
+        self._generation: bytes | None = None  # never looked
+        self._damaged = Once(log, "adapter set with an unreadable state")
         self._books = threading.Lock()  # of what is known here
         self._adding = threading.Lock()  # two uploads must not share the last free bytes of the quota
 
     @classmethod
-    def open(cls, root: Path, *, max_bytes: int = 0) -> "AdapterStore":
-        """The store at `root`, made if missing and swept of what a crash left behind."""
-        store = cls(FolderBlobs.open(root), max_bytes=max_bytes)
+    def open(cls, root: Path, *, max_bytes: int = 0, timeout_s: float = 10.0) -> "AdapterStore":
+        """The store at `root`, made if missing and swept of what a crash left behind, unless its lock is held.
+
+        timeout_s: how long a change waits for others
+        """
+        blobs = FolderBlobs.open(root, timeout_s=timeout_s)
+        store = cls(blobs, max_bytes=max_bytes, timeout_s=timeout_s)
         try:
-            store._blobs.sweep(_keys_of)
-            store.adopt(store.changes().values())
+            blobs.sweep(_keys_of)
+        except StoreUnavailableError as error:  # reading goes without the lock
+            log.error("the adapter store is not tidied up", extra={"reason": error.detail})
+        except OSError as error:
+            raise StartupError(f"cannot use {root} as the adapter store: {error}") from error
+        try:
+            store.adopt(list(store._states_now()))
         except OSError as error:
             raise StartupError(f"cannot use {root} as the adapter store: {error}") from error
         return store
@@ -70,6 +83,10 @@ class AdapterStore:
                 found[state.name] = state
         self._generation = generation
         return found
+
+    def check(self, timeout_s: float) -> None:
+        """Raise what a change would, if it were made now and waited so long for the lock."""
+        self._blobs.check(timeout_s)
 
     def adopt(self, states: Iterable[SetState]) -> None:
         """Know these states from now on, unless later ones are known already."""
@@ -110,7 +127,7 @@ class AdapterStore:
 
         Returns the state, the revision, and whether it is new. `QuotaError`: not within what the caller may hold.
         """
-        with self._adding:
+        with self._alone():
             while True:
                 before = self._blobs.read(folder_of(name))
                 state = _parse(name, before)
@@ -137,6 +154,15 @@ class AdapterStore:
         self.adopt([counted])
         return counted
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._adding.acquire(timeout=self._timeout_s):
+            raise StoreUnavailableError(f"an upload before this one has taken the store for {self._timeout_s:g} s")
+        try:
+            yield
+        finally:
+            self._adding.release()
+
     def _check_room(self, name: str, more: int, caller: Caller | None) -> None:
         """The caller's quota first: how full the whole store is concerns them only if they may still add to it."""
         states = list(self._states_now()) if caller is not None or self._max_bytes else []
@@ -153,11 +179,12 @@ class AdapterStore:
         for folder, text in self._blobs.documents().items():
             name = name_of(folder)
             if name is None:
+                self._damaged.warn(folder, "no name of an adapter set")
                 continue
             try:
                 yield _parse(name, text)
             except AdapterLoadError as error:
-                log.error("adapter set with an unreadable state", extra={"adapter": name, "reason": str(error)})
+                self._damaged.warn(folder, error.detail)
 
 
 def _holdings(namespace: str, states: Iterable[SetState]) -> Holdings:

@@ -2,19 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from app.access.keys import Caller
 from app.access.quotas import Holdings, check_arriving, check_sets
 from app.courtesy import Courtesy
-from app.errors import AdapterRefusedError, BadBodyError, BadParameterError, EmptyBodyError, QueueFullError
+from app.errors import (
+    AdapterRefusedError,
+    BadBodyError,
+    BadParameterError,
+    EmptyBodyError,
+    QueueFullError,
+    StoreUnavailableError,
+)
 from app.intake.multipart import Event, PartBegin, PartData, PartEnd
 from app.residency.blobs import Staged
 from app.residency.catalog import Catalog
 from app.residency.names import AdapterRef, check_name
+from app.residency.places import reason_of
 from app.residency.store import AdapterStore
+from app.residency.threads import AdapterThreads
 from mtlora.adapter_file import AdapterManifest, CheckedFiles, check_backbone, load_adapter
 from mtlora.backbone import Backbone
 from mtlora.errors import AdapterFileError, MTLoRAError
@@ -55,7 +64,7 @@ class Uploader:
         store: AdapterStore,
         backbone: Backbone,
         device_bytes: Callable[[AdapterSpec], int],
-        executor: Executor,
+        threads: AdapterThreads,
         limits: UploadLimits,
         checked: CheckedFiles,
         courtesy: Courtesy,
@@ -64,7 +73,8 @@ class Uploader:
         self._store = store
         self._backbone = backbone
         self._device_bytes = device_bytes
-        self._executor = executor
+        self._executor = threads.uploads
+        self._changes = threads.changes
         self._limits = limits
         self._checked = checked
         self._courtesy = courtesy
@@ -87,11 +97,11 @@ class Uploader:
             self._arriving.remove(arriving)
 
     async def _receive(self, events: AsyncIterator[Event], arriving: "_Arriving") -> Uploaded:
-        staged = await self._run(self._store.stage, self._limits.max_bytes)
+        staged = await self._changes.run(self._store.stage, self._limits.max_bytes)
         try:
             await self._read(events, staged, arriving)
             async with self._courtesy.change():
-                return await self._run(self._admit, staged, arriving)
+                return await self._admit(staged, arriving)
         finally:
             # Shielded: a client that leaves now must not leave its half-sent file behind.
             await asyncio.shield(self._run(staged.close))
@@ -143,19 +153,23 @@ class Uploader:
             self._catalog.check_replaceable(full)
             check_sets(arriving.caller, arriving.held, full)
 
-    def _admit(self, staged: Staged, arriving: "_Arriving") -> Uploaded:
+    async def _admit(self, staged: Staged, arriving: "_Arriving") -> Uploaded:
         caller, fields = arriving.caller, arriving.fields
         activate = parse_flag("activate", fields.get("activate", "true"))
-        staged.finish()
-        manifest = self._validated(staged)
+        manifest = await self._run(self._finished, staged)
         name = fields.get("name", "") or manifest.name
         if not name:
             raise BadParameterError("the file does not name itself, so the upload needs a field name")
         full = self._catalog.locate_own(check_name(name), caller.namespace)
         self._catalog.check_replaceable(full)
         waits = activate and self._catalog.is_pinned(full)
-        _, revision, created = self._store.add(full, staged, activate=activate and not waits, caller=caller)
+        add = partial(self._store.add, full, staged, activate=activate and not waits, caller=caller)
+        _, revision, created = await self._changes.run(add)
         return Uploaded(AdapterRef(full, revision.revision, revision.digest), created, waits)
+
+    def _finished(self, staged: Staged) -> AdapterManifest:
+        staged.finish()
+        return self._validated(staged)
 
     def _validated(self, staged: Staged) -> AdapterManifest:
         try:
@@ -180,7 +194,10 @@ class Uploader:
         return adapter.manifest
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+        except OSError as error:
+            raise StoreUnavailableError(f"the adapter store cannot be used: {reason_of(error)}") from error
 
 
 @dataclass(slots=True, eq=False)

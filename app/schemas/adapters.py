@@ -5,8 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.residency.lookup import Described
 from app.residency.names import plain_name
-from app.residency.service import AdapterService, Described
+from app.residency.service import AdapterService
 from app.residency.tiers import Tier
 from mtlora.adapter_file import AdapterManifest
 

@@ -44,6 +44,7 @@ class Levels:
 
     queue_images: int = 0
     ready: bool = False
+    store_usable: bool = False
     adapters: tuple[int, int, int] = (0, 0, 0)  # as in `Tier`: disk, host, device
     adapter_bytes: tuple[int, int, int] = (0, 0, 0)
 
@@ -119,6 +120,9 @@ class Metrics(Collector):
             "mtlora_queue_images", "Images admitted and not answered yet", value=levels.queue_images
         )
         yield GaugeMetricFamily("mtlora_ready", "1 when /readyz answers 200", value=int(levels.ready))
+        yield GaugeMetricFamily(
+            "mtlora_store_usable", "1 when adapter sets can be changed and changes seen", value=int(levels.store_usable)
+        )
         adapters = GaugeMetricFamily("mtlora_adapters", "Adapter set revisions in a tier", labels=["tier"])
         size = GaugeMetricFamily("mtlora_adapter_bytes", "Bytes of adapter sets in a tier", labels=["tier"])
         for tier, count, total in zip(Tier, levels.adapters, levels.adapter_bytes, strict=True):

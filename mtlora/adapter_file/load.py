@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -155,10 +156,15 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def _opened(path: Path) -> BufferedReader:
+    """Only plain files: opening a pipe would wait for its other end."""
     try:
-        return path.open("rb")
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except OSError as error:
         raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise AdapterFileError(f"cannot read {path}: it is not a plain file")
+    return file
 
 
 def _read_header(file: BufferedReader, source: str) -> Header:

@@ -169,6 +169,8 @@ def status(server: Server, as_json: JsonOption = False) -> None:
             typer.echo(f"  waiting for: {reason}")
         for missing in found.missing:
             typer.echo(f"  pinned, but not in memory: {missing.adapter}: {missing.reason}")
+        if found.store:
+            typer.echo(f"  sets cannot be changed: {found.store}")
     if not found.ready:
         raise typer.Exit(1)
 

@@ -99,8 +99,9 @@ class MissingSet(Answer):
 class ServerStatus(Answer):
     """Whether requests are taken."""
 
-    status: str = Field(description="ready; degraded: ready, but pinned sets are missing; not-ready")
+    status: str = Field(description="ready; degraded: ready, but sets are missing or cannot be changed; not-ready")
     missing: tuple[MissingSet, ...] = ()
+    store: str = Field("", description="why sets cannot be changed now; empty: they can")
     waiting_for: tuple[str, ...] = Field((), description="why it is not ready")
 
     @property

@@ -305,6 +305,7 @@ def test_a_set_deleted_between_resolving_and_reading_still_answers(
         return manifest(ref)
 
     monkeypatch.setattr(catalog, "manifest", slow_manifest)
+    monkeypatch.setattr(catalog, "known_manifest", lambda ref: None)  # as if it had never been read
     with httpx.Client(base_url=live.url, timeout=30) as other:
         assert predict(other, "hasty").status_code == 200
     wait_until(lambda: not list(home.glob("*.safetensors")))

@@ -168,11 +168,11 @@ def test_a_full_disk_leaves_no_trace(
     staged = store.stage(10_000)
     staged.write(b"two")
 
-    def full(*args: Any) -> None:
+    def full(*args: Any, **places: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os if failing == "fsync" else Path, failing, full)
+        patch.setattr(os, failing, full)
         with pytest.raises(StoreFullError, match="no room"):
             staged.finish()
             store.add("a", staged, activate=True)
