@@ -31,7 +31,7 @@ class FakeEngine(Engine):
         self.hook(items)
         for item in items:
             if item.wanted():
-                yield item, Forwarded({Task.SEMSEG: item.pixels}, 0.0, 0.0, 1, len(items), 1)
+                yield item, Forwarded({Task.SEMSEG: item.pixels}, 0.0, 0.0, len(items), 1)
 
 
 class NoEvents:
