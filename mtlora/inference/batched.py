@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
-from mtlora.inference.denormals import denormals_are_zero
 from mtlora.inference.encode import Plan, encode
 from mtlora.inference.flat import Layout, Place, flatten
 from mtlora.inference.fold import fold_encoder
@@ -87,7 +86,7 @@ class BatchedForm(Folding[FlatSet]):
         """Logits on the CPU, float32 [n, outputs of all tasks, h, w]."""
         plan = _kept_plan(first.spec, tasks, self._backbone.device)
         compute = partial(_compute, first.layout, first.spec, tasks, plan)
-        with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
+        with torch.inference_mode(), exact_convolutions():
             return _on_host(self._passes.run((first.signature, tasks), compute, flats, images))
 
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FlatSet:
