@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from app.batching.costs import shares
 from app.batching.request import Forwarded, Item
 from app.errors import DeviceMemoryError, InferenceError, ServiceError
 from app.residency.loader import AdaptedSet
@@ -37,7 +38,7 @@ class Engine:
 
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         """Every item with its outcome, group by group; those that are no longer wanted when their turn comes are
-        left out. A failing item leaves the others' answers as they are.
+        left out. A failing item leaves the others' answers as they are. What an item took is noted in it.
         """
         adapters = len({item.ref for item in items})
         for group in self._groups(items):
@@ -45,7 +46,9 @@ class Engine:
             began = time.monotonic()
             results = self._run_group(wanted)
             forward_s = time.monotonic() - began
-            for item, result in zip(wanted, results, strict=True):
+            took_s = shares(forward_s, [item.cost_us for item in wanted])
+            for item, result, own_s in zip(wanted, results, took_s, strict=True):
+                item.took_s = own_s
                 if isinstance(result, ServiceError):
                     yield item, result
                     continue
@@ -55,7 +58,6 @@ class Engine:
                         logits=result,
                         queue_s=began - item.enqueued,
                         forward_s=forward_s,
-                        group_images=len(wanted),
                         batch_images=len(items),
                         batch_adapters=adapters,
                     ),

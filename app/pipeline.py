@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.batching.admission import Admission, Demand, Ticket
-from app.batching.costs import Costs
+from app.batching.costs import Costs, Workload
 from app.batching.request import Forwarded, Item
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
@@ -105,7 +105,7 @@ class Pipeline:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     def _demand(self, images: int, order: Order) -> Demand:
-        cost_us = self._costs.estimate_us(order.spec, order.tasks) if self._costs.known else 0
+        cost_us = self._costs.estimate_us(_workload(order)) if self._costs.known else 0
         cold = not self._residency.is_resident(order.ref)
         return Demand(order.flow, images, cost_us, cold, order.deadline - time.monotonic())
 
@@ -139,10 +139,12 @@ class Pipeline:
             decoded.pixels,
             future,
             order.flow,
-            cost_us=self._costs.estimate_us(order.spec, order.tasks),
+            cost_us=self._costs.estimate_us(_workload(order)),
             forward_bytes=forward_bytes(order.spec, order.tasks),
             deadline=order.deadline,
         )
+        # Not where the answer is awaited: what is given up costs the engine as much.
+        future.add_done_callback(lambda _: self._learn(item, order))
         self._worker.submit(item)
         run.items.append(item)
         try:
@@ -151,8 +153,11 @@ class Pipeline:
             self._worker.drop(item)
             raise
         run.ticket.begun = True
-        self._costs.measured(order.spec, order.tasks, forwarded.forward_s / forwarded.group_images)
         return forwarded
+
+    def _learn(self, item: Item, order: Order) -> None:
+        if item.took_s:
+            self._costs.measured(_workload(order), item.took_s)
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, order: Order) -> Rendered:
         if order.plan.form is not AnswerFormat.OVERLAY:
@@ -220,6 +225,10 @@ class _Eviction:
             return
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._reason from None
+
+
+def _workload(order: Order) -> Workload:
+    return Workload(order.ref, order.spec, order.tasks)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

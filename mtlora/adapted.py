@@ -11,6 +11,7 @@ from mtlora.adapter_file import AdapterSet
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import Form, Query, Resident, make_form
+from mtlora.inference.denormals import denormals_are_zero
 from mtlora.options import FormKind, Precision
 from mtlora.outputs import at_model_size
 from mtlora.spec import AdapterSpec
@@ -45,7 +46,8 @@ class Adapted:
         """Logits at the input's size: float32 [B, K, S, S] for each task; see `coarse_logits`."""
         coarse = self.coarse_logits(x, tasks)
         size = self.spec.image_size
-        return {task: torch.stack([at_model_size(c, size) for c in logits]) for task, logits in coarse.items()}
+        with denormals_are_zero():
+            return {task: torch.stack([at_model_size(c, size) for c in logits]) for task, logits in coarse.items()}
 
 
 def build_adapted(

@@ -21,7 +21,6 @@ class Forwarded:
     logits: dict[Task, torch.Tensor]  # float32 [K, S/8, S/8] each, only the tasks asked for
     queue_s: float
     forward_s: float  # of the whole group this image ran in
-    group_images: int  # images of that group
     batch_images: int
     batch_adapters: int
 
@@ -36,11 +35,12 @@ class Item:
     pixels: torch.Tensor  # float32 [3, S, S], normalised
     future: asyncio.Future[Forwarded]
     flow: Flow
-    cost_us: int = 1  # of the engine, estimated
+    cost_us: int = 1  # of the engine, estimated; at least 1
     forward_bytes: int = 0  # what it adds to a forward pass, estimated
     deadline: float = math.inf  # on the clock of time.monotonic
     enqueued: float = field(default_factory=time.monotonic)
     dropped: threading.Event = field(default_factory=threading.Event)  # nobody waits for the answer any more
+    took_s: float = 0.0  # its part of the pass that it ran in, failed or not; 0: it did not run
 
     def wanted(self) -> bool:
         """Whether an answer would still be of use."""

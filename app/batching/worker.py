@@ -121,6 +121,7 @@ class Worker:
             self._events.batch(len(batch), len({item.ref for item in batch}))
             for item, outcome in self.engine.run(batch):
                 del left[item]
+                self._charge(item)
                 _call_soon(item.future, partial(_deliver, item.future, outcome))
         except Exception as error:  # a bug in the engine must not end the thread that serves everyone
             log.exception("micro-batch failed")
@@ -130,7 +131,13 @@ class Worker:
                 self._run([item])
             return
         for item in left:
+            self._charge(item)
             _call_soon(item.future, partial(_give_up, item, failure))
+
+    def _charge(self, item: Item) -> None:
+        """The flow paid what the item was expected to cost; let it pay what it took."""
+        with self._wake:
+            self._queue.charge(item.flow, round(item.took_s * 1e6) - item.cost_us)
 
 
 def _give_up(item: Item, failure: str | None) -> None:

@@ -158,7 +158,7 @@ def is_finite(tensor: Tensor) -> bool:
 def _opened(path: Path) -> BufferedReader:
     """Only plain files: opening a pipe would wait for its other end."""
     try:
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115  the caller closes it
     except OSError as error:
         raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

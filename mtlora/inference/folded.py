@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtlora.backbone import Backbone
 from mtlora.errors import MTLoRAError
+from mtlora.inference.denormals import denormals_are_zero
 from mtlora.inference.encode import encode
 from mtlora.inference.fold import fold_encoder
 from mtlora.inference.folding import SHAPES_KEPT, Folding, heads_of, plan_of
@@ -68,7 +69,7 @@ class FoldedForm(Folding[FoldedSet]):
         for query in queries:
             if tuple(query.pixels.shape) != (3, size, size):
                 raise MTLoRAError(f"input must be [3, {size}, {size}], got {list(query.pixels.shape)}")
-        with torch.inference_mode():
+        with torch.inference_mode(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(device)
             maps = encode([s.encoder for s in sets], images, plan_of(spec, tasks, device))
             return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]

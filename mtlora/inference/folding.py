@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtlora.adapter_file import AdapterSet, adapter_shapes, check_backbone
 from mtlora.backbone import Backbone
+from mtlora.inference.denormals import denormals_are_zero
 from mtlora.inference.encode import Plan
 from mtlora.inference.form import Resident
 from mtlora.inference.heads import Head, fold_head
@@ -39,7 +40,7 @@ class Folding(ABC, Generic[S]):
     def prepare(self, adapter: AdapterSet) -> S:
         """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
         check_backbone(adapter.manifest, self._backbone)
-        with torch.inference_mode():
+        with torch.inference_mode(), denormals_are_zero():
             return self._fold(self._backbone.tensors, adapter.manifest.spec, adapter.tensors)
 
     def device_bytes(self, spec: AdapterSpec) -> int:

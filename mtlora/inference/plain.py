@@ -13,6 +13,7 @@ from torch import Tensor
 from mtlora.adapter_file import AdapterSet, adapter_shapes, check_backbone
 from mtlora.backbone import Backbone
 from mtlora.inference.batched import exact_convolutions
+from mtlora.inference.denormals import denormals_are_zero
 from mtlora.inference.form import Query
 from mtlora.model import MTLoRAModel, build_model
 from mtlora.spec import AdapterSpec
@@ -65,7 +66,7 @@ class PlainForm:
     def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, Tensor]]:
         """One pass over all images."""
         model, tasks = queries[0].resident.model, queries[0].tasks
-        with torch.inference_mode(), exact_convolutions():
+        with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
             logits = {task: scores.float().cpu() for task, scores in model.coarse_logits(images, tasks).items()}
         return [{task: scores[i] for task, scores in logits.items()} for i in range(len(queries))]

@@ -115,7 +115,7 @@ class Kernels:
         """share_threads: False where torch is not wanted: every kernel then runs in the thread that calls it"""
         self.path = path
         self._library = ctypes.CDLL(str(path))
-        self.threads, address = _shared_pool() if share_threads else (None, None)
+        self.threads, address = shared_pool() if share_threads else (None, None)
         use_pool = self._library.mtlora_use_pool
         use_pool.argtypes, use_pool.restype = (_POINTER,), None
         use_pool(address)
@@ -183,7 +183,7 @@ def _first_that_loads(usable: tuple[str, ...]) -> tuple[Kernels | None, Status]:
     return None, Status("", "", "; ".join(faults))
 
 
-def _shared_pool() -> tuple[Path | None, int | None]:
+def shared_pool() -> tuple[Path | None, int | None]:
     """The OpenMP library that torch has loaded, and the address of its GOMP_parallel; Nones where there is none.
 
     GNU's library has the function, LLVM's and Intel's too (for code compiled by GCC).

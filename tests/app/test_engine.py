@@ -89,6 +89,25 @@ def test_an_item_that_fails_fails_alone(sets: list[AdaptedSet]) -> None:
     torch.testing.assert_close(first.logits[Task.SEMSEG], alone.logits[Task.SEMSEG], rtol=0, atol=0)
 
 
+def test_what_a_pass_took_is_shared_out_by_what_was_expected(sets: list[AdaptedSet]) -> None:
+    items = [make_item(sets[0], (Task.SEMSEG,), seed) for seed in range(3)]
+    items[1].cost_us, items[2].cost_us = 3, 4
+    took = {answer.forward_s for answer in answers(items)}
+    assert len(took) == 1  # one pass
+    assert [item.took_s for item in items] == pytest.approx(
+        [took_s * part / 8 for took_s in took for part in (1, 3, 4)]
+    )
+
+
+def test_an_image_that_fails_took_its_time_and_one_that_nobody_wants_none(sets: list[AdaptedSet]) -> None:
+    broken, dropped = (make_item(sets[0], (Task.SEMSEG,), seed) for seed in range(2))
+    broken.pixels = torch.zeros(3, 32, 32)
+    dropped.dropped.set()
+    ((item, outcome),) = Engine(PlainForm(make_backbone())).run([broken, dropped])
+    assert item is broken and isinstance(outcome, InferenceError)
+    assert broken.took_s > 0 == dropped.took_s
+
+
 class SmallDevice(PlainForm):
     """Has room for few images at a time; one of the images is too much even alone."""
 

@@ -1,5 +1,6 @@
 """Nobody's flood is everybody's: admission, cold sets and turns, on a server whose engine the tests can stop."""
 
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.batching.costs import Workload
 from app.batching.request import Item
 from app.engine import Engine, Outcome
 from app.errors import AdapterLoadError
@@ -142,8 +144,9 @@ def test_a_turn_that_would_come_too_late_is_refused_at_once(weights: Weights, tm
         gate.open.set()
         assert predict(live).status_code == 200
         costs: Any = live.service.parts.pipeline._costs
+        (ref, tasks), (spec, _) = next(iter(costs._kept.items()))
         for _ in range(60):
-            costs.measured(*next(iter(costs._measured_us)), seconds=2.0)  # as if it were a slow machine
+            costs.measured(Workload(ref, spec, tasks), seconds=2.0)  # as if it were a slow machine
         gate.open.clear()
         running = flood(live, pool, 3)
         late = predict(live, "deadline_ms=4000")
@@ -154,6 +157,31 @@ def test_a_turn_that_would_come_too_late_is_refused_at_once(weights: Weights, tm
         assert 'mtlora_rejected_total{reason="queue_age"} 1.0' in metrics
         gate.open.set()
         assert statuses(running) == [200] * 3
+
+
+def test_what_an_image_took_is_learnt_though_its_client_left(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a client that never waits would never be charged what its set costs."""
+    entered, go_on, plain = threading.Event(), threading.Event(), Engine._run_group
+
+    def run_group(engine: Engine, group: Sequence[Item]) -> Any:
+        entered.set()
+        go_on.wait(20)
+        return plain(engine, group)
+
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        monkeypatch.setattr(Engine, "_run_group", run_group)
+        pipeline = live.service.parts.pipeline
+        host, port = live.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(PHOTO)}"
+            client.sendall(head.encode() + b"\r\n\r\n" + PHOTO)
+            assert entered.wait(20)
+            assert not pipeline._costs.known
+        wait_until(lambda: not pipeline.admitted)
+        go_on.set()
+        wait_until(lambda: pipeline._costs.known)
 
 
 def test_a_flood_of_large_photos_does_not_delay_the_decoding_of_another_set_s(weights: Weights, tmp_path: Path) -> None:

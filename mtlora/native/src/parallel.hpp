@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "denormals.hpp"
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
@@ -11,11 +13,12 @@ namespace {
 using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
 Parallel pool = nullptr;
 
-// Calls f(begin, end) for parts of 0..n, at most `grain` long, on up to `threads` threads.
+// Calls f(begin, end) for parts of 0..n, at most `grain` long, on up to `threads` threads; denormals are zero in f.
 template <class F>
 void parallel_for(long n, long grain, int threads, F f) {
     if (grain < 1) grain = 1;
     if (pool == nullptr || threads < 2 || n <= grain) {
+        const DenormalsAreZero zero;
         for (long begin = 0; begin < n; begin += grain) f(begin, begin + grain < n ? begin + grain : n);
         return;
     }
@@ -25,6 +28,7 @@ void parallel_for(long n, long grain, int threads, F f) {
         std::atomic<long> next;
     } work{f, n, grain, {0}};
     auto share = [](void* data) {
+        const DenormalsAreZero zero;
         Work& work = *static_cast<Work*>(data);
         for (;;) {
             long begin = work.next.fetch_add(work.grain, std::memory_order_relaxed);

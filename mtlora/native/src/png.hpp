@@ -342,6 +342,7 @@ EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* chec
 // The same of rows of a picture of vectors, coarse [3, h, w]; see `png.encode_normals`.
 EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
                                 long height, long width, long top, long bottom) {
+    const DenormalsAreZero zero;
     const long bytes = 3 * width;
     NormalRows painter(coarse, h, w, side, height, width);
     std::unique_ptr<uint8_t[]> memory(new (std::nothrow) uint8_t[static_cast<size_t>((rows_of_band(bytes) + 1) * bytes)]());

@@ -20,7 +20,7 @@ from mtlora.tasks import Task
 
 
 class FakeEngine(Engine):
-    """Answers with the item's own pixels; a hook runs first."""
+    """Answers with the item's own pixels, in the time that was expected; a hook runs first."""
 
     def __init__(self, hook: Callable[[Sequence[Item]], None] = lambda items: None) -> None:
         self.hook = hook
@@ -28,10 +28,12 @@ class FakeEngine(Engine):
 
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         self.seen.append([float(item.pixels) for item in items])
+        for item in items:
+            item.took_s = item.cost_us / 1e6
         self.hook(items)
         for item in items:
             if item.wanted():
-                yield item, Forwarded({Task.SEMSEG: item.pixels}, 0.0, 0.0, 1, len(items), 1)
+                yield item, Forwarded({Task.SEMSEG: item.pixels}, 0.0, 0.0, len(items), 1)
 
 
 class NoEvents:
@@ -167,6 +169,33 @@ def test_rare_sets_do_not_wait_for_the_backlog_of_a_busy_one() -> None:
         hold.set()
         await asyncio.gather(*(one.future for one in busy + rare))
         assert engine.seen[:4] == [[0.0], [1.0], [2.0], [3.0]]
+
+    run(engine, scenario, BatchLimits(images=1))
+
+
+def test_a_flow_pays_what_its_images_took_not_what_was_expected() -> None:
+    """Both were expected to cost the same; one pass of the slow set is worth many of the quick one."""
+    hold = threading.Event()
+
+    def work(items: Sequence[Item]) -> None:
+        hold.wait(5)
+        for one in items:
+            one.took_s = 10.0 if one.flow.adapter == "slow" else 0.001
+
+    engine = FakeEngine(work)
+
+    async def scenario(worker: Worker) -> None:
+        slow = [item(1.0, "slow", cost_us=50_000) for _ in range(4)]
+        quick = [item(2.0, "quick", cost_us=50_000) for _ in range(6)]
+        for one in slow:
+            worker.submit(one)
+        while not engine.seen:
+            await asyncio.sleep(0.001)
+        for one in quick:
+            worker.submit(one)
+        hold.set()
+        await asyncio.gather(*(one.future for one in slow + quick))
+        assert engine.seen == [[1.0]] + [[2.0]] * 6 + [[1.0]] * 3
 
     run(engine, scenario, BatchLimits(images=1))
 
