@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mtlora.shown import shown
 
 STREAM_LIMIT = 1 << 20  # of a head and of the read buffer
-MOST_BYTES = 1 << 30  # of the body of an answer, whatever it announces
+MOST_BYTES = 1 << 28  # of the body of an answer, whatever it announces
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] ([2-5][0-9]{2})(?: |$)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 NO_BODY = frozenset({204, 304})
@@ -153,5 +153,5 @@ async def _read_reply(reader: asyncio.StreamReader) -> Reply:
         raise ValueError(f"an answer without Content-Length: {shown(first, 100)}")
     length = headers["content-length"]
     if not _LENGTH.fullmatch(length) or int(length) > MOST_BYTES:
-        raise ValueError(f"an answer of {shown(length, 30)} bytes; at most {MOST_BYTES} are read")
+        raise ValueError(f"an answer too long: {shown(length, 30)} bytes; at most {MOST_BYTES} are read")
     return Reply(status, headers, await reader.readexactly(int(length)))

@@ -10,13 +10,15 @@ from urllib.parse import quote
 from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus, read_as, read_pushed, read_status
 from mtlora.client.limits import Limits
 from mtlora.client.maps import Pictures, Prediction, read_pictures, read_png, read_prediction
-from mtlora.client.photos import Photo, photo_bytes
+from mtlora.client.photos import Photo, photo_bytes, pixels_of
 from mtlora.client.reply import Reply
 from mtlora.errors import RemoteError
 from mtlora.tasks import parse_tasks
 
 T = TypeVar("T")
 
+ANSWER_PIXEL_BYTES = 64  # all maps there are have 26, as arrays
+ANSWER_BYTES = 8 * 2**20  # beside them
 FILE_NAME = "set.safetensors"  # of every upload: the server takes no note of it, and ours may be no Unicode
 
 
@@ -153,6 +155,9 @@ def _prediction(
     params: Mapping[str, str],
     read: Callable[[Reply, tuple[str, ...]], T],
 ) -> Call[T]:
+    content = photo_bytes(photo)
+    pixels = None if params.get("logits") else pixels_of(content)
+    expected = None if pixels is None else ANSWER_BYTES + pixels * ANSWER_PIXEL_BYTES
     names = tuple(task.value for task in parse_tasks(tasks))
     wanted = ",".join(names)
     asked = {"tasks": wanted, "adapter": adapter, "deadline_ms": "" if deadline_ms is None else str(deadline_ms)}
@@ -160,10 +165,10 @@ def _prediction(
         method="POST",
         path="predict",
         read=lambda reply: read(reply, names),
-        most=lambda limits: limits.maps_bytes,
+        most=lambda limits: limits.maps_bytes if expected is None else min(limits.maps_bytes, expected),
         params={**params, **{name: value for name, value in asked.items() if value}},
         headers={"Content-Type": "image/*"},
-        content=photo_bytes(photo),
+        content=content,
     )
 
 
@@ -174,7 +179,10 @@ def _about(name: str, method: str, what: str = "", json: object = None) -> Call[
 def _path(name: str) -> str:
     if not name or name in {".", ".."}:
         raise RemoteError(f"an adapter set's name is needed, got {name!r}")
-    return f"adapters/{quote(name, safe='')}"
+    try:
+        return f"adapters/{quote(name, safe='')}"
+    except UnicodeEncodeError:
+        raise RemoteError(f"an adapter set's name is text, got {name!r}") from None
 
 
 def _read_set(reply: Reply) -> AdapterSet:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -93,11 +94,12 @@ class Connections:
 
     def ask(self, call: Call[Any]) -> Outcome:
         """One attempt. `BadAnswerError` if the answer is beyond its limits."""
-        with self._address.request(call) as request, attempt(self._address.timeout_s):
+        with self._address.request(call) as request, attempt(self._address.timeout_s) as allowed:
             try:
                 response = self._pool.handle_request(_wire_request(request))
                 try:
                     incoming = _Incoming(request, response, call, self._limits)
+                    allowed.head_came(incoming.most)
                     with incoming.body() as body:
                         body.begin()
                         for part in cast(Iterable[bytes], response.stream):
@@ -124,11 +126,12 @@ class AsyncConnections:
 
     async def ask(self, call: Call[Any]) -> Outcome:
         """One attempt. `BadAnswerError` if the answer is beyond its limits."""
-        with self._address.request(call) as request, attempt(self._address.timeout_s):
+        with self._address.request(call) as request, attempt(self._address.timeout_s) as allowed:
             try:
                 response = await self._pool.handle_async_request(_wire_request(request))
                 try:
                     incoming = _Incoming(request, response, call, self._limits)
+                    allowed.head_came(incoming.most)
                     with incoming.body() as body:
                         body.begin()
                         async for part in cast(AsyncIterable[bytes], response.stream):
@@ -149,14 +152,14 @@ class _Incoming:
         self._url = shown(request.url.copy_with(query=None))
         self._status, self._headers = response.status, httpx.Headers(response.headers)
         self._accepted = response.status in call.accepted
-        self._most = call.most(limits) if self._accepted else limits.refusal_bytes
+        self.most = call.most(limits) if self._accepted else limits.refusal_bytes
         self._content = b""
         self._fault = ""
 
     @contextmanager
     def body(self) -> Iterator[Body]:
         """Takes the body in. What is wrong with a refusal's body leaves its status."""
-        body = Body(self._url, self._headers, self._most)
+        body = Body(self._url, self._headers, self.most)
         try:
             yield body
             self._content = body.whole()
@@ -167,7 +170,7 @@ class _Incoming:
 
     def reply(self) -> Reply:
         """All of it."""
-        return Reply(self._url, self._status, self._headers, self._content, self._most, self._fault)
+        return Reply(self._url, self._status, self._headers, self._content, self.most, self._fault)
 
 
 def _wire_request(request: httpx.Request) -> httpcore.Request:
@@ -183,6 +186,7 @@ def _wire_request(request: httpx.Request) -> httpcore.Request:
 def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
+        _ = urlsplit(url).port  # raises for a port, or brackets, that cannot be
     except (ValueError, httpx.InvalidURL) as error:
         raise RemoteError(f"a server's address looks like {DEFAULT_URL}, got {url!r}: {shown(error)}") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from mtlora.errors import RemoteError
+from mtlora.errors import BadAnswerError, RemoteError
 
+HEAD_BYTES = 2**18  # of all heads of an answer; httpcore takes no single one of more than 100 KiB
 SLOWEST_BYTES_S = 65_536
 """What moves more slowly than this has no more time than the timeout."""
 
@@ -21,7 +22,7 @@ class Limits:
     refusal_bytes:  a problem; of a longer one only its status is known
     """
 
-    document_bytes: int = 64 * 2**20
+    document_bytes: int = 32 * 2**20
     maps_bytes: int = 2 * 2**30
     refusal_bytes: int = 4 * 2**20
 
@@ -30,47 +31,60 @@ class Limits:
             raise RemoteError(f"limits of answers are at least 1 byte, got {self}")
 
 
-class Clock:
-    """The time of one attempt: `timeout_s`, and a second for every 64 KiB that moved, in either direction.
+class Allowance:
+    """What one attempt may take: time, and bytes that come.
 
-    So a large body over a slow line has its time, and a server that sends a byte now and then gains none. It runs from
-    the first byte that is sent: waiting for a free connection is not in it.
+    The time is `timeout_s`, and a second for every 64 KiB that moved, in either direction: so a large body over a slow
+    line has its time, and a server that sends a byte now and then gains none. It runs from the first byte that is sent:
+    waiting for a free connection is not in it.
+    The bytes are counted as they come, so that heads without end, or chunks that are all frame, come to one too.
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self._timeout_s, self._most_bytes = timeout_s, HEAD_BYTES
         self._began_s: float | None = None
-        self._moved = 0
+        self._sent = self._received = 0
 
-    def moved(self, count: int) -> None:
-        """So many bytes came or went."""
-        self._moved += count
+    def sent(self, count: int) -> None:
+        """So many bytes went."""
+        self._sent += count
+
+    def received(self, count: int) -> None:
+        """So many bytes came; `BadAnswerError` if they are too many."""
+        self._received += count
+        if self._received > self._most_bytes:
+            raise BadAnswerError(f"an answer without end: more than {self._most_bytes} bytes came with its head")
+
+    def head_came(self, most_bytes: int) -> None:
+        """A body of so many bytes may follow, with the frames of its chunks."""
+        self._most_bytes = HEAD_BYTES + 2 * most_bytes
 
     def left_s(self) -> float:
         """Seconds left; starts the clock."""
         now_s = time.monotonic()
         if self._began_s is None:
             self._began_s = now_s
-        return self._began_s + self._timeout_s + self._moved / SLOWEST_BYTES_S - now_s
+        return self._began_s + self._timeout_s + (self._sent + self._received) / SLOWEST_BYTES_S - now_s
 
     def words(self) -> str:
-        """Why an attempt ended."""
-        return f"not whole after {self._timeout_s:g} s and a second for every {SLOWEST_BYTES_S} bytes of {self._moved}"
+        """What became of the time."""
+        return f"not whole after {self._timeout_s:g} s, with {self._sent} bytes sent and {self._received} received"
 
 
-_clock: ContextVar[Clock | None] = ContextVar("clock of the attempt", default=None)
+_allowance: ContextVar[Allowance | None] = ContextVar("allowance of the attempt", default=None)
 
 
 @contextmanager
-def attempt(timeout_s: float) -> Iterator[None]:
+def attempt(timeout_s: float) -> Iterator[Allowance]:
     """All bytes that move in here belong to one attempt."""
-    token = _clock.set(Clock(timeout_s))
+    given = Allowance(timeout_s)
+    token = _allowance.set(given)
     try:
-        yield
+        yield given
     finally:
-        _clock.reset(token)
+        _allowance.reset(token)
 
 
-def clock() -> Clock | None:
-    """The clock of the attempt under way here."""
-    return _clock.get()
+def allowance() -> Allowance | None:
+    """Of the attempt under way here."""
+    return _allowance.get()

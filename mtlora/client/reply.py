@@ -10,6 +10,8 @@ from mtlora.errors import BadAnswerError
 from mtlora.shown import shown
 
 SAID_CHARACTERS = 200  # of an answer that nobody understands
+FREE_PARTS = 1000
+PART_BYTES = 64  # in the mean; a chunk of one byte costs as much to take in as one of many
 _AT_A_TIME = 262_144
 _LENGTH_DIGITS = 18
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -53,7 +55,7 @@ class Body:
     def __init__(self, url: str, headers: httpx.Headers, most: int) -> None:
         self._url, self._headers, self._most = url, headers, most
         self._whole = io.BytesIO()
-        self._came = False
+        self._parts = self._bytes = 0
         self._unpacker: zlib._Decompress | None = None
 
     def begin(self) -> None:
@@ -69,7 +71,10 @@ class Body:
 
     def take(self, part: bytes) -> None:
         """The next bytes, as they came."""
-        self._came = self._came or bool(part)
+        self._parts += 1
+        self._bytes += len(part)
+        if self._parts > FREE_PARTS and self._bytes < self._parts * PART_BYTES:
+            raise BadAnswerError(f"{self._url}: the answer comes in crumbs: {self._bytes} bytes in {self._parts} parts")
         if self._unpacker is None:
             self._add(part)
             return
@@ -80,11 +85,11 @@ class Body:
                 self._add(self._unpacker.decompress(part, _AT_A_TIME))
             except zlib.error as error:
                 raise BadAnswerError(f"{self._url}: the answer cannot be unpacked: {error}") from error
-            part = self._unpacker.unconsumed_tail
+            part = self._unpacker.unconsumed_tail or self._unpacker.unused_data
 
     def whole(self) -> bytes:
         """The body, when all has come."""
-        while self._came and self._unpacker is not None and not self._unpacker.eof:
+        while self._bytes and self._unpacker is not None and not self._unpacker.eof:
             had = self._whole.tell()
             self._add(self._unpacker.decompress(self._unpacker.unconsumed_tail, _AT_A_TIME))
             if self._whole.tell() == had:

@@ -1,4 +1,4 @@
-"""Network streams of httpcore that keep to the time of an attempt: a byte now and then resets no timeout here."""
+"""Network streams of httpcore that keep to what an attempt may take: a byte now and then resets no timeout here."""
 
 import ssl
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ from typing import Any
 
 import httpcore
 
-from mtlora.client.limits import clock
+from mtlora.client.limits import allowance
 
 PIECE_BYTES = 262_144  # of a body; the time is looked at between them
 
 
 def _time_s(timeout: float | None, late: type[httpcore.TimeoutException]) -> float | None:
     """The timeout of one operation: as given, and not beyond the attempt's time."""
-    running = clock()
+    running = allowance()
     if running is None:
         return timeout
     left_s = running.left_s()
@@ -22,10 +22,16 @@ def _time_s(timeout: float | None, late: type[httpcore.TimeoutException]) -> flo
     return left_s if timeout is None else min(timeout, left_s)
 
 
-def _moved(count: int) -> None:
-    running = clock()
+def _received(count: int) -> None:
+    running = allowance()
     if running is not None:
-        running.moved(count)
+        running.received(count)
+
+
+def _sent(count: int) -> None:
+    running = allowance()
+    if running is not None:
+        running.sent(count)
 
 
 def _pieces(buffer: bytes) -> Iterable[bytes]:
@@ -41,14 +47,14 @@ class TimedStream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What is there, within the attempt's time."""
         data = self._inner.read(max_bytes, _time_s(timeout, httpcore.ReadTimeout))
-        _moved(len(data))
+        _received(len(data))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all, within the attempt's time."""
         for piece in _pieces(buffer):
             self._inner.write(piece, _time_s(timeout, httpcore.WriteTimeout))
-            _moved(len(piece))
+            _sent(len(piece))
 
     def close(self) -> None:
         """Close it."""
@@ -82,14 +88,14 @@ class AsyncTimedStream(httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What is there, within the attempt's time."""
         data = await self._inner.read(max_bytes, _time_s(timeout, httpcore.ReadTimeout))
-        _moved(len(data))
+        _received(len(data))
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all, within the attempt's time."""
         for piece in _pieces(buffer):
             await self._inner.write(piece, _time_s(timeout, httpcore.WriteTimeout))
-            _moved(len(piece))
+            _sent(len(piece))
 
     async def aclose(self) -> None:
         """Close it."""
