@@ -55,6 +55,7 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
     try:
         moment = parsedate_to_datetime(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+        left_s = (moment - (now or datetime.now(UTC))).total_seconds()
+        return min(LONGEST_TOLD_S, max(0.0, left_s))
     except (ValueError, TypeError, IndexError, OverflowError):  # what comes of years, hours and zones that are none
         return None

@@ -133,13 +133,13 @@ def test_what_comes_steadily_has_its_time(kind: str, stub: Stub) -> None:
     slow = drip(OK + b"Content-Length: %d\r\n\r\n" % len(body), b"")
 
     def pieces() -> Iterator[bytes]:
-        yield from zip_longest_pieces(slow, parts)
+        yield from paced(slow, parts)
 
     stub.script = [Say(200, raw=pieces)]
     assert ask(kind, stub.url, lambda c: c.status(), retry=ONCE, timeout_s=0.5).ready
 
 
-def zip_longest_pieces(slow: Say, parts: list[bytes]) -> Iterator[bytes]:
+def paced(slow: Say, parts: list[bytes]) -> Iterator[bytes]:
     """The head of `slow`, then a part at each of its pieces."""
     paced = iter(slow.raw() if slow.raw is not None else ())
     yield next(iter(paced))
