@@ -18,7 +18,7 @@ MTLoRAError
     ├── UnreachableError        no connection: nothing was sent
     ├── LostAnswerError         sent, but no whole answer came: what it did is unknown
     ├── BadAnswerError          an answer that is not what the API says
-    └── RefusedError            the server's problem document: status, kind, detail, errors
+    └── RefusedError            the server's problem document: status, kind, detail, errors; fit to be shown
 """
 
 from collections.abc import Sequence
@@ -102,11 +102,11 @@ class LostAnswerError(RemoteError):
 
 
 class BadAnswerError(RemoteError):
-    """An answer that is not what the API says: another server, perhaps, or something in between."""
+    """An answer that is not what the API says, or beyond its limits: another server, or something in between."""
 
 
 class RefusedError(RemoteError):
-    """The server said no, in words.
+    """The server said no, in words; in these, characters that a terminal might obey are spelled out.
 
     status:        of HTTP
     kind:          last part of the problem's type, such as `queue-full`; empty if the answer was no problem document

@@ -4,6 +4,7 @@ Connections are kept and reused. Nothing is retried: whoever sends decides what 
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,12 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-STREAM_LIMIT = 1 << 20  # of one header line and of the read buffer
+from mtlora.shown import shown
+
+STREAM_LIMIT = 1 << 20  # of a head and of the read buffer
+MOST_BYTES = 1 << 28  # of the body of an answer, whatever it announces
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([2-5][0-9]{2})(?: |$)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 NO_BODY = frozenset({204, 304})
 
 
@@ -74,9 +80,9 @@ class Client:
             except TimeoutError:
                 connection.writer.transport.abort()
                 raise WireError(f"{method} {path}: no answer within {self._timeout_s:g} s") from None
-            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
                 connection.writer.transport.abort()
-                raise WireError(f"{method} {path}: {type(error).__name__}: {error}") from error
+                raise WireError(f"{method} {path}: {type(error).__name__}: {shown(error)}") from error
             except asyncio.CancelledError:
                 connection.writer.transport.abort()
                 raise
@@ -108,7 +114,7 @@ class Client:
             async with asyncio.timeout(self._timeout_s):
                 opened = asyncio.open_connection(self.host, self.port, limit=STREAM_LIMIT, ssl=self._tls)
                 return _Connection(*await opened)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a host's name that cannot be one is a ValueError
             raise WireError(f"cannot connect to {self.host}:{self.port}: {error}") from error
 
     def _head(self, method: str, path: str, length: int, headers: Mapping[str, str] | None) -> bytes:
@@ -136,10 +142,16 @@ def multipart(fields: Mapping[str, str], file: bytes) -> tuple[bytes, dict[str, 
 async def _read_reply(reader: asyncio.StreamReader) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip("\r\n").split("\r\n")
-    status = int(first.split(" ", 2)[1])
+    found = _STATUS_LINE.match(first)
+    if found is None:
+        raise ValueError(f"no status line: {shown(first, 100)}")
+    status = int(found[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if status in NO_BODY:
         return Reply(status, headers, b"")
     if "content-length" not in headers:
-        raise ValueError(f"an answer without Content-Length: {first!r}")
-    return Reply(status, headers, await reader.readexactly(int(headers["content-length"])))
+        raise ValueError(f"an answer without Content-Length: {shown(first, 100)}")
+    length = headers["content-length"]
+    if not _LENGTH.fullmatch(length) or int(length) > MOST_BYTES:
+        raise ValueError(f"an answer too long: {shown(length, 30)} bytes; at most {MOST_BYTES} are read")
+    return Reply(status, headers, await reader.readexactly(int(length)))

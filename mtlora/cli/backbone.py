@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mtlora.cli.say import say
+
 
 class StorageType(StrEnum):
     """How tensors are stored in a file."""
@@ -31,6 +33,4 @@ def backbone(
     imported = import_backbone(source, pretrained=not random)
     save_backbone(imported, out, getattr(torch, dtype.value))
     size = out.stat().st_size / 1e6
-    typer.echo(
-        f"{out}: {imported.spec.name}, width {imported.spec.embed_dim}, depths {imported.spec.depths}, {size:.1f} MB"
-    )
+    say(f"{out}: {imported.spec.name}, width {imported.spec.embed_dim}, depths {imported.spec.depths}, {size:.1f} MB")

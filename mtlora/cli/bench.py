@@ -1,6 +1,5 @@
 """`mtlora bench`: load on a running server. Needs no torch."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import KeyFileOption, Server
+from mtlora.cli.say import say, say_json
 
 if TYPE_CHECKING:
     from mtlora.bench.measure import Measured
@@ -47,9 +47,9 @@ def bench(  # noqa: PLR0913 (a command's options)
                 client.pictures(path, tasks=tasks, adapter=name)
         measured = measure(load, server.key())
     if as_json:
-        typer.echo(json.dumps(measured.document(), indent=2))
+        say_json(measured.document())
         return
-    typer.echo("\n".join(_lines(measured, seconds)))
+    say(*_lines(measured, seconds))
 
 
 def _lines(measured: "Measured", seconds: float) -> list[str]:

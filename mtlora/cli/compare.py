@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.say import say
 from mtlora.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def compare(  # noqa: PLR0913 (a command's options)
     wanted = [o.member(Method, name, "method") for name in _names(methods)]
     cells = plan(wanted, _numbers(ranks, "ranks"), _numbers(seeds, "seeds"), base.spec.task_names)
     if not report_only:
-        run_cells(cells, base, out, val_split=val_split, val_photos=val_photos, say=typer.echo)
+        run_cells(cells, base, out, val_split=val_split, val_photos=val_photos, say=say)
     results = [result for cell in cells if (result := read_result(cell, out)) is not None]
     if not results:
         raise TrainingError(f"nothing is finished in {out}")
@@ -67,7 +68,7 @@ def compare(  # noqa: PLR0913 (a command's options)
     text = write_report(results, base.spec.task_names, out, facts)
     if page is not None:
         fill_page(page, text, out / PICTURE_FILE)
-    typer.echo(text)
+    say(*text.splitlines())
 
 
 def _base(given: dict[str, Any]) -> "TrainConfig":

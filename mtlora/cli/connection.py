@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ KeyFileOption = Annotated[
 ]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds without a byte after which a request is given up.")]
 UNAUTHORIZED = 401
+SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+COMPLETED_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,18 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def adapter_names(incomplete: str) -> list[str]:
-    """Names of the server's sets, for shell completion; none if it does not answer at once."""
-    from mtlora.client import Client, Retry
+    """Names of the server's sets, for shell completion; none if it does not answer at once.
+
+    Only what can be a name: shells evaluate what they are given to complete.
+    """
+    from mtlora.client import Client, Limits, Retry
     from mtlora.errors import MTLoRAError
 
     url = os.environ.get("MTLORA_URL", "http://127.0.0.1:8000")
     try:
-        with Client(url, timeout_s=1.0, retry=Retry(attempts=1)) as client:
-            return [found.name for found in client.adapters().adapters if found.name.startswith(incomplete)]
+        limits = Limits(document_bytes=COMPLETED_BYTES)
+        with Client(url, timeout_s=1.0, retry=Retry(attempts=1), limits=limits) as client:
+            names = [found.name for found in client.adapters().adapters if SET_NAME.fullmatch(found.name)]
+            return [name for name in names if name.startswith(incomplete)]
     except MTLoRAError:
         return []

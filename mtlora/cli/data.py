@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.say import say
 
 if TYPE_CHECKING:
     from mtlora.data.check import CheckReport
@@ -27,7 +28,7 @@ def check(
     own = {Task.SEMSEG: semseg_classes} if semseg_classes else None
     with bar("check") as progress:
         report = check_dataset(root, split or (), class_counts=own, progress=progress)
-    typer.echo("\n".join(_lines(report)))
+    say(*_lines(report))
     if report.problems:
         raise typer.Exit(1)
 
@@ -55,7 +56,7 @@ def soft_labels(
     dataset = open_dataset(root, split)
     with bar("soft labels") as progress:
         store_logits(model, dataset, out, progress)
-    typer.echo(f"{out}: logits of {', '.join(model.spec.task_names)} for {len(dataset)} photos")
+    say(f"{out}: logits of {', '.join(model.spec.task_names)} for {len(dataset)} photos")
 
 
 def _lines(report: "CheckReport") -> list[str]:

@@ -1,11 +1,11 @@
 """`mtlora evaluate`: see docs/training.md."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.say import say, say_json
 from mtlora.options import Precision
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def evaluate(
         reports = run(model, dataset, wanted or None, progress)
     if as_json:
         plain = {task.value: report.to_plain() for task, report in reports.items()}
-        typer.echo(json.dumps({"split": split, "adapter": loaded.digest, "tasks": plain}, indent=2))
+        say_json({"split": split, "adapter": loaded.digest, "tasks": plain})
         return
     for task, report in reports.items():
-        typer.echo("\n".join(_report_lines(task, report)))
+        say(*_report_lines(task, report))
 
 
 def _report_lines(task: "Task", report: "TaskReport") -> list[str]:

@@ -1,6 +1,5 @@
 """`mtlora convert`, `forward`, `info` and `predict`: the commands that work on files."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlora.cli.backbone import StorageType
+from mtlora.cli.say import say, say_json, say_text
 from mtlora.errors import ImageError, MTLoRAError
+from mtlora.shown import shown
 
 if TYPE_CHECKING:
     from mtlora.adapted import Adapted
@@ -49,10 +50,10 @@ def convert(
         provenance=converted.provenance,
         dtype=getattr(torch, dtype.value),
     )
-    typer.echo(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
-    typer.echo(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
-    typer.echo(_numbers_line("counts", parameter_counts(converted.spec)._asdict()))
-    typer.echo(f"digest {digest}")
+    say(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
+    say(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
+    say(_numbers_line("counts", parameter_counts(converted.spec)._asdict()))
+    say(f"digest {digest}")
 
 
 def forward(
@@ -79,7 +80,7 @@ def forward(
         save: Callable[..., None] = np.savez
         save(file, **arrays)
     for key, array in arrays.items():
-        typer.echo(f"{key} {list(array.shape)}: {array.min():.5g} to {array.max():.5g}")
+        say(f"{key} {list(array.shape)}: {array.min():.5g} to {array.max():.5g}")
 
 
 def info(
@@ -94,18 +95,18 @@ def info(
     """
     described = _describe(file) if file else _installation()
     if as_json:
-        typer.echo(json.dumps(described, indent=2))
+        say_json(described)
         return
     described.pop("spec", None)
     for key, value in described.items():
         if key in ("counts", "device_bytes"):
-            typer.echo(_numbers_line(key, value))
+            say(_numbers_line(key, value))
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            typer.echo(f"{key}:")
+            say(f"{key}:")
             for item in value:
-                typer.echo("  " + ", ".join(f"{name} {part}" for name, part in item.items()))
+                say("  " + ", ".join(f"{name} {part}" for name, part in item.items()))
         else:
-            typer.echo(f"{key}: {value}")
+            say(f"{key}: {value}")
 
 
 def _installation() -> dict[str, Any]:
@@ -143,10 +144,10 @@ def predict(
         base = photo.stem if stems.count(photo.stem) == 1 else photo.name
         try:
             for path in _predict_one(model, photo, wanted, out / base):
-                typer.echo(str(path))
+                say(str(path))
         except ImageError as error:
             failed += 1
-            typer.echo(f"{photo}: {error}", err=True)
+            say_text(f"{shown(photo)}: {error}", err=True)
     if failed:
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 

@@ -9,6 +9,7 @@ import typer
 from mtlora.cli import backbone, bench, compare, evaluate, files, pretrain, train
 from mtlora.cli.data import data
 from mtlora.cli.remote import remote
+from mtlora.cli.say import say, say_text
 from mtlora.errors import MTLoRAError
 from mtlora.version import __version__
 
@@ -24,7 +25,7 @@ cli = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mtlora {__version__}")
+        say(f"mtlora {__version__}")
         raise typer.Exit
 
 
@@ -65,5 +66,5 @@ def main() -> None:
     try:
         cli()
     except MTLoRAError as error:
-        typer.echo(f"mtlora: {error}", err=True)
+        say_text(f"mtlora: {error}", err=True)
         sys.exit(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.say import say
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
@@ -132,4 +133,4 @@ def _run(config: "PretrainConfig", resume: bool) -> None:
 
     written = run(config, ConsoleReport("pretrain"), report_caching, resume=resume)
     if leading():
-        typer.echo(f"{written}: {config.spec.backbone.name}, {written.stat().st_size / 1e6:.1f} MB")
+        say(f"{written}: {config.spec.backbone.name}, {written.stat().st_size / 1e6:.1f} MB")

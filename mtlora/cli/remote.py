@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
+from mtlora.cli.say import say, say_json, say_text
 from mtlora.errors import RefusedError, RemoteError
+from mtlora.shown import shown
 
 if TYPE_CHECKING:
     from mtlora.client import AdapterSet
     from mtlora.client.folder import FolderReport
 
 remote = typer.Typer(help="Ask a running server: predict folders, manage adapter sets.", no_args_is_help=True)
+
+CELL_CHARACTERS = 200
 
 NameArgument = Annotated[str, typer.Argument(help="Adapter set's name.", autocompletion=adapter_names)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -48,8 +52,8 @@ def predict(
 
     report = asyncio.run(work())
     for photo, reason in sorted(report.failed.items()):
-        typer.echo(f"{photo}: {reason}", err=True)
-    typer.echo(_summary(report, out))
+        say_text(f"{shown(photo)}: {reason}", err=True)
+    say(_summary(report, out))
     if report.failed:
         raise typer.Exit(1)
 
@@ -72,11 +76,11 @@ def push(
             except RefusedError as error:
                 if error.status == UNAUTHORIZED:
                     raise
-                raise RemoteError(f"{file}: {error}") from error
+                raise RemoteError(f"{shown(file)}: {error}") from error
             found = pushed.adapter
             what = "new" if pushed.created else "there already"
             current = "current" if pushed.revision == found.current else f"current is {found.current}"
-            typer.echo(f"{found.name}@{pushed.revision}: {what}, {current}; {', '.join(found.tasks)}")
+            say(f"{found.name}@{pushed.revision}: {what}, {current}; {', '.join(found.tasks)}")
 
 
 @remote.command(name="list")
@@ -86,11 +90,10 @@ def list_sets(server: Server, as_json: JsonOption = False) -> None:
     with server.client() as client:
         found = client.adapters()
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        say_json(found.model_dump(mode="json"))
         return
     rows = [("SET", "REVISIONS", "TASKS", "WHERE", "SIZE", ""), *(_row(each) for each in found.adapters)]
-    for line in _columns(rows):
-        typer.echo(line)
+    say(*_columns(rows))
 
 
 @remote.command()
@@ -101,7 +104,7 @@ def activate(
     """Make a revision the current one, forward or back; requests under way finish on the old one."""
     with server.client() as client:
         found = client.activate(name, revision)
-    typer.echo(f"{found.name}@{found.current} is current")
+    say(f"{found.name}@{found.current} is current")
 
 
 @remote.command()
@@ -117,7 +120,7 @@ def rollback(server: Server, name: NameArgument) -> None:
                 f"{name}@{before.current} is the oldest revision there is ({numbers}): nothing to go back to"
             )
         found = client.activate(name, target)
-    typer.echo(f"{found.name}@{found.current} is current, was {before.current}")
+    say(f"{found.name}@{found.current} is current, was {before.current}")
 
 
 @remote.command()
@@ -126,7 +129,7 @@ def pin(server: Server, name: NameArgument) -> None:
     """Keep a set in memory whatever else is asked for."""
     with server.client() as client:
         found = client.pin(name)
-    typer.echo(f"{found.name} is pinned, in {found.tier} memory")
+    say(f"{found.name} is pinned, in {found.tier} memory")
 
 
 @remote.command()
@@ -135,7 +138,7 @@ def unpin(server: Server, name: NameArgument) -> None:
     """Let a set be evicted again."""
     with server.client() as client:
         found = client.unpin(name)
-    typer.echo(f"{found.name} is no longer pinned")
+    say(f"{found.name} is no longer pinned")
 
 
 @remote.command()
@@ -149,10 +152,10 @@ def delete(
     """Delete a set with all its revisions, or one revision. There is no way back."""
     what = name if revision is None else f"{name}@{revision}"
     if not yes:
-        typer.confirm(f"Delete {what} from {server.url}?", abort=True)
+        typer.confirm(f"Delete {shown(what)} from {shown(server.url)}?", abort=True)
     with server.client() as client:
         client.delete(name, revision)
-    typer.echo(f"{what} is deleted")
+    say(f"{what} is deleted")
 
 
 @remote.command()
@@ -162,15 +165,12 @@ def status(server: Server, as_json: JsonOption = False) -> None:
     with server.client() as client:
         found = client.status()
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        say_json(found.model_dump(mode="json"))
     else:
-        typer.echo(f"{server.url}: {found.status}")
-        for reason in found.waiting_for:
-            typer.echo(f"  waiting for: {reason}")
-        for missing in found.missing:
-            typer.echo(f"  pinned, but not in memory: {missing.adapter}: {missing.reason}")
-        if found.store:
-            typer.echo(f"  sets cannot be changed: {found.store}")
+        say(f"{server.url}: {found.status}")
+        say(*(f"  waiting for: {reason}" for reason in found.waiting_for))
+        say(*(f"  pinned, but not in memory: {missing.adapter}: {missing.reason}" for missing in found.missing))
+        say(*([f"  sets cannot be changed: {found.store}"] if found.store else []))
     if not found.ready:
         raise typer.Exit(1)
 
@@ -185,6 +185,8 @@ def _row(found: "AdapterSet") -> tuple[str, ...]:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells below each other; what a cell says is made fit to be shown first, for its width to be right."""
+    rows = [[shown(cell, CELL_CHARACTERS) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.say import say
 from mtlora.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _run(config: "TrainConfig", resume: bool) -> None:
     written = run(config, ConsoleReport("train"), report_caching, resume=resume)
     if leading():
         weights = f"weights of step {read_manifest(written).provenance['steps']} of {config.loop.steps}"
-        typer.echo(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
+        say(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
 
 
 def _dry_run(config: "TrainConfig") -> None:
@@ -219,4 +220,4 @@ def _dry_run(config: "TrainConfig") -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "batch.png"
     batch_picture(AdapterJob(model, photos, config, crew).make(0), config.spec).save(path)
-    typer.echo(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")
+    say(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")

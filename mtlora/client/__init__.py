@@ -12,6 +12,7 @@
 
 from mtlora.client.answers import AdapterList, AdapterSet, ClassInfo, Pushed, Revision, ServerStatus, TaskInfo
 from mtlora.client.asynchronous import AsyncClient
+from mtlora.client.limits import Limits
 from mtlora.client.maps import Pictures, Prediction
 from mtlora.client.photos import Photo
 from mtlora.client.retry import Retry
@@ -25,6 +26,7 @@ __all__ = [
     "BadAnswerError",
     "ClassInfo",
     "Client",
+    "Limits",
     "LostAnswerError",
     "Photo",
     "Pictures",

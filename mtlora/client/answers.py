@@ -1,73 +1,91 @@
-"""What a server answers, as values: adapter sets, readiness, problems. Fields that a newer server adds are left out."""
+"""What a server answers, as values: adapter sets, readiness, problems. Fields that a newer server adds are left out.
 
-from typing import Any, TypeVar
+A server is not trusted: what it says is checked, and bounded, before it is believed to be an answer at all.
+"""
 
-import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, TypeAlias, TypeVar
 
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic_core import from_json
+
+from mtlora.client.reply import Reply
 from mtlora.client.retry import retry_after_s
-from mtlora.errors import BadAnswerError, RefusedError
+from mtlora.errors import BadAnswerError, RefusedError, RemoteError
+from mtlora.shown import SHOWN_CHARACTERS, shown
 
 M = TypeVar("M", bound="Answer")
+E = TypeVar("E")
 PROBLEM_PREFIX = "urn:mtlora:problem:"
-SHOWN_CHARACTERS = 200  # of an answer that nobody understands
+MOST_VALUES = 2_000_000  # of a document: a short one of brackets would become gigabytes of objects
+MOST_PROBLEMS = 1000  # that are kept of a refusal
+MOST_FAULTS = 1000  # of a document; more are counted, and not looked at
+SHORT = 200  # characters of a name or an identifier
+_REFUSALS = range(300, 600)
+_REVISION = re.compile(r"[\x21-\x7e]{1,200}@([0-9]{1,18})")
+
+
+Whole: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Many: TypeAlias = Annotated[tuple[E, ...], FailFast()]  # a million wrong elements would become a million errors
 
 
 class Answer(BaseModel):
-    """Base of all answers: immutable."""
+    """Base of all answers: immutable, of exactly the types that the API says."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class ClassInfo(Answer):
     """One class of a class map."""
 
-    id: int
+    id: Whole
     name: str
-    color: tuple[int, int, int]
+    color: tuple[Whole, Whole, Whole]
 
 
 class TaskInfo(Answer):
     """One task of an adapter set."""
 
-    outputs: int
-    ranks: tuple[int, int, int, int]
+    outputs: Whole
+    ranks: tuple[Whole, Whole, Whole, Whole]
     decoder: str
     axes: str = ""
-    classes: tuple[ClassInfo, ...] = ()
+    classes: Many[ClassInfo] = ()
 
 
 class Revision(Answer):
     """One immutable revision."""
 
-    revision: int
+    revision: Whole
     digest: str = Field(description="sha256 of the file")
-    bytes: int
+    bytes: Whole
     created: str
     current: bool
     tier: str = Field(description="disk, host or device: nearest place of its tensors")
-    tasks: tuple[str, ...]
+    tasks: Many[str]
 
 
 class AdapterSet(Answer):
     """One adapter set; what depends on a revision is said of the current one."""
 
     name: str
-    current: int
+    current: Whole
     digest: str
-    bytes: int
+    bytes: Whole
     tasks: dict[str, TaskInfo]
-    ranks: tuple[int, int, int, int] | None
-    image_size: int | None
+    ranks: tuple[Whole, Whole, Whole, Whole] | None
+    image_size: Whole | None
     tier: str
     status: str = Field(description="ready, loading or failed")
     reason: str
     pinned: bool
     default: bool
     bundled: bool
-    uses: int
+    uses: Whole
     last_used: str | None
-    revisions: tuple[Revision, ...]
+    revisions: Many[Revision]
 
     def before(self) -> int | None:
         """The revision to roll back to: the newest one older than the current one."""
@@ -78,14 +96,14 @@ class AdapterList(Answer):
     """Every adapter set that the caller may see."""
 
     default: str
-    adapters: tuple[AdapterSet, ...]
+    adapters: Many[AdapterSet]
 
 
 class Pushed(Answer):
     """What an upload led to."""
 
     adapter: AdapterSet
-    revision: int = Field(description="number that the file's bytes have in the set")
+    revision: Whole = Field(description="number that the file's bytes have in the set")
     created: bool = Field(description="False: these bytes were a revision already")
 
 
@@ -100,9 +118,9 @@ class ServerStatus(Answer):
     """Whether requests are taken."""
 
     status: str = Field(description="ready; degraded: ready, but sets are missing or cannot be changed; not-ready")
-    missing: tuple[MissingSet, ...] = ()
+    missing: Many[MissingSet] = ()
     store: str = Field("", description="why sets cannot be changed now; empty: they can")
-    waiting_for: tuple[str, ...] = Field((), description="why it is not ready")
+    waiting_for: Many[str] = Field((), description="why it is not ready")
 
     @property
     def ready(self) -> bool:
@@ -110,72 +128,108 @@ class ServerStatus(Answer):
         return self.status != "not-ready"
 
 
-def read_as(model: type[M], response: httpx.Response) -> M:
+def read_as(model: type[M], reply: Reply) -> M:
     """The document of an answer; `BadAnswerError` if it is another."""
+    _check_values(reply)
     try:
-        return model.model_validate_json(response.content)
+        return model.model_validate_json(reply.body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise BadAnswerError(f"{_said(response)}: {where}: {first['msg']}") from None
+        if error.error_count() > MOST_FAULTS:
+            raise BadAnswerError(f"{reply.said()}: {error.error_count()} values in it are of the wrong type") from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = shown(".".join(map(str, first["loc"])) or "it", SHORT)
+        raise BadAnswerError(f"{reply.said()}: {where}: {shown(first['msg'], SHORT)}") from None
 
 
-def read_pushed(response: httpx.Response) -> Pushed:
+def read_object(reply: Reply, text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object in an answer, as Python values: finite numbers, whole characters."""
+    try:
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadAnswerError(f"{reply.url}: {what} is no JSON: {shown(error, SHORT)}") from error
+    if not isinstance(found, dict):
+        raise BadAnswerError(f"{reply.url}: {what} is no object but {type(found).__name__}")
+    return found
+
+
+def read_pushed(reply: Reply) -> Pushed:
     """The set after an upload, and the revision that the bytes are."""
-    number = response.headers.get("X-Adapter-Revision", "").rpartition("@")[2]
-    if not number.isdecimal():
-        raise BadAnswerError(f"{_said(response)}: no X-Adapter-Revision with a number")
-    created = response.status_code == httpx.codes.CREATED
-    return Pushed(adapter=read_as(AdapterSet, response), revision=int(number), created=created)
+    number = _REVISION.fullmatch(reply.header("X-Adapter-Revision"))
+    if number is None:
+        raise BadAnswerError(f"{reply.said()}: no X-Adapter-Revision with a number")
+    created = reply.status == HTTPStatus.CREATED
+    return Pushed(adapter=read_as(AdapterSet, reply), revision=int(number[1]), created=created)
 
 
-def read_status(response: httpx.Response) -> ServerStatus:
+def answered_by(reply: Reply) -> str:
+    """NAME@REVISION that an answer is from; empty if it does not say."""
+    found = reply.header("X-Adapter-Revision")
+    if found and not _REVISION.fullmatch(found):
+        raise BadAnswerError(f"{reply.url}: X-Adapter-Revision should be NAME@NUMBER, got {shown(found, SHORT)}")
+    return found
+
+
+def read_status(reply: Reply) -> ServerStatus:
     """Readiness, from 200 or 503."""
-    if response.status_code == httpx.codes.OK:
-        return read_as(ServerStatus, response)
-    refused = problem_of(response)
-    if refused.status != httpx.codes.SERVICE_UNAVAILABLE or not refused.kind:
+    if reply.status == HTTPStatus.OK:
+        return read_as(ServerStatus, reply)
+    refused = problem_of(reply)
+    if not isinstance(refused, RefusedError) or refused.status != HTTPStatus.SERVICE_UNAVAILABLE or not refused.kind:
         raise refused
     return ServerStatus(status="not-ready", waiting_for=refused.problems or (refused.detail,))
 
 
-def problem_of(response: httpx.Response) -> RefusedError:
-    """The error that an answer is: from a problem document (RFC 9457), or from whatever else came."""
-    document = _problem_document(response)
-    status, told_s = response.status_code, retry_after_s(response.headers.get("Retry-After"))
+def problem_of(reply: Reply) -> RemoteError:
+    """The error that an answer is: from a problem document (RFC 9457), or from whatever else came.
+
+    All its words are fit to be shown.
+    """
+    if reply.status not in _REFUSALS:
+        return BadAnswerError(f"{reply.said()}: this API has no such answer")
+    document = _problem_document(reply)
+    told_s = retry_after_s(reply.header("Retry-After"))
     if document is None:
-        return RefusedError(status, _said(response), retry_after_s=told_s)
-    items = document.get("errors")
-    quota = document.get("quota")
+        return RefusedError(reply.status, reply.said(), retry_after_s=told_s)
+    items, quota = document.get("errors"), document.get("quota")
     return RefusedError(
-        status,
-        str(document.get("detail") or document.get("title") or response.reason_phrase),
-        kind=str(document.get("type", "")).removeprefix(PROBLEM_PREFIX),
-        problems=[_item(item) for item in items] if isinstance(items, list) else (),
-        request_id=str(document.get("request_id", "")),
+        reply.status,
+        _text(document, "detail") or _text(document, "title") or reply.said(),
+        kind=_text(document, "type", SHORT).removeprefix(PROBLEM_PREFIX),
+        problems=_problems(items) if isinstance(items, list) else (),
+        request_id=_text(document, "request_id", SHORT),
         retry_after_s=told_s,
-        quota=str(quota.get("name", "")) if isinstance(quota, dict) else "",
+        quota=_text(quota, "name", SHORT) if isinstance(quota, dict) else "",
     )
 
 
-def _problem_document(response: httpx.Response) -> dict[str, Any] | None:
-    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+def _check_values(reply: Reply) -> None:
+    values = sum(map(reply.body.count, (b",", b"[", b"{")))
+    if values > MOST_VALUES:
+        raise BadAnswerError(f"{reply.url}: a document of about {values} values; at most {MOST_VALUES} make sense")
+
+
+def _problem_document(reply: Reply) -> dict[str, Any] | None:
+    if not reply.header("Content-Type").startswith("application/problem+json"):
         return None
     try:
-        document = response.json()
-    except ValueError:
+        _check_values(reply)
+        return read_object(reply, reply.body, "the problem")
+    except BadAnswerError:
         return None
-    return document if isinstance(document, dict) else None
+
+
+def _problems(items: list[Any]) -> list[str]:
+    kept = [_item(item) for item in items[:MOST_PROBLEMS]]
+    return kept if len(items) <= MOST_PROBLEMS else [*kept, f"and {len(items) - MOST_PROBLEMS} more"]
 
 
 def _item(item: object) -> str:
     if not isinstance(item, dict):
-        return str(item)
-    where = item.get("where")
-    return f"{where}: {item.get('detail')}" if where else str(item.get("detail"))
+        return shown(item)
+    where, detail = _text(item, "where", SHORT), _text(item, "detail")
+    return f"{where}: {detail}" if where else detail
 
 
-def _said(response: httpx.Response) -> str:
-    kind = response.headers.get("Content-Type", "no type")
-    text = " ".join(response.text.split())[:SHOWN_CHARACTERS] if "text" in kind or "json" in kind else ""
-    return f"{response.request.url} answered {response.status_code}, {kind}{f': {text}' if text else ''}"
+def _text(document: Mapping[str, Any], name: str, most: int = SHOWN_CHARACTERS) -> str:
+    found = document.get(name)
+    return shown(found, most) if isinstance(found, str) else ""

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-import httpx
-
 from mtlora.client import calls
 from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus
-from mtlora.client.attempts import DEFAULT_URL, Attempts, connection_options
+from mtlora.client.attempts import Attempts
 from mtlora.client.calls import Call
+from mtlora.client.connection import DEFAULT_URL, Address, AsyncConnections
+from mtlora.client.limits import Limits
 from mtlora.client.maps import Pictures, Prediction
 from mtlora.client.photos import Photo
 from mtlora.client.retry import Retry
@@ -25,11 +25,14 @@ class AsyncClient:
 
     url:         http://HOST:PORT, with a path if the server lies under one
     key:         API key; None: the environment's MTLORA_KEY, if set
-    timeout_s:   longest time without a byte, in either direction; connecting has 10 s at most
+    timeout_s:   longest time without a byte, in either direction; connecting has 10 s at most. What moves at less than
+                 64 KiB/s has no more time than this for all of an attempt
     retry:       what is done when the server is busy (429, 503) or a connection breaks
     connections: most at a time; further requests wait for a free one
+    limits:      most bytes of an answer
 
-    Every method raises `RefusedError` with the server's words, `UnreachableError`, or `LostAnswerError`.
+    Whatever the server sends, every method raises `RefusedError` with the server's words, `UnreachableError`,
+    `LostAnswerError` or `BadAnswerError`, and nothing else.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class AsyncClient:
         timeout_s: float = 60.0,
         retry: Retry | None = None,
         connections: int = 16,
+        limits: Limits | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(**connection_options(url, key, timeout_s, connections))
+        self._address = Address.make(url, key, timeout_s, connections)
+        self._connections = AsyncConnections(self._address, limits or Limits())
         self._retry = retry or Retry()
         self._chance = random.Random()
 
@@ -55,7 +60,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def predict(
         self,
@@ -127,16 +132,10 @@ class AsyncClient:
         await self._ask(calls.delete(name, revision))
 
     async def _ask(self, call: Call[T]) -> T:
-        attempts = Attempts(call, self._retry, self._chance)
+        attempts = Attempts(call, str(self._address.url), self._retry, self._chance)
         while True:
-            outcome = await self._once(call)
-            if isinstance(outcome, httpx.Response) and attempts.done(outcome):
-                return call.read(outcome)
+            outcome = await self._connections.ask(call)
+            reply = attempts.answer(outcome)
+            if reply is not None:
+                return attempts.read(reply)
             await asyncio.sleep(attempts.pause_s(outcome))
-
-    async def _once(self, call: Call[T]) -> httpx.Response | httpx.RequestError:
-        with call.arguments() as arguments:
-            try:
-                return await self._http.request(call.method, call.path, **arguments)
-            except httpx.RequestError as error:
-                return error

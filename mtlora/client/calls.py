@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-import httpx
-
 from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus, read_as, read_pushed, read_status
-from mtlora.client.maps import Pictures, Prediction, read_pictures, read_prediction
-from mtlora.client.photos import Photo, photo_bytes
+from mtlora.client.limits import Limits
+from mtlora.client.maps import Pictures, Prediction, read_pictures, read_png, read_prediction
+from mtlora.client.photos import Photo, photo_bytes, pixels_of
+from mtlora.client.reply import Reply
 from mtlora.errors import RemoteError
 from mtlora.tasks import parse_tasks
 
 T = TypeVar("T")
+
+ANSWER_PIXEL_BYTES = 64  # all maps there are have 26, as arrays
+ANSWER_BYTES = 8 * 2**20  # beside them
+FILE_NAME = "set.safetensors"  # of every upload: the server takes no note of it, and ours may be no Unicode
+
+
+def _of_documents(limits: Limits) -> int:
+    return limits.document_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +32,7 @@ class Call(Generic[T]):
 
     method: str
     path: str  # relative to the server's address
-    read: Callable[[httpx.Response], T]
+    read: Callable[[Reply], T]
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
@@ -34,11 +42,12 @@ class Call(Generic[T]):
     repeatable: bool = True  # sending it twice does what sending it once does
     patient: bool = True  # sent again when the server is busy
     accepted: frozenset[int] = frozenset({200})
+    most: Callable[[Limits], int] = _of_documents  # bytes of an accepted answer
 
     @contextmanager
     def arguments(self) -> Iterator[dict[str, Any]]:
         """What httpx needs beside method and path, for one attempt."""
-        given: dict[str, Any] = {"params": dict(self.params), "headers": dict(self.headers)}
+        given: dict[str, Any] = {"params": dict(self.params) or None, "headers": dict(self.headers)}
         if self.content is not None:
             given["content"] = self.content
         if self.json is not None:
@@ -51,7 +60,7 @@ class Call(Generic[T]):
         except OSError as error:
             raise RemoteError(f"cannot read {self.file}: {error.strerror or error}") from error
         with opened as file:
-            yield given | {"files": {"file": (self.file.name, file)}, "data": dict(self.form)}
+            yield given | {"files": {"file": (FILE_NAME, file)}, "data": dict(self.form)}
 
 
 def predict(
@@ -69,7 +78,9 @@ def pictures(photo: Photo, tasks: str | Iterable[str], adapter: str, *, deadline
 
 def overlay(photo: Photo, task: str, adapter: str, *, deadline_ms: int | None) -> Call[bytes]:
     """One map blended over the photo, as PNG."""
-    return _prediction(photo, task, adapter, deadline_ms, {"format": "overlay"}, lambda response: response.content)
+    return _prediction(
+        photo, task, adapter, deadline_ms, {"format": "overlay"}, lambda reply, _: read_png(reply, reply.body)
+    )
 
 
 def status() -> Call[ServerStatus]:
@@ -79,7 +90,7 @@ def status() -> Call[ServerStatus]:
 
 def adapters() -> Call[AdapterList]:
     """All sets."""
-    return Call(method="GET", path="adapters", read=lambda response: read_as(AdapterList, response))
+    return Call(method="GET", path="adapters", read=lambda reply: read_as(AdapterList, reply))
 
 
 def adapter(name: str) -> Call[AdapterSet]:
@@ -142,17 +153,22 @@ def _prediction(
     adapter: str,
     deadline_ms: int | None,
     params: Mapping[str, str],
-    read: Callable[[httpx.Response], T],
+    read: Callable[[Reply, tuple[str, ...]], T],
 ) -> Call[T]:
-    wanted = ",".join(parse_tasks(tasks))
+    content = photo_bytes(photo)
+    pixels = None if params.get("logits") else pixels_of(content)
+    expected = None if pixels is None else ANSWER_BYTES + pixels * ANSWER_PIXEL_BYTES
+    names = tuple(task.value for task in parse_tasks(tasks))
+    wanted = ",".join(names)
     asked = {"tasks": wanted, "adapter": adapter, "deadline_ms": "" if deadline_ms is None else str(deadline_ms)}
     return Call(
         method="POST",
         path="predict",
-        read=read,
+        read=lambda reply: read(reply, names),
+        most=lambda limits: limits.maps_bytes if expected is None else min(limits.maps_bytes, expected),
         params={**params, **{name: value for name, value in asked.items() if value}},
         headers={"Content-Type": "image/*"},
-        content=photo_bytes(photo),
+        content=content,
     )
 
 
@@ -163,8 +179,11 @@ def _about(name: str, method: str, what: str = "", json: object = None) -> Call[
 def _path(name: str) -> str:
     if not name or name in {".", ".."}:
         raise RemoteError(f"an adapter set's name is needed, got {name!r}")
-    return f"adapters/{quote(name, safe='')}"
+    try:
+        return f"adapters/{quote(name, safe='')}"
+    except UnicodeEncodeError:
+        raise RemoteError(f"an adapter set's name is text, got {name!r}") from None
 
 
-def _read_set(response: httpx.Response) -> AdapterSet:
-    return read_as(AdapterSet, response)
+def _read_set(reply: Reply) -> AdapterSet:
+    return read_as(AdapterSet, reply)

@@ -5,17 +5,19 @@ A photo whose record fits what is asked now, and whose maps are there, is not se
 """
 
 import asyncio
+import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from mtlora.atomic import write_atomically
 from mtlora.client.asynchronous import AsyncClient
-from mtlora.client.maps import Pictures
-from mtlora.errors import ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
+from mtlora.client.maps import TASK_NAME, Pictures
+from mtlora.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
 from mtlora.tasks import parse_tasks
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -23,6 +25,8 @@ ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels"
                              "non-finite-output", "inference", "device-memory", "deadline", "queue-full",
                              "wait-too-long", "body-memory", "body-too-slow"})  # fmt: skip
 """Refusals that say nothing about the next photo; all others (no key, no such set, …) end the run."""
+ABOUT_THE_SERVER = frozenset({"not-ready", "adapter-load"})
+"""Failures of a server that befall every photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +133,14 @@ class _Run:
             answer = await self.client.pictures(body, tasks=self.wanted.tasks, adapter=self.wanted.adapter)
             await asyncio.to_thread(_write, source, self.wanted, answer)
         except OSError as error:
-            if error.filename is None or Path(error.filename) != source.photo:
+            if error.filename is not None and Path(error.filename) == source.photo:
+                self.report.failed[source.photo] = f"cannot be read: {error.strerror or error}"
+            elif error.errno == errno.ENAMETOOLONG:
+                self.report.failed[source.photo] = f"its maps cannot be named: {error.strerror}"
+            else:
                 raise MTLoRAError(f"cannot write into {self.wanted.out}: {error.strerror or error}") from error
-            self.report.failed[source.photo] = f"cannot be read: {error.strerror or error}"
-        except (RefusedError, LostAnswerError) as error:
-            if isinstance(error, RefusedError) and error.kind not in ABOUT_THE_PHOTO:
+        except (RefusedError, LostAnswerError, BadAnswerError) as error:
+            if isinstance(error, RefusedError) and not _is_about_one_photo(error):
                 raise
             self.report.failed[source.photo] = str(error)
         else:
@@ -141,18 +148,24 @@ class _Run:
             self.report.answered_by[answer.adapter] += 1
 
 
+def _is_about_one_photo(error: RefusedError) -> bool:
+    """Whether the next photo may fare better: failures of a server, or of what is in between, say nothing about it."""
+    failed = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.kind not in ABOUT_THE_SERVER
+    return failed or error.kind in ABOUT_THE_PHOTO
+
+
 def is_there(source: Source, wanted: Wanted) -> bool:
     """Whether all maps that are asked for are there, of this photo as it is now, asked with the same adapter."""
     record_path = _file(source, wanted, "json")
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
+        record = json.loads(record_path.read_bytes())
         if record["asked"]["adapter"] != wanted.adapter:
             return False
         if record_path.stat().st_mtime < source.photo.stat().st_mtime:
             return False
-        had = set(record["tasks"])
+        had = _task_names(record)
         whole = not record["asked"]["tasks"]  # all that the set had
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     needed = set(wanted.tasks) or (had if whole else None)
     if needed is None or not needed <= had:
@@ -160,12 +173,31 @@ def is_there(source: Source, wanted: Wanted) -> bool:
     return all(_file(source, wanted, f"{task}.png").is_file() for task in needed)
 
 
+def _task_names(record: Mapping[str, Any]) -> set[str]:
+    """Tasks that a record lists; they are names of files, so `ValueError` for any other word."""
+    names = set(record["tasks"])
+    if not all(map(TASK_NAME.fullmatch, names)):
+        raise ValueError(f"no names of tasks: {names}")
+    return names
+
+
 def _write(source: Source, wanted: Wanted, answer: Pictures) -> None:
-    for task, png in answer.pngs.items():
+    try:
+        told = _task_names(answer.record)
+    except (KeyError, TypeError, ValueError):
+        told = set()
+    written = set(wanted.tasks) or told
+    if not written or not written <= told & set(answer.pngs):
+        needed = ", ".join(sorted(written)) or "any task"
+        raise BadAnswerError(f"the answer has no map of {needed}, or its record does not name it")
+    for task in sorted(written):
+        png = answer.pngs[task]
         _save(_file(source, wanted, f"{task}.png"), png)
     asked = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
-    record: dict[str, Any] = {"photo": source.photo.name, "asked": asked, **answer.record}
-    _save(_file(source, wanted, "json"), json.dumps(record, indent=1, ensure_ascii=False).encode())
+    record: dict[str, Any] = {**answer.record, "photo": source.photo.name, "asked": asked}
+    # A file's name may be no Unicode: escaped as JSON escapes it.
+    text = json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    _save(_file(source, wanted, "json"), text)
 
 
 def _save(path: Path, content: bytes) -> None:

@@ -1,22 +1,36 @@
 """Answers to POST /predict as arrays or as PNG files."""
 
-import io
 import json
 import re
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from mtlora.client.answers import answered_by, read_object
+from mtlora.client.archive import archive
+from mtlora.client.arrays import read_arrays
+from mtlora.client.reply import Reply
 from mtlora.errors import BadAnswerError, TaskError
+from mtlora.shown import shown
+from mtlora.tasks import TRAITS, Decode
 
 LOGITS = "logits_"
-_PNG_NAME = re.compile(r"([a-z][a-z0-9_]{0,31})\.png")  # a server's words become names of files: nothing else will do
+TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a server's words become names of files: nothing else will do
+_PNG = ".png"
 _RECORD = "result.json"
+RECORD_BYTES = 4 * 2**20
+_PNG_MARK = b"\x89PNG\r\n\x1a\n"
+_OF_DECODE: Mapping[Decode, tuple[DTypeLike, tuple[int, ...]]] = {
+    Decode.ARGMAX: (np.uint8, ()),
+    Decode.SIGMOID: (np.float32, ()),
+    Decode.UNIT_VECTOR: (np.float32, (3,)),
+    Decode.IDENTITY: (np.float32, ()),
+}
+_KINDS = {task.value: _OF_DECODE[traits.decode] for task, traits in TRAITS.items()}
+"""By task: type of its map, and what its shape has behind [H, W]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,35 +99,59 @@ class Pictures:
     record: Mapping[str, Any]
 
 
-def read_prediction(response: httpx.Response) -> Prediction:
-    """The arrays of an answer in form npz; pickled ones are refused."""
-    try:
-        with np.load(io.BytesIO(response.content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise BadAnswerError(f"{response.request.url} answered no .npz: {error}") from error
+def read_prediction(reply: Reply, tasks: Collection[str] = ()) -> Prediction:
+    """The arrays of an answer in form npz, those of `tasks` among them."""
+    with archive(reply, ".npz") as file:
+        arrays = read_arrays(file)
+    maps = {name: array for name, array in arrays.items() if not name.startswith(LOGITS)}
+    _check_tasks(reply, tasks, maps)
+    _check_kinds(reply, maps)
     return Prediction(
-        adapter=_answered_by(response),
-        cold=response.headers.get("X-Adapter-Cold") == "1",
-        maps={name: array for name, array in arrays.items() if not name.startswith(LOGITS)},
+        adapter=answered_by(reply),
+        cold=reply.header("X-Adapter-Cold") == "1",
+        maps=maps,
         logits={name.removeprefix(LOGITS): array for name, array in arrays.items() if name.startswith(LOGITS)},
     )
 
 
-def read_pictures(response: httpx.Response) -> Pictures:
-    """The files of an answer in form zip."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
-            record = json.loads(archive.read(_RECORD))
-            names = [(match[1], name) for name in archive.namelist() if (match := _PNG_NAME.fullmatch(name))]
-            pngs = {task: archive.read(name) for task, name in names}
-    # NotImplementedError is what zipfile raises for a compression that it does not know.
-    except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise BadAnswerError(f"{response.request.url} answered no zip of maps: {error}") from error
-    if not isinstance(record, dict):
-        raise BadAnswerError(f"{response.request.url}: {_RECORD} is no object but {type(record).__name__}")
-    return Pictures(_answered_by(response), pngs, record)
+def read_pictures(reply: Reply, tasks: Collection[str] = ()) -> Pictures:
+    """The files of an answer in form zip, those of `tasks` among them."""
+    with archive(reply, "zip of maps") as file:
+        if file.sizes.get(_RECORD, 0) > RECORD_BYTES:
+            raise BadAnswerError(f"{reply.url}: {_RECORD} has {file.sizes[_RECORD]} bytes; at most {RECORD_BYTES}")
+        record = read_object(reply, file.bytes(_RECORD), _RECORD)
+        names = {name.removesuffix(_PNG): name for name in file.sizes if name.endswith(_PNG)}
+        pngs = {
+            task: read_png(reply, file.bytes(name), name) for task, name in names.items() if TASK_NAME.fullmatch(task)
+        }
+    _check_tasks(reply, tasks, pngs)
+    json.dumps(record, allow_nan=False)  # 1e999 is a number to JSON and infinite here; it could not be written again
+    return Pictures(answered_by(reply), pngs, record)
 
 
-def _answered_by(response: httpx.Response) -> str:
-    return str(response.headers.get("X-Adapter-Revision", ""))
+def read_png(reply: Reply, content: bytes, what: str = "it") -> bytes:
+    """A picture, unread: whether it begins as one."""
+    if not content.startswith(_PNG_MARK):
+        raise BadAnswerError(f"{reply.url}: {what} is no PNG: it begins with {content[:8]!r}")
+    return content
+
+
+def _check_tasks(reply: Reply, tasks: Collection[str], found: Collection[str]) -> None:
+    missing = [task for task in tasks if task not in found]
+    if missing:
+        raise BadAnswerError(
+            f"{reply.url} answered without {', '.join(missing)}; there is {shown(', '.join(found)) or 'nothing'}"
+        )
+
+
+def _check_kinds(reply: Reply, maps: Mapping[str, NDArray[Any]]) -> None:
+    """Maps are what `Prediction` says of them, and of one size."""
+    for name, array in maps.items():
+        if name not in _KINDS:
+            continue
+        kind, behind = _KINDS[name]
+        if array.dtype != kind or array.ndim != 2 + len(behind) or array.shape[2:] != behind:
+            raise BadAnswerError(f"{reply.url}: {name} is {array.dtype} {list(array.shape)}, which is no such map")
+    if len({array.shape[:2] for name, array in maps.items() if name in _KINDS}) > 1:
+        sizes = ", ".join(f"{name} {list(array.shape[:2])}" for name, array in maps.items())
+        raise BadAnswerError(f"{reply.url}: maps of one photo differ in size: {shown(sizes)}")

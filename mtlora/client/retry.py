@@ -13,6 +13,9 @@ BUSY = frozenset({429, 503})
 LASTING_QUOTAS = frozenset({"max_sets", "max_bytes"})
 """Quotas that waiting does not free."""
 
+LONGEST_TOLD_S = 1e9
+DATE_CHARACTERS = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
@@ -44,13 +47,15 @@ class Retry:
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds that a Retry-After header asks for: a number, or a date; None if it is neither."""
-    if value is None:
+    text = "" if value is None else value.strip()
+    if text.isascii() and text.isdigit():
+        return min(LONGEST_TOLD_S, float(text))
+    if not text or len(text) > DATE_CHARACTERS:
         return None
-    if value.strip().isdecimal():
-        return float(value)
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+        moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        left_s = (moment - (now or datetime.now(UTC))).total_seconds()
+        return min(LONGEST_TOLD_S, max(0.0, left_s))
+    except (ValueError, TypeError, IndexError, OverflowError):  # what comes of years, hours and zones that are none
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -1,8 +1,10 @@
 """A server that answers what a test tells it to, and remembers what it was asked."""
 
 import json
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -25,12 +27,16 @@ class Asked:
 
 @dataclass
 class Say:
-    """One answer; status 0 hangs up, `after_s` makes the client wait."""
+    """One answer; status 0 hangs up, `after_s` makes the client wait.
+
+    raw: what is sent instead, byte for byte, as far as the client takes it; the connection is closed then
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     after_s: float = 0.0
+    raw: Callable[[], Iterable[bytes]] | None = None
 
 
 def problem(status: int, kind: str = "queue-full", after: str = "0", **more: Any) -> Say:
@@ -46,6 +52,7 @@ class Stub:
     def __init__(self) -> None:
         self.script: list[Say] = [Say(200)]
         self.asked: list[Asked] = []
+        self.sent_whole: list[bool] = []  # of raw answers: whether the client took all of it
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,6 +64,10 @@ class Stub:
                 say = stub.script[min(len(stub.asked), len(stub.script) - 1)]
                 stub.asked.append(Asked(self.command, self.path, dict(self.headers), body, time.monotonic()))
                 time.sleep(say.after_s)
+                if say.raw is not None:
+                    self.close_connection = True
+                    stub.sent_whole.append(_send_raw(self.connection, say.raw()))
+                    return
                 if say.status == HANG_UP:
                     self.close_connection = True
                     return
@@ -71,7 +82,11 @@ class Stub:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """A client that hangs up is what some tests are about."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -83,6 +98,32 @@ class Stub:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def raw(*pieces: bytes) -> Say:
+    """An answer of these bytes."""
+    return Say(200, raw=lambda: pieces)
+
+
+def drip(head: bytes, piece: bytes, *, times: int = 400, every_s: float = 0.05) -> Say:
+    """A head, and then a little now and then: for 20 seconds, if the client bears it."""
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        for _ in range(times):
+            time.sleep(every_s)
+            yield piece
+
+    return Say(200, raw=pieces)
+
+
+def _send_raw(connection: socket.socket, pieces: Iterable[bytes]) -> bool:
+    try:
+        for piece in pieces:
+            connection.sendall(piece)
+    except OSError:
+        return False
+    return True
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:

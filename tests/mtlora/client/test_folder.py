@@ -1,8 +1,10 @@
 """Folders of photos: what is written, what is skipped, what stops a run."""
 
 import asyncio
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ import pytest
 from mtlora.client import AsyncClient, Retry
 from mtlora.client.folder import FolderReport, Wanted, find_photos, predict_folder
 from mtlora.errors import ImageError, MTLoRAError, RefusedError, UnreachableError
-from tests.mtlora.client.stub import Say, Stub, problem
+from tests.mtlora.client.stub import Say, Stub, problem, raw
 from tests.serving import free_port
 
+PNG = b"\x89PNG\r\n\x1a\n"
 QUICK = Retry(first_s=0.01, longest_s=0.02, budget_s=5)
 
 
@@ -102,6 +105,80 @@ def test_a_queue_that_stays_full_costs_one_photo_not_the_run(stub: Stub, photos:
     report = run(stub.url, photos, Wanted.make(tmp_path / "maps"))
     assert counts(report) == (0, 0, 4)
     assert len(stub.asked) == 4 * QUICK.attempts
+
+
+def maps(adapter: str = "cats@1", **record: object) -> Say:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("semseg.png", PNG)
+        file.writestr("parts.png", PNG)
+        file.writestr("result.json", json.dumps({"tasks": {"semseg": {}}, **record}))
+    return Say(200, buffer.getvalue(), {"X-Adapter-Revision": adapter})
+
+
+BAD_ANSWERS = [
+    Say(200, b"<html>", {"Content-Type": "text/html"}),
+    Say(200, maps().body[:-9]),
+    Say(204),
+    Say(502, b"bad gateway"),
+    problem(500, "internal-server-error"),
+    maps(tasks=[["x"]]),
+    maps("\x1b[2J"),
+    raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_ANSWERS)))
+def test_a_bad_answer_costs_one_photo_and_the_run_can_go_on(
+    number: int, stub: Stub, photos: Path, tmp_path: Path
+) -> None:
+    wanted = Wanted.make(tmp_path / "maps", "semseg")
+    stub.script = [maps(), *[BAD_ANSWERS[number]] * QUICK.attempts, maps()]
+    stub.script[2:-1] = [] if number < len(BAD_ANSWERS) - 1 else stub.script[2:-1]  # only what is lost is asked again
+    report = run(stub.url, photos, wanted, concurrency=1)
+    assert counts(report) == (3, 0, 1)
+    (reason,) = report.failed.values()
+    assert reason.isprintable()
+    assert counts(run(stub.url, photos, wanted)) == (1, 3, 0)
+    assert counts(run(stub.url, photos, wanted)) == (0, 4, 0)
+
+
+def test_a_server_s_words_write_nothing_else(stub: Stub, photos: Path, tmp_path: Path) -> None:
+    """Neither a task that nobody asked for, nor another photo's record, nor what was asked."""
+    stub.script = [maps(photo="../x", asked={"adapter": "dogs", "tasks": ["../../x"]}, tasks=["semseg", "parts"])]
+    wanted = Wanted.make(tmp_path / "maps", "semseg", "cats")
+    assert counts(run(stub.url, photos, wanted)) == (4, 0, 0)
+    names = {path.name for path in wanted.out.rglob("*") if path.is_file()}
+    assert names == {f"{stem}.{end}" for stem in ("a", "b", "torn") for end in ("json", "semseg.png")}
+    record = json.loads((wanted.out / "b.json").read_text())
+    assert (record["photo"], record["asked"]) == ("b.png", {"adapter": "cats", "tasks": ["semseg"]})
+    assert counts(run(stub.url, photos, wanted)) == (0, 4, 0)
+
+
+@pytest.mark.parametrize("tasks", [["../../x"], ["x" * 5000], ["a\0b"], [[1]], 5, None, "semseg"])
+def test_a_record_that_is_odd_is_none(tasks: object, stub: Stub, photos: Path, tmp_path: Path) -> None:
+    stub.script = [maps()]
+    wanted = Wanted.make(tmp_path / "maps")
+    for stem in ("a", "b", "more/a", "torn"):
+        (wanted.out / stem).parent.mkdir(parents=True, exist_ok=True)
+        document = {"asked": {"adapter": "", "tasks": []}, "tasks": tasks}
+        (wanted.out / f"{stem}.json").write_text(json.dumps(document))
+    (wanted.out / "b.json").write_text("[" * 100_000)
+    assert counts(run(stub.url, photos, wanted)) == (4, 0, 0)
+    assert counts(run(stub.url, photos, wanted)) == (0, 4, 0)
+
+
+def test_names_of_photos_that_are_no_text_or_too_long(stub: Stub, tmp_path: Path) -> None:
+    stub.script = [maps()]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / f"{'x' * 250}.jpg").write_bytes(b"x")
+    odd = os.fsencode(tmp_path / "photos") + b"/odd\xff\x1b.jpg"
+    Path(os.fsdecode(odd)).write_bytes(b"x")
+    wanted = Wanted.make(tmp_path / "maps", "semseg")
+    report = run(stub.url, tmp_path / "photos", wanted)
+    assert counts(report) == (1, 0, 1)
+    assert list(report.failed.values()) == ["its maps cannot be named: File name too long"]
+    assert counts(run(stub.url, tmp_path / "photos", wanted)) == (0, 1, 1)
 
 
 def test_no_more_at_once_than_allowed(stub: Stub, photos: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from mtlora.cli.connection import adapter_names
 from mtlora.cli.main import cli
 from mtlora.errors import MTLoRAError, RefusedError, RemoteError, UnreachableError
-from tests.mtlora.client.stub import Stub, problem
+from tests.mtlora.client.stub import Say, Stub, problem
 from tests.serving import Weights, free_port
 
 LIGHT = """
@@ -141,4 +141,72 @@ def test_keys_come_from_a_file_or_the_environment(stub: Stub, tmp_path: Path, mo
 
 def test_completion_is_silent_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLORA_URL", f"http://127.0.0.1:{free_port()}")
+    assert adapter_names("") == []
+
+
+NASTY = "\x1b[2J\x9b31m\u202e\n[red]mtlora: all is well"
+SEEN = r"\x1b[2J\x9b31m\u202e\n[red]mtlora: all is well"
+
+
+def nasty_set(**more: object) -> dict[str, object]:
+    task = {"outputs": 1, "ranks": [1] * 4, "decoder": "hrnet", "axes": NASTY}
+    return {
+        "name": NASTY, "current": 2, "digest": "d", "bytes": 5, "tasks": {NASTY: task}, "ranks": None,
+        "image_size": None, "tier": NASTY, "status": NASTY, "reason": NASTY, "pinned": False, "default": False,
+        "bundled": False, "uses": 3, "last_used": None, "revisions": [], **more,
+    }  # fmt: skip
+
+
+def shows_nothing_but_text(text: str) -> None:
+    assert all(line.isprintable() for line in text.splitlines())
+    assert SEEN in text or SEEN.replace("\\x1b", "\\u001b").replace("\\x9b", "\\u009b") in text
+    assert not any(line.startswith(("mtlora: all", "[red]")) for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("command", "document"),
+    [
+        (["list"], {"default": NASTY, "adapters": [nasty_set()]}),
+        (["list", "--json"], {"default": NASTY, "adapters": [nasty_set()]}),
+        (["status"], {"status": NASTY, "missing": [{"adapter": NASTY, "reason": NASTY}], "waiting_for": [NASTY]}),
+        (["status", "--json"], {"status": NASTY, "missing": [{"adapter": NASTY, "reason": NASTY}]}),
+        (["activate", "x", "1"], nasty_set()),
+        (["pin", "x"], nasty_set()),
+        (["unpin", "x"], nasty_set()),
+    ],
+    ids=str,
+)
+def test_a_terminal_obeys_no_server(command: list[str], document: object, stub: Stub) -> None:
+    stub.script = [Say(200, json.dumps(document).encode(), {"Content-Type": "application/json"})]
+    result = remote(*command, "--url", stub.url)
+    assert result.exit_code == 0
+    shows_nothing_but_text(result.output)
+    if "--json" in command:
+        assert NASTY in json.loads(result.stdout).values()
+
+
+def test_nor_a_server_s_refusals_nor_a_photo_s_name(stub: Stub, tmp_path: Path) -> None:
+    stub.script = [
+        problem(422, "bad-image", detail=NASTY, errors=[{"detail": NASTY, "where": NASTY}], request_id=NASTY)
+    ]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / f"{NASTY}.jpg").write_bytes(b"x")
+    result = remote("predict", tmp_path / "photos", "--out", tmp_path / "maps", "--url", stub.url)
+    assert result.exit_code == 1
+    shows_nothing_but_text(result.output)
+    called = [sys.executable, "-c", "from mtlora.cli.main import main; main()", "remote", "pin", "x", "--url", stub.url]
+    finished = subprocess.run(called, capture_output=True, text=True, check=False, timeout=60)
+    assert finished.returncode == 1
+    shows_nothing_but_text(finished.stderr)
+    assert finished.stderr.startswith("mtlora: ")
+
+
+def test_only_names_are_completed(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells evaluate what they are given to complete."""
+    names = ["cats", "cats$(touch x)", "cats;x", "cats\nx", '"cats"', NASTY]
+    sets = [nasty_set(name=name) for name in names]
+    stub.script = [Say(200, json.dumps({"default": "a", "adapters": sets}).encode())]
+    monkeypatch.setenv("MTLORA_URL", stub.url)
+    assert adapter_names("") == ["cats"]
+    monkeypatch.setenv("MTLORA_URL", "http://[")
     assert adapter_names("") == []
