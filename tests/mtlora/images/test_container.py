@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mtlora.errors import ImageError, ImageTooLargeError
-from mtlora.images.container import check_container
+from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
 
 SIZE = (16, 12)
@@ -140,7 +140,7 @@ def test_ordinary_files_pass() -> None:
         run_length_bmp(10),
     ]
     for content in files:
-        check_container(content, DEFAULT_MAX_PIXELS)
+        read_container(content, DEFAULT_MAX_PIXELS)
     for content in files[:-1]:
         assert open_photo(content).mode == "RGB"
 
@@ -148,4 +148,4 @@ def test_ordinary_files_pass() -> None:
 def test_anything_cut_short_is_left_to_the_decoder() -> None:
     for content in (png(), jpeg(), gif(b""), tiff((64, 64), 4, 16), tiff((64, 64), 4, 16, big=True)):
         for end in range(0, 200):
-            check_container(content[:end], DEFAULT_MAX_PIXELS)
+            read_container(content[:end], DEFAULT_MAX_PIXELS)
