@@ -102,6 +102,8 @@ def _walk(picture: _Picture) -> bool:
 
 def _take(picture: _Picture, marker: int, start: int, end: int) -> None:
     """One segment: kept, noted or left out."""
+    if end > len(picture.data):
+        raise broken(f"a JPEG of {len(picture.data)} bytes ends in its segment {marker:#x}")
     body = memoryview(picture.data)[start + 4 : end]
     if marker in _FRAMES:
         if picture.frame is not None:

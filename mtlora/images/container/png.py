@@ -25,6 +25,7 @@ class _Chunks:
     header: bytes = b""
     palette: dict[bytes, bytes] = field(default_factory=dict)
     pixels: list[tuple[int, int]] = field(default_factory=list)  # from, to
+    is_whole: bool = True  # all of the last chunk is there
     notes: dict[bytes, bytes] = field(default_factory=dict)  # kind or keyword -> bytes that say how it is held
 
 
@@ -40,8 +41,10 @@ def read_png(data: bytes, max_pixels: int) -> Container:
     view = memoryview(data)
     parts = [data[:8], chunks.header, *(chunks.palette[kind] for kind in sorted(chunks.palette))]
     parts += [view[start:end] for start, end in chunks.pixels]
+    if chunks.is_whole:
+        parts.append(_END)  # else it would be taken for pixels
     return Container(
-        b"".join([*parts, _END]),
+        b"".join(parts),
         _orientation(chunks.notes),
         width,
         height,
@@ -62,6 +65,7 @@ def _chunks(data: bytes) -> _Chunks:
             break
         if kind == b"IDAT" and not is_run_over:
             _extend(found.pixels, position, end)
+            found.is_whole = position + 12 + length <= len(data)
         elif kind != b"IDAT":
             is_run_over = bool(found.pixels)
             _keep(found, kind, data, position, end)

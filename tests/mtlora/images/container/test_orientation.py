@@ -10,8 +10,8 @@ from PIL import Image
 from mtlora.images.container import read_container
 from mtlora.images.container.exif import orientation
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
+from tests.mtlora.images.container.hostile_files import chunk
 from tests.mtlora.images.container.variants import encoded, picture, tiff_file
-from tests.mtlora.images.test_container import chunk
 
 XMP = b'<rdf:Description tiff:Orientation="%d"/>'
 XMP_ELEMENT = b"<tiff:Orientation>%d</tiff:Orientation>"
@@ -63,11 +63,10 @@ def webp(kind: bytes, body: bytes) -> bytes:
     return plain[:4] + struct.pack("<I", at + len(parts) - 8) + plain[8:at] + parts
 
 
-def tiff(order: str, tags: dict[int, list[int]], more: bytes = b"") -> bytes:
+def tiff(order: str, tags: dict[int, list[int]]) -> bytes:
     width, height = picture().size
     shape = {256: [width], 257: [height], 258: [8, 8, 8], 262: [2], 277: [3], 278: [height]}
-    data = tiff_file(order, shape | tags, [picture().tobytes(), more], (273, 279))
-    return data
+    return tiff_file(order, shape | tags, [picture().tobytes()], (273, 279))
 
 
 FILES = {
