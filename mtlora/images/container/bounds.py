@@ -24,6 +24,8 @@ class Container:
     height: int = 0
     decoded_bytes: int = 0
     """At most so much memory does the decoder take, the decoded picture included, the file not."""
+    probe: bytes = b""
+    """If there is any: the file with other bytes behind its data. It decodes to the same pixels if none are missing."""
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

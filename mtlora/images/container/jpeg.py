@@ -19,10 +19,14 @@ _START, _END, _SCAN, _QUANTIZATION = 0xD8, 0xD9, 0xDA, 0xDB
 _TABLES = {0xC4, 0xCC, _QUANTIZATION, 0xDD}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
+_ARITHMETIC = {*range(0xC9, 0xD0)}
 _NOTES = {*range(0xE0, 0xF0), 0xFE, 0xDC}
 _ALONE = ((0xE0, b"JFIF\0", 14), (0xEE, b"Adobe", 12))  # what decoders read colours by: marker, beginning, bytes of it
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _BLOCK = 8
+_COEFFICIENTS = 64
+_NOT_SENT = 16  # bits of a coefficient that are missing: all
+_NOISE = bytes(range(1, 255, 5)) + bytes(range(254, 0, -3))
 _LINES = 4  # bands of blocks that a decoder holds for each component
 
 
@@ -49,6 +53,7 @@ class _Picture:
     frame: _Frame | None = None
     scans: int = 0
     passes: int = 0  # samples that scans go over
+    missing: dict[int, list[int]] = field(default_factory=dict)  # bits of each coefficient, by component
     is_buffered: bool = False  # all coefficients are held until the last scan
     table_bytes: int = 0
     exif: bytes = b""
@@ -62,7 +67,11 @@ def read_jpeg(data: bytes, max_pixels: int) -> Container:
     frame = picture.frame
     if frame is None or not picture.scans:
         raise broken(f"no picture begins in a JPEG of {len(data)} bytes")
-    if is_whole:
+    can_end = is_whole or _is_complete(picture, frame)
+    probe = (
+        b"" if is_whole or not can_end else b"".join([*picture.parts, _filler(bytes(picture.parts[-1])), b"\xff\xd9"])
+    )
+    if can_end:
         picture.parts.append(b"\xff\xd9")
     extra = _LINES * frame.rows * frame.width * len(frame.components) + 2 * frame.samples() * picture.is_buffered
     return Container(
@@ -70,7 +79,8 @@ def read_jpeg(data: bytes, max_pixels: int) -> Container:
         orientation(picture.exif, picture.xmp),
         frame.width,
         frame.height,
-        decoded_bytes(frame.width, frame.height, extra),
+        decoded_bytes(frame.width, frame.height, extra) * (2 if probe else 1),
+        probe,
     )
 
 
@@ -148,11 +158,43 @@ def _count_scan(picture: _Picture, head: bytes) -> None:
     names = head[1 : 1 + 2 * head[0] : 2] if head else b""
     picture.scans += 1
     picture.passes += frame.samples(names)
+    _note_bits(picture, names, head[1 + 2 * len(names) :])
     picture.is_buffered |= frame.marker in _PROGRESSIVE or len(names) < len(frame.components)
     if picture.scans > MAX_JPEG_SCANS:
         refuse_costly("JPEG scans", MAX_JPEG_SCANS)
     if picture.passes > MAX_JPEG_PASSES * max(picture.max_pixels, 1 << 20):
         refuse_costly(f"JPEG scans of {frame.width} x {frame.height} pixels", picture.scans - 1)
+
+
+def _note_bits(picture: _Picture, names: bytes, span: bytes) -> None:
+    """What a scan brings: from which coefficient, to which, down to which bit."""
+    if len(span) < 3:
+        return
+    first, last, bit = span[0], min(span[1], _COEFFICIENTS - 1), span[2] & 15
+    for name in names:
+        bits = picture.missing.setdefault(name, [_NOT_SENT] * _COEFFICIENTS)
+        bits[first : last + 1] = [bit] * max(0, last + 1 - first)
+
+
+def _is_complete(picture: _Picture, frame: _Frame) -> bool:
+    """Whether a picture without an end has all its scans, so that only pixels at the end of the last may be missing.
+
+    Of arithmetic coding that cannot be told: trailing zeros may be left out.
+    """
+    if frame.marker in _ARITHMETIC:
+        return False
+    return all(not any(picture.missing.get(name, [_NOT_SENT])) for name, _ in frame.components)
+
+
+def _filler(scan: bytes) -> bytes:
+    """Other bytes than an encoder would write next, to be read instead of pixels that are missing from a scan.
+
+    They begin with the restart marker that would come next: others are passed over.
+    """
+    places = [scan.rfind(bytes([0xFF, 0xD0 + number])) for number in range(8)]
+    following = 0 if max(places) < 0 else places.index(max(places)) + 1
+    turns = [(following + number) % 8 for number in range(16)]
+    return _NOISE * 4 + b"".join(bytes([0xFF, 0xD0 + turn]) + _NOISE for turn in turns)
 
 
 def _note(picture: _Picture, marker: int, body: bytes) -> None:

@@ -39,7 +39,11 @@ def read_png(data: bytes, max_pixels: int) -> Container:
     if not chunks.pixels:
         raise broken("a PNG without pixels")
     view = memoryview(data)
-    parts = [data[:8], chunks.header, *(chunks.palette[kind] for kind in sorted(chunks.palette))]
+    parts: list[bytes | memoryview] = [
+        data[:8],
+        chunks.header,
+        *(chunks.palette[kind] for kind in sorted(chunks.palette)),
+    ]
     parts += [view[start:end] for start, end in chunks.pixels]
     if chunks.is_whole:
         parts.append(_END)  # else it would be taken for pixels

@@ -140,7 +140,7 @@ def _check_bytes(directory: Directory, parts: _Parts, max_pixels: int) -> int:
 
 def _tags(directory: Directory, parts: _Parts, width: int, height: int) -> dict[int, tuple[int, int, bytes]]:
     order, entries = directory.order, directory.entries
-    longs = {_WIDTH: (width,), _HEIGHT: (height,)}
+    longs: dict[int, tuple[int, ...]] = {_WIDTH: (width,), _HEIGHT: (height,)}
     if parts.is_tiled:
         longs |= {_TILE_WIDTH: (parts.width,), _TILE_HEIGHT: (parts.height,)}
         longs |= {_TILES: parts.offsets, _TILE_BYTES: parts.sizes}
