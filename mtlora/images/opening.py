@@ -7,7 +7,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 from mtlora.images.container import Container, read_container
-from mtlora.images.photo import DECODER_FAULTS, Photo, decoding
+from mtlora.images.photo import BAND_PIXELS, DECODER_FAULTS, Photo, decoding
 
 DEFAULT_MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -49,6 +49,8 @@ def decode_container(container: Container, max_pixels: int) -> Photo:
         _check_work(image)
         with decoding():
             image.load()
+            if container.probe:
+                _check_whole(image, container.probe)
             return Photo(image, container.orientation)
     except UnidentifiedImageError:
         raise ImageFormatError(
@@ -76,3 +78,13 @@ def _check_work(image: ImageFile.ImageFile) -> None:
     areas = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]
     if sum(areas) > _MAX_TILINGS * image.width * image.height:
         raise ImageTooCostlyError(f"the image is built to be slow to read: {len(areas)} parts of it overlap")
+
+
+def _check_whole(image: Image.Image, probe: bytes) -> None:
+    """A file without its end may lack pixels too; a decoder makes them up, from whatever comes behind the data."""
+    other = Image.open(io.BytesIO(probe), formats=FORMATS)
+    step = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, step):
+        band = 0, top, image.width, min(top + step, image.height)
+        if image.crop(band).tobytes() != other.crop(band).tobytes():
+            raise ImageError(f"the image is truncated or corrupt: pixels are missing in rows {top} to {band[-1]}")

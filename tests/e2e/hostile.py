@@ -30,7 +30,7 @@ from tests.e2e.hostile_requests import (
     upload,
 )
 from tests.mtlora.adapter_file.test_hostile import LIES, join, split
-from tests.mtlora.images.test_container import BOMBS
+from tests.mtlora.images.container.hostile_files import BOMBS
 from tests.serving import Weights, encoded, picture
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 from tests.e2e.hostile_requests import ANY_ANSWER, FORMATS, NO_IMAGE, REFUSED, Case, Request, form, part, photo
-from tests.mtlora.images.test_container import BOMBS, chunk
+from tests.mtlora.images.container.hostile_files import BOMBS, chunk
 from tests.serving import encoded, picture
 
 
