@@ -202,7 +202,8 @@ class BoundedProtocol(H11Protocol):
         )
         self.transport.write(head.encode("latin-1") + body)
         self.transport.close()
-        facts = {"request_id": request_id, "status": status, "client": self.client[0] if self.client else ""}
+        client = self.client[0] if self.client else ""
+        facts = {"request_id": request_id, "method": "", "path": "", "status": status, "client": client, "total_ms": 0}
         log.info("request", extra={**facts, "problem": kind.rpartition(":")[2], "reason": detail[:300]})
 
 
