@@ -113,7 +113,7 @@ class RequestMiddleware:
                 headers=Headers(scope=scope),
             )
             context.facts["trace_id"] = self._tracer.record(request)
-        level = logging.DEBUG if quiet else logging.INFO
+        level = logging.DEBUG if quiet and not 400 <= status < 500 else logging.INFO
         log.log(
             level,
             "request",

@@ -27,7 +27,7 @@ print(json.dumps([room, resource.getrlimit(resource.RLIMIT_NOFILE)]))
 
 def room(connections: int, soft: int, hard: int) -> tuple[Any, tuple[int, int], str]:
     """What was said of that many connections, the limits then, and what was logged."""
-    limits = f"ulimit -Hn {hard} && ulimit -Sn {soft}"
+    limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
     command = ["sh", "-c", f'{limits} && exec "$@"', "sh", sys.executable, "-c", PROGRAM, str(connections)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     said, (now, most) = json.loads(ended.stdout)

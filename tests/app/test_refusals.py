@@ -37,17 +37,17 @@ def guarded(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def logged(guarded: Live, caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def logged(guarded: Live, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, "app.requests")
     wait_until(lambda: not guarded.server.server_state.tasks)
     caplog.clear()
-    return caplog.records
+    return caplog
 
 
-def lines(logged: list[logging.LogRecord], logger: str, number: int = 1) -> list[dict[str, Any]]:
+def lines(logged: pytest.LogCaptureFixture, logger: str, number: int = 1) -> list[dict[str, Any]]:
     """The lines of that logger, once there are so many."""
-    wait_until(lambda: sum(record.name == logger for record in logged) >= number)
-    return [vars(record) for record in logged if record.name == logger]
+    wait_until(lambda: sum(record.name == logger for record in logged.records) >= number)
+    return [vars(record) for record in logged.records if record.name == logger]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def lines(logged: list[logging.LogRecord], logger: str, number: int = 1) -> list
 )
 def test_the_log_says_who_was_refused(
     guarded: Live,
-    logged: list[logging.LogRecord],
+    logged: pytest.LogCaptureFixture,
     method: str,
     path: str,
     headers: dict[str, str],
@@ -82,7 +82,7 @@ def test_the_log_says_who_was_refused(
     assert line["problem"] == problem or (problem is None and line["problem"])
 
 
-def test_so_does_the_line_of_what_is_no_request(guarded: Live, logged: list[logging.LogRecord]) -> None:
+def test_so_does_the_line_of_what_is_no_request(guarded: Live, logged: pytest.LogCaptureFixture) -> None:
     assert b" 400 " in talk(guarded, b"GET\r\n\r\n")
     (line,) = lines(logged, "app.requests")
     assert (line["status"], line["client"], line["problem"]) == (400, "127.0.0.1", "bad-request")
@@ -115,7 +115,7 @@ def form(name: str, content: bytes = b"rubbish") -> dict[str, Any]:
 @pytest.mark.parametrize("path", ["/adapters", "/adapters/"])
 def test_a_refused_upload_leaves_one_line_of_audit(
     guarded: Live,
-    logged: list[logging.LogRecord],
+    logged: pytest.LogCaptureFixture,
     path: str,
     headers: dict[str, str],
     sent: dict[str, Any],
@@ -146,7 +146,7 @@ def test_a_refused_upload_leaves_one_line_of_audit(
 )
 @pytest.mark.parametrize("headers", [{**WRITE, "Authorization": "Bearer look"}, LOOK, {}, WRITE])
 def test_so_does_every_other_change(
-    guarded: Live, logged: list[logging.LogRecord], method: str, path: str, action: str, headers: dict[str, str]
+    guarded: Live, logged: pytest.LogCaptureFixture, method: str, path: str, action: str, headers: dict[str, str]
 ) -> None:
     assert guarded.client.request(method, path, headers=headers).status_code in {400, 401, 403, 404}
     lines(logged, "app.requests")
@@ -155,7 +155,7 @@ def test_so_does_every_other_change(
     assert line["client"] == "127.0.0.1"
 
 
-def test_a_name_that_is_too_long_is_refused_and_told_too(guarded: Live, logged: list[logging.LogRecord]) -> None:
+def test_a_name_that_is_too_long_is_refused_and_told_too(guarded: Live, logged: pytest.LogCaptureFixture) -> None:
     assert guarded.client.delete(f"/adapters/{'a' * 100}", headers=WRITE).status_code == 422
     lines(logged, "app.requests")
     (line,) = lines(logged, "mtlora.audit")
