@@ -17,6 +17,7 @@ class RequestContext:
 
     format: str = "other"
     prediction: bool = False
+    probe: bool = False  # asks whether the server is ready, and wants nothing else
     change: str = ""  # what a request changes, or wants to: for the audit log
     stages_ms: dict[str, float] = field(default_factory=dict)
     images: tuple[Stages, ...] = ()  # of those that were answered

@@ -1,9 +1,15 @@
 """Whence handlers get what they work with. All of it is at hand, so nothing here goes through a thread."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, params
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette import types
+from starlette.routing import BaseRoute, Match
 
 from app.access.keys import Caller, Scope
 from app.context import RequestContext, context_of
@@ -30,27 +36,61 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 ContextDep = Annotated[RequestContext, Depends(get_context)]
 
 
-def require(scope: Scope, change: str = "") -> params.Depends:
+@dataclass(frozen=True, slots=True)
+class Door:
     """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set.
 
     change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
+    prediction: whether it asks for one: metrics count it as such, even if refused
     """
 
-    async def check(
+    scope: Scope
+    change: str = ""
+    prediction: bool = False
+
+    async def __call__(
+        self,
         service: ServiceDep,
         context: ContextDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         header: Annotated[str | None, Security(_header)],
     ) -> Caller:
-        context.change = change
+        """Who asks; refused if they may not."""
+        self.announce(context)
         presented = bearer.credentials if bearer else header
-        caller = service.gatekeeper.admit(presented, scope)
-        if caller.label:
-            context.facts |= {"key": caller.label, "namespace": caller.namespace}
-        return caller
+        return service.gatekeeper.admit(presented, self.scope, known=partial(_tell, context))
 
-    dependency: params.Depends = Depends(check)
+    def announce(self, context: RequestContext) -> None:
+        """What is wanted of the server, whatever becomes of it."""
+        context.change, context.prediction = self.change, self.prediction
+        if self.prediction:
+            context.format = "none"
+
+
+def _tell(context: RequestContext, caller: Caller) -> None:
+    """Who it is, for log and audit."""
+    context.facts |= {"key": caller.label, "namespace": caller.namespace}
+
+
+def require(scope: Scope, change: str = "", *, prediction: bool = False) -> params.Depends:
+    """A dependency that is a `Door`."""
+    dependency: params.Depends = Depends(Door(scope, change, prediction))
     return dependency
+
+
+def door_of(routes: Iterable[BaseRoute], scope: types.Scope) -> Door | None:
+    """The door that a request would come to, for one that is refused on its way there; it then has its path's names."""
+    for route in routes:
+        match, found = route.matches(scope)
+        if match is Match.FULL and isinstance(route, APIRoute):
+            scope["path_params"] = found["path_params"]
+            return next((d.call for d in route.dependant.dependencies if isinstance(d.call, Door)), None)
+    return None
+
+
+async def probing(context: ContextDep) -> None:
+    """A dependency of routes that only ask whether the server is ready: it may say no without having refused work."""
+    context.probe = True
 
 
 def changing(change: str) -> params.Depends:

@@ -30,6 +30,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.BodyTooSlowError: 408,
     e.UnsupportedMediaError: 415,
     e.NotAcceptableError: 406,
+    e.RangeNotSatisfiableError: 416,
     e.TooManyPixelsError: 413,
     e.BadImageError: 422,
     e.ImageTooCostlyError: 422,
@@ -122,12 +123,14 @@ async def _service_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, e.UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, e.RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{error.size}"
     reason = REJECTION_OF.get(type(error))
-    if reason is not None:
+    asked_only = isinstance(error, e.NotReadyError) and context_of(request.scope).probe
+    if reason is not None and not asked_only:
         request.app.state.service.metrics.rejected.labels(reason).inc()
     problem = problem_of(error, request_id_of(request))
-    context_of(request.scope).facts["problem"] = problem.type.rpartition(":")[2]
-    return problem_response(request.scope["path"], problem, headers)
+    return _told(request, problem, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -135,14 +138,18 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     items = [ProblemItem(detail=f["msg"], where=".".join(map(str, f["loc"]))) for f in faults]
     detail = "; ".join(f"{item.where}: {item.detail}" for item in items) or "the request makes no sense"
     status = 400 if any(f["type"] == "json_invalid" for f in faults) else 422
-    problem = http_problem(status, detail, request_id_of(request), items)
-    return problem_response(request.scope["path"], problem)
+    return _told(request, http_problem(status, detail, request_id_of(request), items))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
-    detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    headers = dict(error.headers or {})
+    detail = f"{request.method[:20]} {request.scope['path'][:200]}: {error.detail}"
     problem = http_problem(error.status_code, detail, request_id_of(request))
+    return _told(request, problem, dict(error.headers or {}))
+
+
+def _told(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """The answer; its kind goes into the request's log line, and into the audit log if it is about a change."""
+    context_of(request.scope).facts["problem"] = problem.kind
     return problem_response(request.scope["path"], problem, headers)

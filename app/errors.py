@@ -9,6 +9,7 @@ ServiceError
 │   ├── BodyTooSlowError            the body did not arrive in time
 │   ├── UnsupportedMediaError       a kind of body that is not understood
 │   ├── NotAcceptableError          an answer that cannot be given in the form asked for
+│   ├── RangeNotSatisfiableError    a part of a file that it does not have
 │   ├── TooManyPixelsError          a photo larger than the limit
 │   ├── BadImageError               a truncated or corrupt photo
 │   └── ImageTooCostlyError         a photo that takes far more work than its size asks for
@@ -79,6 +80,14 @@ class UnsupportedMediaError(RequestError):
 
 class NotAcceptableError(RequestError):
     """An answer that cannot be given in the form asked for."""
+
+
+class RangeNotSatisfiableError(RequestError):
+    """A part of a file that it does not have; `size` is how many bytes it has."""
+
+    def __init__(self, detail: str, size: int = 0) -> None:
+        self.size = size
+        super().__init__(detail)
 
 
 class TooManyPixelsError(RequestError):

@@ -1,5 +1,6 @@
 """The application: routes, errors, middleware, life cycle."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app import error_handlers
 from app.api import adapters, health, home, predict, tasks, v2
+from app.deps import door_of
 from app.lifespan import lifespan
 from app.middleware import RequestMiddleware
 from app.schemas.adapters import CurrentIn
@@ -26,13 +28,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """An application with a service of its own; nothing starts before its lifespan does."""
     service = Service(settings or Settings())
     app = FastAPI(
-        title="MTLoRA server", summary=SUMMARY, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="MTLoRA server",
+        summary=SUMMARY,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
-    for module in (predict, adapters, tasks, v2, health, home):
-        app.include_router(module.router)
+    routers = [module.router for module in (predict, adapters, tasks, v2, health, home)]
+    for router in routers:
+        app.include_router(router)
     error_handlers.install(app)
-    app.add_middleware(RequestMiddleware, metrics=service.metrics, tracer=service.tracer)
+    doors = partial(door_of, [route for router in routers for route in router.routes])
+    app.add_middleware(RequestMiddleware, metrics=service.metrics, doors=doors, tracer=service.tracer)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

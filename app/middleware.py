@@ -4,13 +4,18 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.context import CONTEXT, REQUEST_ID, RequestContext
+from app.context import CONTEXT, REQUEST_ID, RequestContext, context_of
+from app.deps import Door
 from app.error_handlers import http_problem, problem_response
 from app.intake.heads import fault_of
+from app.intake.targets import EVERYTHING, path_of, target_fault
 from app.telemetry import audit
 from app.telemetry.metrics import Metrics
 from app.telemetry.traces import RequestTrace, Tracer
@@ -18,15 +23,23 @@ from app.telemetry.traces import RequestTrace, Tracer
 log = logging.getLogger("app.requests")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+METHODS = "DELETE, GET, OPTIONS, POST, PUT"
 _QUIET = ("/livez", "/readyz", "/v2/health/", "/metrics", "/favicon.ico", "/static/")
 
 
 class RequestMiddleware:
     """Plain ASGI, so that streaming and disconnects pass through untouched."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        doors: Callable[[Scope], Door | None],
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._doors = doors
         self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,23 +61,35 @@ class RequestMiddleware:
                 headers["Server-Timing"] = _server_timing(context, time.perf_counter() - start)
             await send(message)
 
-        with self._metrics.inflight.track_inprogress():
-            try:
-                fault = fault_of(scope["headers"], scope.get("http_version", ""))
-                if fault is None:
-                    await self._app(scope, receive, send_with_headers)
-                else:
-                    # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.
-                    problem = http_problem(*fault, request_id)
-                    response = problem_response(scope["path"], problem, {"Connection": "close"})
-                    await response(scope, receive, send_with_headers)
-            except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
-                log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"]})
-                if status:
-                    raise
-                problem = http_problem(500, "the server failed; the log has the details", request_id)
-                await problem_response(scope["path"], problem)(scope, receive, send_with_headers)
-        self._account(scope, context, request_id, status, start)
+        try:
+            with self._metrics.inflight.track_inprogress():
+                await self._answer(scope, receive, send_with_headers)
+        except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
+            log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"][:200]})
+            if status:
+                raise
+            problem = http_problem(500, "the server failed; the log has the details", request_id)
+            await problem_response(scope["path"], problem)(scope, receive, send_with_headers)
+        finally:
+            self._account(scope, context, request_id, status or 500, start)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = scope.get("raw_path") or scope["path"].encode()
+        fault = fault_of(scope["headers"], scope.get("http_version", "")) or target_fault(scope["method"], target)
+        if target != EVERYTHING and (path := path_of(target)) != target:
+            scope["raw_path"], scope["path"] = path, unquote(path.decode("latin-1"))
+        if fault is not None:
+            # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.
+            context = context_of(scope)
+            if door := self._doors(scope):
+                door.announce(context)
+            problem = http_problem(*fault, scope[REQUEST_ID])
+            context.facts["problem"] = problem.kind
+            await problem_response(scope["path"], problem, {"Connection": "close"})(scope, receive, send)
+        elif target == EVERYTHING:
+            await Response(None, 204, {"Allow": METHODS})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, start: float) -> None:
         ended = time.perf_counter()
@@ -77,7 +102,7 @@ class RequestMiddleware:
         quiet = scope["path"].startswith(_QUIET)
         if self._tracer is not None and not quiet:
             request = RequestTrace(
-                method=scope["method"],
+                method=scope["method"][:20],
                 route=str(getattr(scope.get("route"), "path", "")),
                 path=scope["path"][:200],
                 status=status,
@@ -88,15 +113,16 @@ class RequestMiddleware:
                 headers=Headers(scope=scope),
             )
             context.facts["trace_id"] = self._tracer.record(request)
-        level = logging.DEBUG if quiet else logging.INFO
+        level = logging.DEBUG if quiet and not 400 <= status < 500 else logging.INFO
         log.log(
             level,
             "request",
             extra={
                 "request_id": request_id,
-                "method": scope["method"],
+                "method": scope["method"][:20],
                 "path": scope["path"][:200],
                 "status": status,
+                "client": _client(scope),
                 "total_ms": round(seconds * 1000, 2),
                 "format": context.format,
                 "stages_ms": context.stages_ms,
@@ -107,11 +133,14 @@ class RequestMiddleware:
     def _audit(self, scope: Scope, context: RequestContext, request_id: str, status: int) -> None:
         outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
         named = str(scope.get("path_params", {}).get("name", ""))[:80]  # replaced by the full name once it is known
-        client = scope.get("client")
-        facts = {"adapter": named, **context.facts}
-        audit.record(
-            context.change, outcome, status=status, request_id=request_id, client=client[0] if client else "", **facts
-        )
+        facts = {"client": _client(scope), "adapter": named, **context.facts}
+        audit.record(context.change, outcome, status=status, request_id=request_id, **facts)
+
+
+def _client(scope: Scope) -> str:
+    """The address that a request came from: a proxy's, where there is one."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _request_id(headers: Headers) -> str:

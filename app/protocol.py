@@ -2,11 +2,13 @@
 
 A head has a largest size and must arrive in time; chunks may not be so small that parsing them is an attack; what was
 refused early is not read for ever; who does not take the answer is cut off; connections have a number. What cannot be
-parsed gets a problem document and loses its connection, so nothing behind it is ever taken for a request.
+parsed gets a problem document and loses its connection, so nothing behind it is ever taken for a request. Who has said
+all that they want to say, and ends their side of the connection, is answered (docs/decisions/0014).
 """
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import sys
@@ -19,9 +21,14 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+log = logging.getLogger("app.requests")
+
 LINGER_S = 30.0  # how long the rest of a body is read and thrown away after an early answer, so that it is seen
 FREE_CHUNKS = 1000  # of a body, before their mean size counts
 LEAST_CHUNK_BYTES = 512
+PROBES_S = (0.3, 0.2, 2.0)
+"""When a client whose side has ended is asked whether it is still there: soon, unless it is answered first; soon again,
+because a sign of life to nobody fails at the second attempt; then every so many seconds."""
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
@@ -80,6 +87,8 @@ class BoundedProtocol(H11Protocol):
         self.conn = _Connection(self.limits.head_bytes)
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._ended = False  # the client says nothing more
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it if there are enough."""
@@ -97,6 +106,7 @@ class BoundedProtocol(H11Protocol):
         """Forget the connection and its timers."""
         self._head_timer = _stop(self._head_timer)
         self._linger_timer = _stop(self._linger_timer)
+        self._probe_timer = _stop(self._probe_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -104,9 +114,22 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client's side has ended. Whether to keep ours: as long as a whole request waits for its answer.
+
+        It may have left as well, which looks the same until something is sent to it.
+        """
+        self._ended = self._answering()
+        self._watch_who_ended()
+        return self._ended
+
     def on_response_complete(self) -> None:
-        """An answer is out; the rest of its request may still be on its way."""
+        """An answer is out; the rest of its request may still be on its way, or a request behind it be the last."""
         super().on_response_complete()
+        if self._ended and not self._answering():
+            self.transport.close()
+            return
+        self._watch_who_ended()
         if self.conn.their_state is h11.SEND_BODY and self._linger_timer is None:
             self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
         self._watch()
@@ -123,6 +146,29 @@ class BoundedProtocol(H11Protocol):
             self._refuse(status, f"not a request of HTTP/1.1: {error or msg}")
         else:
             self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Never: there is nothing to upgrade to, and whoever offers it (curl --http2) is answered in HTTP/1.1."""
+        return False
+
+    def _answering(self) -> bool:
+        """Whether a request that has come whole waits for its answer, or for the end of it."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        return under_way and self.conn.their_state is not h11.SEND_BODY
+
+    def _watch_who_ended(self) -> None:
+        """Begin to look after a client whose side has ended; HTTP/1.0 knows nothing to ask it with."""
+        if self._ended and self._probe_timer is None and self.scope["http_version"] != "1.0":
+            self._probe_timer = self.loop.call_later(PROBES_S[0], self._probe, 1)
+
+    def _probe(self, number: int) -> None:
+        """Send signs of life until the answer begins: to a client that has left, the second of them fails."""
+        self._probe_timer = None
+        if self.transport.is_closing() or self.cycle.response_started:
+            return
+        alive = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+        self.transport.write(self.conn.send(alive) or b"")
+        self._probe_timer = self.loop.call_later(PROBES_S[min(number, len(PROBES_S) - 1)], self._probe, number + 1)
 
     def _watch(self) -> None:
         """Start or stop the clock of a head that has begun; the clock of a lingering body when it is over."""
@@ -156,6 +202,9 @@ class BoundedProtocol(H11Protocol):
         )
         self.transport.write(head.encode("latin-1") + body)
         self.transport.close()
+        client = self.client[0] if self.client else ""
+        facts = {"request_id": request_id, "method": "", "path": "", "status": status, "client": client, "total_ms": 0}
+        log.info("request", extra={**facts, "problem": kind.rpartition(":")[2], "reason": detail[:300]})
 
 
 def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:

@@ -1,5 +1,6 @@
 """The serving process: uvicorn with a drain that starts at the signal and ends with exit status 0."""
 
+import asyncio
 import logging
 import signal
 import socket
@@ -10,6 +11,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.descriptors import Shortages, lengthen_queues, make_room
+from app.errors import StartupError
 from app.main import create_app
 from app.protocol import ConnectionLimits, bounded_protocol
 from app.service import Service
@@ -24,12 +27,14 @@ takes it back at every operation, so a load beside it costs the forward pass up 
 
 OK = 0
 FAILED = 1
+CANNOT_START = 2  # as asked to: what is wrong is not going to be right at the next attempt
 
 
 class Server(uvicorn.Server):
     """Stops admitting as soon as it is told to stop, and only then closes the port."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        config.backlog = 1  # see lengthen_queues
         super().__init__(config)
         self._service = service
         service.on_failure = self._give_up
@@ -47,7 +52,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port and say which."""
+        shortages = Shortages(lambda: len(self.server_state.connections))
+        asyncio.get_running_loop().set_exception_handler(shortages.handle)
         await super().startup(sockets)
+        lengthen_queues(sock for server in self.servers for sock in server.sockets)
         for listening in (sock for server in self.servers for sock in server.sockets):
             host, port = listening.getsockname()[:2]
             log.info("listening", extra={"host": host, "port": port})
@@ -56,10 +64,13 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn is to serve an application: strictly, within bounds, logging nothing of its own."""
+def http_config(app: FastAPI, settings: Settings, connections: int | None = None) -> uvicorn.Config:
+    """How uvicorn is to serve an application: strictly, within bounds, logging nothing of its own.
+
+    connections: how many may be open, where it is not what the settings say
+    """
     limits = ConnectionLimits(
-        connections=settings.max_connections,
+        connections=connections or settings.max_connections,
         head_bytes=settings.max_header_bytes,
         head_timeout_s=settings.header_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
@@ -82,10 +93,15 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def run(settings: Settings) -> int:
     """Serve until told to stop; the process's exit status."""
     set_up_logs(settings.log_level)
+    try:
+        connections = make_room(settings.max_connections)
+    except StartupError as error:
+        log.error("cannot start", extra={"reason": error.detail})
+        return CANNOT_START
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     service: Service = app.state.service
-    config = http_config(app, settings)
+    config = http_config(app, settings, connections)
     # uvicorn raises the signal again when it is done; a drained server has nothing to complain of.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

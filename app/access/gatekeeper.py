@@ -91,15 +91,24 @@ class Gatekeeper:
         self._ring = ring
         self._rates = rates or Rates()
 
-    def admit(self, presented: str | None, scope: Scope) -> Caller:
-        """Who presents that key; `UnauthorizedError`, `QuotaError` or `ForbiddenError` if they may not."""
+    def admit(
+        self, presented: str | None, scope: Scope, *, known: Callable[[Caller], object] = lambda _: None
+    ) -> Caller:
+        """Who presents that key; `UnauthorizedError`, `QuotaError` or `ForbiddenError` if they may not.
+
+        known: told who it is, as soon as that is known, and whether or not they may
+        """
         if self._ring.open:
             return Caller()
         key = self._identify(presented)
+        caller = Caller(label=key.label, namespace=key.namespace, quota=key.quota)
+        known(caller)
+        if key.expired():
+            raise UnauthorizedError(f"API key {key.label!r} has expired at {key.expires}")
         self._count(key)
         if scope not in key.scopes:
             raise ForbiddenError(f"API key {key.label!r} lacks the scope {scope.value!r}")
-        return Caller(label=key.label, namespace=key.namespace, quota=key.quota)
+        return caller
 
     def _identify(self, presented: str | None) -> ApiKey:
         keys = self._ring.keys()
@@ -110,8 +119,6 @@ class Gatekeeper:
         matches = [key for key in keys if hmac.compare_digest(key.sha256, digest)]
         if not matches:
             raise UnauthorizedError("the API key is not known")
-        if matches[0].expired():
-            raise UnauthorizedError(f"API key {matches[0].label!r} has expired at {matches[0].expires}")
         return matches[0]
 
     def _count(self, key: ApiKey) -> None:

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
 from app.context import RequestContext
 from app.deps import ContextDep, PartsDep, ReadyDep, ServiceDep, changing, require
 from app.errors import UnsupportedMediaError
+from app.files import FileAnswer
 from app.imaging.render import to_json
 from app.intake.documents import read_document
 from app.intake.multipart import multipart_events
@@ -178,7 +179,7 @@ async def unload_adapter(
 
 @router.get(
     "/{name}/file",
-    response_class=FileResponse,
+    response_class=FileAnswer,
     responses={
         200: {
             "description": "The adapter file.",
@@ -188,13 +189,13 @@ async def unload_adapter(
         **problem_responses(401, 403, 404, 416, 422, 429, 503),
     },
 )
-async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileResponse:
+async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
     """The bytes of a revision, as they were uploaded."""
     ref = await parts.lookup.ref(parts.catalog.locate(name, caller.namespace), revision)
     headers = {"ETag": f'"{ref.digest}"', "X-Adapter-Revision": str(ref)}
     file_name = f"{plain_name(ref.name)}-{ref.revision}.safetensors"
     path = await parts.adapters.file(ref)
-    return FileResponse(path, 200, headers, "application/octet-stream", filename=file_name)
+    return FileAnswer(path, 200, headers, "application/octet-stream", filename=file_name)
 
 
 async def _changed(name: str, caller: Caller, context: RequestContext, parts: Parts) -> AdapterSetOut:

@@ -3,13 +3,13 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.access.keys import Scope
-from app.deps import ServiceDep, require
+from app.deps import ServiceDep, probing, require
 from app.schemas.problem import problem_responses
 
 router = APIRouter(tags=["operate"])
@@ -46,7 +46,9 @@ async def livez() -> LiveOut:
     return LiveOut()
 
 
-@router.get("/readyz", response_model_exclude_none=True, responses=problem_responses(503))
+@router.get(
+    "/readyz", response_model_exclude_none=True, dependencies=[Depends(probing)], responses=problem_responses(503)
+)
 async def readyz(service: ServiceDep) -> ReadyOut:
     """Whether requests are taken: engine warm, every pinned set tried, not draining. 503 lists what is waited for."""
     service.require_warm()

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
+
+from app.files import FileAnswer, Files
 
 STATIC = Path(__file__).parent.parent / "static"
 CONTENT_POLICY = "; ".join(
@@ -27,25 +28,25 @@ PAGE_HEADERS = {
 }
 
 router = APIRouter(include_in_schema=False)
-_files = StaticFiles(directory=STATIC)
+_files = Files(directory=STATIC)
 
 
 @router.get("/")
-async def home() -> FileResponse:
+async def home() -> FileAnswer:
     """The playground."""
-    return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+    return FileAnswer(STATIC / "index.html", headers=PAGE_HEADERS)
 
 
 @router.get("/docs")
-async def docs() -> FileResponse:
+async def docs() -> FileAnswer:
     """The API reference: made in the browser from /openapi.json, with nothing from elsewhere."""
-    return FileResponse(STATIC / "docs.html", headers=PAGE_HEADERS)
+    return FileAnswer(STATIC / "docs.html", headers=PAGE_HEADERS)
 
 
 @router.get("/favicon.ico")
-async def favicon() -> FileResponse:
+async def favicon() -> FileAnswer:
     """The icon of the tab."""
-    return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+    return FileAnswer(STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
 @router.get("/static/{path:path}")

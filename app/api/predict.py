@@ -24,7 +24,7 @@ ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500
 )
 async def predict(
     request: Request,
-    caller: Annotated[Caller, require(Scope.PREDICT)],
+    caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
     service: ServiceDep,
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],
@@ -38,7 +38,6 @@ async def predict(
     Send the photo as raw `image/*` bytes, as multipart parts named `image`, or as JSON with base64.
     Maps have the size of the photo after its EXIF orientation is applied.
     """
-    context.prediction, context.format = True, "none"
     parts = service.require_ready()
     wanted = Wanted(caller, query.adapter or x_adapter, query.deadline_ms or x_deadline_ms)
     dialect = PlainDialect(query, ", ".join(request.headers.getlist("accept")))

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Request
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
-from app.deps import ContextDep, ReadyDep, ServiceDep, require
+from app.deps import ContextDep, ReadyDep, ServiceDep, probing, require
 from app.dialects.v2 import TensorDialect
 from app.errors import AdapterLoadError
 from app.imaging.tensors import channels, datatype
@@ -35,6 +35,8 @@ ANY = -1
 Model = Annotated[str, Path(description="NAME or NAME@REVISION of an adapter set", examples=["default"])]
 Version = Annotated[str, Path(description="a revision of it", examples=["1"])]
 Predictor = Annotated[Caller, require(Scope.PREDICT)]
+Inferrer = Annotated[Caller, require(Scope.PREDICT, prediction=True)]
+PROBE = [Depends(probing)]
 LOOKED_AT = v2_responses(401, 403, 404, 422, 429, 503)
 INFERRED = {**INFER_RESPONSES, **v2_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)}
 
@@ -45,7 +47,7 @@ async def live() -> LiveV2Out:
     return LiveV2Out()
 
 
-@router.get("/health/ready", responses=v2_responses(503))
+@router.get("/health/ready", dependencies=PROBE, responses=v2_responses(503))
 async def ready(service: ServiceDep) -> ReadyV2Out:
     """Whether requests are taken, as /readyz."""
     service.require_warm()
@@ -70,13 +72,13 @@ async def describe_version(model: Model, version: Version, caller: Predictor, pa
     return await _describe(f"{model}@{version}", caller, parts)
 
 
-@router.get("/models/{model}/ready", responses=LOOKED_AT)
+@router.get("/models/{model}/ready", dependencies=PROBE, responses=LOOKED_AT)
 async def model_ready(model: Model, caller: Predictor, parts: ReadyDep) -> ModelReadyV2Out:
     """Whether an adapter set can be used; it need not be in memory for that."""
     return await _ready(model, caller, parts)
 
 
-@router.get("/models/{model}/versions/{version}/ready", responses=LOOKED_AT)
+@router.get("/models/{model}/versions/{version}/ready", dependencies=PROBE, responses=LOOKED_AT)
 async def version_ready(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelReadyV2Out:
     """Whether one revision of an adapter set can be used."""
     return await _ready(f"{model}@{version}", caller, parts)
@@ -90,14 +92,13 @@ Deadline = Annotated[int | None, Header(ge=1, le=3_600_000, description="give up
 async def infer(
     request: Request,
     model: Model,
-    caller: Predictor,
+    caller: Inferrer,
     service: ServiceDep,
     context: ContextDep,
     length: LengthHeader = None,  # noqa: ARG001  documented here, read with the body
     x_deadline_ms: Deadline = None,
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
-    context.prediction, context.format = True, "none"
     parts = service.require_ready()
     wanted = Wanted(caller, model, x_deadline_ms)
     return await Predictions(service, parts).answer(request, wanted, TensorDialect(), context)
@@ -110,7 +111,7 @@ async def infer_version(
     request: Request,
     model: Model,
     version: Version,
-    caller: Predictor,
+    caller: Inferrer,
     service: ServiceDep,
     context: ContextDep,
     length: LengthHeader = None,

@@ -1,5 +1,6 @@
 """Heads of requests that two parties could read in two ways, or that are too large. Checked before anything else."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,9 +14,15 @@ ONCE = frozenset(
         b"content-encoding",
         b"authorization",
         b"x-api-key",
+        b"x-request-id",
+        b"range",
+        b"if-range",
+        b"expect",
         b"inference-header-content-length",
     }
 )
+
+_HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::\d*)?")
 
 
 def fault_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> tuple[int, str] | None:
@@ -35,4 +42,15 @@ def fault_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> tuple
         return 400, "a request has a Content-Length or a Transfer-Encoding, this one has both"
     if counts[b"transfer-encoding"] and http_version == "1.0":
         return 400, "HTTP/1.0 knows no Transfer-Encoding"
+    return _fault_of_values(dict(headers))
+
+
+def _fault_of_values(head: dict[bytes, bytes]) -> tuple[int, str] | None:
+    host = head.get(b"host", b"").strip()
+    if not _HOST.fullmatch(host):
+        return 400, f"Host is a name and a port, got {host[:100].decode('latin-1')!r}"
+    scheme, _, bearer = head.get(b"authorization", b"").partition(b" ")
+    key = head.get(b"x-api-key", b"").strip()
+    if key and scheme.lower() == b"bearer" and bearer.strip() not in (b"", key):
+        return 400, "a request has one API key, this one has two: in Authorization and in X-API-Key"
     return None

@@ -47,6 +47,11 @@ class Problem(BaseModel):
     errors: list[ProblemItem] | None = None
     quota: QuotaUse | None = None
 
+    @property
+    def kind(self) -> str:
+        """The last part of its type."""
+        return self.type.rpartition(":")[2]
+
     def document(self) -> dict[str, Any]:
         """As JSON, without what is not there."""
         return self.model_dump(exclude_none=True)

@@ -34,5 +34,7 @@ def set_up_logs(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    # What cannot be parsed has a line of its own, which says who sent it and what is wrong with it.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
     logging.getLogger("multipart").setLevel("WARNING")
     logging.getLogger("python_multipart").setLevel("WARNING")

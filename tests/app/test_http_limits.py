@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+import app.protocol
 from app.batching.request import Item
 from app.engine import Engine, Outcome
 from app.errors import InferenceError
@@ -87,6 +88,31 @@ def test_deadline_is_504_and_the_work_is_dropped(weights: Weights, tmp_path: Pat
         assert predict(live).status_code == 200
         assert gate.batches == [1, 1]  # neither late image reached the model
         assert live.service.parts.pipeline.admitted == 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_who_ended_their_side_is_waited_for(
+    weights: Weights, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Signs of life tell them from those who left. To HTTP/1.0 none is sent: it would be taken for the answer."""
+    monkeypatch.setattr(app.protocol, "PROBES_S", (0.01,))
+    with server(weights, tmp_path) as live:
+        host, port = live.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 30) as sock:
+            head = (
+                f"POST /predict HTTP/{version}\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(PHOTO)}"
+            )
+            sock.sendall(f"{head}\r\n\r\n".encode() + PHOTO)
+            sock.shutdown(socket.SHUT_WR)
+            wait_until(gate.entered.is_set)
+            said = b""
+            while version == "1.1" and said.count(b"HTTP/1.1 100 Continue\r\n\r\n") < 3:
+                said += sock.recv(65536)
+            gate.open.set()
+            said += b"".join(iter(lambda: sock.recv(65536), b""))
+        assert said.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"").startswith(b"HTTP/1.1 200")
+        assert (b" 100 " in said) == (version == "1.1")
+        assert metric(live, 'mtlora_rejected_total{reason="client_gone"}') == 0
 
 
 def test_work_of_a_client_who_left_is_dropped(weights: Weights, tmp_path: Path, gate: Gate) -> None:

@@ -89,6 +89,15 @@ CONFUSING = {
         400,
     ),
     "two keys": (request(b"X-API-Key: a\r\nX-API-Key: b\r\nContent-Length: 0\r\n"), 400),
+    "two keys in two headers": (request(b"X-API-Key: a\r\nAuthorization: Bearer b\r\nContent-Length: 0\r\n"), 400),
+    "two request ids": (request(b"X-Request-ID: a\r\nX-Request-ID: b\r\nContent-Length: 0\r\n"), 400),
+    "two ranges": (request(b"Range: bytes=0-1\r\nRange: bytes=0-2\r\n", method=b"GET", path=b"/"), 400),
+    "a host of no name": (b"GET /tasks/ HTTP/1.1\r\nHost: a/b?c#d\r\n\r\n", 400),
+    "a tunnel": (b"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a name as target": (request(b"", method=b"GET", path=b"evil.example:80"), 400),
+    "a file as target": (request(b"", method=b"GET", path=b"file:///etc/passwd"), 400),
+    "a URL without a host": (request(b"", method=b"GET", path=b"http:///livez"), 400),
+    "everything, but no question": (request(b"", method=b"GET", path=b"*"), 400),
     "zero byte": (request(b"X: a\0b\r\n"), 400),
     "bare carriage return": (request(b"X: a\rTransfer-Encoding: chunked\r\n"), 400),
     "no HTTP": (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 hello\r\n\r\n", 400),
@@ -227,3 +236,83 @@ def test_connections_have_a_number(bounded: Live) -> None:
             sock.close()
     wait_until(lambda: len(bounded.server.server_state.connections) < 5, 5)
     assert httpx.get(f"{bounded.url}/livez").status_code == 200
+
+
+LAST = b"Connection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        (b"GET", b"http://evil.example/livez", 200),
+        (b"GET", b"HTTPS://evil.example:8443/livez?a=http://b/", 200),
+        (b"GET", b"http://evil.example", 200),
+        (b"GET", b"http://evil.example/livez/", 200),
+        (b"POST", b"http://evil.example/predict?masks=none", 200),
+        (b"POST", b"http://evil.example/nowhere", 404),
+        (b"OPTIONS", b"*", 204),
+        (b"CONNECT", b"/livez", 405),
+    ],
+)
+def test_a_url_means_its_path(bounded: Live, method: bytes, target: bytes, status: int) -> None:
+    head, body = LAST, b""
+    if method == b"POST":
+        head, body = LAST + b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(PHOTO), PHOTO
+    said = talk(bounded, request(head, body, method, target))
+    assert statuses(said) == [status]
+    assert b"evil" not in said
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        (b"GET", b"/tasks/", 200),
+        (b"GET", b"/adapters/", 200),
+        (b"GET", b"/adapters/people/", 200),
+        (b"PUT", b"/adapters/people/pin/", 200),
+        (b"DELETE", b"/adapters/people/pin/", 200),
+        (b"POST", b"/predict/?masks=none", 200),
+        (b"GET", b"/tasks//", 404),
+        (b"GET", b"//", 404),
+        (b"GET", b"//evil.example/tasks/", 404),
+        (b"GET", b"/tasks%2f", 404),
+        (b"GET", b"/docs/", 404),
+        (b"GET", b"/static", 404),
+        (b"GET", b"/static/", 404),
+        (b"DELETE", b"/adapters/", 405),
+    ],
+)
+def test_a_slash_at_the_end_leads_nowhere_else(bounded: Live, method: bytes, path: bytes, status: int) -> None:
+    """A redirect would be made of the Host that the client says, and before any key is asked for."""
+    head, body = LAST, b""
+    if method == b"POST":
+        head, body = LAST + b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(PHOTO), PHOTO
+    said = talk(bounded, request(head, body, method, path).replace(b"Host: x", b"Host: evil.example"))
+    assert statuses(said) == [status]
+    assert b"location" not in said.partition(b"\r\n\r\n")[0].lower()
+
+
+PREDICT = request(b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n" % len(PHOTO), PHOTO)
+LIVEZ = request(b"", method=b"GET", path=b"/livez")
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (PREDICT, [200]),
+        (PREDICT.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+        (LIVEZ + PREDICT + LIVEZ, [200, 200, 200]),
+        (LIVEZ + PREDICT[:-1], [200]),  # the last one never came whole
+        (LIVEZ + b"GET /li", [200]),
+        (PREDICT[:-1], []),
+        (PREDICT[:30], []),
+        (b"", []),
+    ],
+)
+def test_who_ends_their_side_is_answered_what_they_asked(bounded: Live, sent: bytes, expected: list[int]) -> None:
+    with connect(bounded) as sock:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: sock.recv(65536), b""))  # until the server closes
+    assert [status for status in statuses(said) if status != 100] == expected
+    wait_until(lambda: not bounded.server.server_state.tasks, 5)

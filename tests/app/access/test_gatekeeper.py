@@ -54,6 +54,16 @@ def test_a_caller_has_the_keys_name_space_and_quota() -> None:
     assert caller == Caller(label="s", namespace="acme", quota=quota)
 
 
+def test_who_it_is_is_known_even_of_those_who_may_not() -> None:
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    gate = Gatekeeper(KeyRing((key("s", namespace="acme"), key("old", expires=over))))
+    known: list[Caller] = []
+    for secret in ("s", "old", "nobody", None):
+        with pytest.raises((ForbiddenError, UnauthorizedError)):
+            gate.admit(secret, Scope.METRICS, known=known.append)
+    assert known == [Caller(label="s", namespace="acme"), Caller(label="old")]
+
+
 def test_expired_keys_are_out() -> None:
     over = datetime.now(UTC) - timedelta(seconds=1)
     with pytest.raises(UnauthorizedError, match="'s' has expired"):
