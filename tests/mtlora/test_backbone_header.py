@@ -59,7 +59,10 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a pickle": (lambda _: b"\x80\x04}q\x00." + bytes(100), "no safetensors file|in all"),
     "an array for a header": (lambda _: join(b"[1, 2]", b""), "begins with"),
     "an entry that is none": (lambda _: join(b'{"a": 1}', b""), "tensor a: no valid entry"),
-    "shapes of words": (lambda _: join(b'{"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 0]}}', b""), "entry"),
+    "shapes of words": (
+        lambda _: join(b'{"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 0]}}', b""),
+        "entry",
+    ),
     "something else": (lambda _: join(b"{}", b""), "does not hold a Swin encoder"),
     "a spec that is none": (lambda c: _other_metadata(c, {SPEC_KEY: "{}"}), "describes itself wrongly"),
     "a tensor short": (_without_a_tensor, "missing tensor"),
@@ -84,7 +87,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         read_backbone_spec(folder)
     with pytest.raises(BackboneError, match="No such file"):
         read_backbone_spec(tmp_path / "none.safetensors")
-    with pytest.raises(BackboneError, match="is not a .safetensors file"):
+    with pytest.raises(BackboneError, match=r"is not a \.safetensors file"):
         read_backbone_spec(tmp_path / "swin.pth")
 
 
