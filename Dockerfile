@@ -23,7 +23,9 @@ print(*project['dependencies'], *project['optional-dependencies']['otel'], sep='
 COPY README.md LICENSE setup.py ./
 COPY mtlora mtlora
 COPY app app
-RUN python -m pip --python /opt/venv/bin/python install --no-deps .
+# `mtlora --version` says it; the build context has no .git to ask.
+ARG REVISION=unknown
+RUN REVISION="${REVISION}" python -m pip --python /opt/venv/bin/python install --no-deps .
 
 FROM ${BASE_IMAGE}
 COPY --from=builder /opt/venv /opt/venv

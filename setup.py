@@ -1,11 +1,14 @@
-"""Builds the optional native kernels (see mtlora/native); everything else about the package is in pyproject.toml."""
+"""Builds the optional native kernels (see mtlora/native) and bakes the commit in; all else is in pyproject.toml."""
 
+import os
 import platform
+import runpy
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 # -g0: Python's own flags would make the libraries ten times as large. -w: GCC 12 warns of its own AVX-512 header.
 FLAGS = ["-O2", "-g0", "-w", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
@@ -27,6 +30,16 @@ class BuildKernels(build_ext):
             self.build_temp = together
 
 
+class BakeCommit(build_py):
+    """Writes the commit beside mtlora/version.py in what is built: of REVISION, or of the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        commit = os.environ.get("REVISION") or runpy.run_path("mtlora/version.py")["commit"]()
+        if commit and not self.editable_mode:  # an editable installation asks its checkout
+            Path(self.build_lib, "mtlora", "commit.txt").write_text(f"{commit}\n")
+
+
 def kernels(name: str, flags: list[str]) -> Extension:
     """Optional: without a compiler, or with one that does not know the flags, it is left out and torch runs instead."""
     return Extension(
@@ -41,4 +54,4 @@ def kernels(name: str, flags: list[str]) -> Extension:
 
 # Windows' own compiler does not know these vector types.
 found = [] if sys.platform == "win32" else [kernels(name, flags) for name, flags in INSTRUCTION_SETS.items()]
-setup(ext_modules=found, cmdclass={"build_ext": BuildKernels})
+setup(ext_modules=found, cmdclass={"build_ext": BuildKernels, "build_py": BakeCommit})

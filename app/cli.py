@@ -1,17 +1,25 @@
-"""`mtlora serve`: every setting is a flag. Imports nothing heavy before the process is the one that serves."""
+"""`mtlora serve`: every setting is a flag. Imports nothing heavy before all is looked at that can be without."""
 
 import inspect
+import logging
 import os
 import platform
 import sys
-from types import UnionType
-from typing import Annotated, Any, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from app.settings import Settings
+from app import listening, preflight
+from app.errors import ConfigFileError, SettingError
+from app.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, metavar, plain_kind
+from app.settings import PREFIX, Settings
+from app.telemetry.logs import printable, set_up_logs
+from mtlora.version import __version__, commit
+
+log = logging.getLogger(__name__)
 
 # By default glibc gives large tensors back to the kernel after every operator, and the page faults of getting them
 # again cost 10 to 50 % of a forward pass on a CPU. One arena: with one for each thread every thread that loads sets or
@@ -29,25 +37,92 @@ WAITING = {"GOMP_SPINCOUNT": "10000"}
 ENVIRONMENT = ALLOCATOR | WAITING
 """What `mtlora serve` starts itself again with, unless the variables are there."""
 
+FAILED = 1
+WRONG_SETTING = 2
+"""Exit status where a restart makes it no better; deploy/systemd reckons with it."""
+
+
+class Prepared(NamedTuple):
+    """Settings that nothing is known against, and the port that they ask for, taken."""
+
+    settings: Settings
+    sockets: listening.Sockets
+
 
 def serve(**flags: Any) -> None:
     """Serve the backbone and its adapter sets over HTTP. Every option is also an environment variable MTLORA_*."""
-    settings = _settings({name: value for name, value in flags.items() if value is not None})
-    _use_environment()
-    from app.server import run  # torch comes with it: only now, and only for this command
-
-    raise typer.Exit(run(settings))
-
-
-def _settings(given: dict[str, Any]) -> Settings:
+    _use_environment()  # first: what is read and taken below is so once, and a pipe can be read once only
+    settings, sockets = prepare({name: value for name, value in flags.items() if value is not None})
+    set_up_logs(settings.log_level, settings.log_format)
+    version = {"version": __version__, "commit": commit()}
+    log.info("starting", extra={**version, "plain": "starting: importing torch …"})
     try:
-        return Settings(**given)
+        from app.server import run  # torch comes with it: only now, and only for this command
+    except (ImportError, OSError) as error:  # the latter: a library of torch's that does not fit this machine
+        log.error("cannot start", extra={"reason": f"the server's libraries cannot be imported: {error}"})
+        raise typer.Exit(FAILED) from None
+    raise typer.Exit(run(settings, sockets))
+
+
+serve.command_class = ServeCommand  # type: ignore[attr-defined]
+
+
+def prepare(given: dict[str, Any]) -> Prepared:
+    """Settings and port; exits with status 2 and one line for each fault, all that can be told at once."""
+    settings, wrong = _settings(given)
+    found = wrong + [fault for fault in preflight.faults(settings) if fault.setting not in _names(wrong)]
+    sockets: listening.Sockets = ()
+    if _names(wrong).isdisjoint({"", "host", "port"}):
+        try:
+            sockets = listening.bind(settings.host, settings.port)
+        except SettingError as fault:
+            found.append(fault)
+    if not found:
+        return Prepared(settings, sockets)
+    listening.close(sockets)
+    _say(found, given, settings)
+    raise typer.Exit(WRONG_SETTING)
+
+
+def _settings(given: dict[str, Any]) -> tuple[Settings, list[SettingError]]:
+    """The settings, and what is wrong with them as values; those that are wrong then have their defaults."""
+    try:
+        return Settings(**given), []
+    except ConfigFileError as error:
+        _say([SettingError(text) for text in error.problems or (error.detail,)], given)
+        raise typer.Exit(WRONG_SETTING) from None
     except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            where = ".".join(map(str, fault["loc"]))
-            message = fault["msg"].removeprefix("Value error, ")
-            typer.echo(f"mtlora serve: {f'--{where}: '.replace('_', '-') if where else ''}{message}", err=True)
-        raise typer.Exit(2) from None
+        faults = [
+            SettingError(fault["msg"].removeprefix("Value error, "), setting=".".join(map(str, fault["loc"])))
+            for fault in error.errors(include_url=False)
+        ]
+    fields = Settings.model_fields
+    wrong = {name: fields[name].get_default(call_default_factory=True) for name in _names(faults) & fields.keys()}
+    try:
+        return Settings(**{**given, **wrong, "insecure": True}), faults  # to be looked at, not to be served
+    except ValidationError:  # wrong together: nothing more can be told
+        _say(faults, given)
+        raise typer.Exit(WRONG_SETTING) from None
+
+
+def _names(faults: Iterable[SettingError]) -> set[str]:
+    return {fault.setting for fault in faults}
+
+
+def _say(faults: Iterable[SettingError], given: dict[str, Any], settings: Settings | None = None) -> None:
+    for fault in faults:
+        where = f"{_origin(fault.setting, given, settings)}: " if fault.setting else ""
+        typer.echo(f"mtlora serve: {where}{printable(fault.detail)}", err=True)
+
+
+def _origin(name: str, given: dict[str, Any], settings: Settings | None) -> str:
+    """Where a setting was made: what there is to change."""
+    flag, variable = f"--{name.replace('_', '-')}", f"{PREFIX}{name.upper()}"
+    if name not in given and variable in {key.upper() for key in os.environ}:
+        return variable
+    if name not in given and settings is not None and settings.config and name in settings.model_fields_set:
+        return f"{settings.config}: {name}"
+    return flag
 
 
 def _use_environment() -> None:
@@ -57,16 +132,13 @@ def _use_environment() -> None:
 
 
 def _option(name: str, info: FieldInfo) -> inspect.Parameter:
-    kind: Any = info.annotation
-    if isinstance(kind, UnionType):
-        kind = next(t for t in get_args(kind) if t is not type(None))
+    kind = plain_kind(info)
     flag = "--" + name.replace("_", "-")
-    default = info.get_default(call_default_factory=True)
-    unset = "" if default is None else f"; default: {default}"  # its description then says what follows
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-        help=f"{info.description} (MTLORA_{name.upper()}{unset})",
+        help=info.description,
         show_default=False,
+        metavar=None if kind is bool else metavar(name, info),
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -74,6 +146,6 @@ def _option(name: str, info: FieldInfo) -> inspect.Parameter:
 
 
 # One source of truth: the settings. Typer reads the signature, so the flags follow from it.
-_OPTIONS = [_option(name, info) for name, info in Settings.model_fields.items() if name != "api_keys"]
+_OPTIONS = [_option(name, info) for name, info in Settings.model_fields.items() if name != FLAG_ONLY_ENVIRONMENT]
 serve.__signature__ = inspect.Signature(_OPTIONS)  # type: ignore[attr-defined]
 serve.__annotations__ = {option.name: option.annotation for option in _OPTIONS}

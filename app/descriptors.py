@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 OWN = 40
 """What the process has open beside connections: some of its own, and files of sets that arrive or are read."""
+DECODER_EACH = 2
+"""Of a process that decodes photos: its channel and its shared memory."""
 FILE_EACH = 2
 """What a connection may need: its socket, and the file that it is given."""
 LEAST_CONNECTIONS = 8
@@ -21,19 +23,20 @@ BACKLOG = 2048  # connections that the kernel keeps until they are taken
 TELL_AGAIN_S = 60.0
 
 
-def make_room(connections: int) -> int:
-    """How many connections there can be, which is `connections` unless the limit of open files is lower.
+def make_room(connections: int, decoders: int = 0) -> int:
+    """How many connections there can be beside decoder processes: as asked, unless the limit of open files is lower.
 
     The soft limit is raised as far as that takes and the hard limit allows. `StartupError` if only a handful remain.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return connections
-    wanted = OWN + FILE_EACH * connections
+    own = OWN + DECODER_EACH * decoders
+    wanted = own + FILE_EACH * connections
     if soft < wanted and soft != hard:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    room = min(connections, soft - OWN)
+    room = min(connections, soft - own)
     remedy = f"raise the limit of open files (ulimit -n, LimitNOFILE, nofile) to {wanted}"
     if room < min(connections, LEAST_CONNECTIONS):
         raise StartupError(f"{soft} files may be open, which leaves {max(0, room)} for connections; {remedy}")

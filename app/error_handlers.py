@@ -54,6 +54,9 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.NonFiniteOutputError: 422,
     e.StartupError: 500,
     e.KeyFileError: 500,
+    e.ConfigFileError: 500,
+    e.SettingError: 500,
+    e.DeviceError: 500,
 }
 REJECTION_OF: dict[type[e.ServiceError], str] = {
     e.QueueFullError: "queue_full",

@@ -35,7 +35,10 @@ ServiceError
 ├── InferenceError                  the model failed on this item
 ├── NonFiniteOutputError            the adapter set's outputs on this item are NaN, infinite, or absurdly large
 └── StartupError                    the server cannot start as it was asked to
-    └── KeyFileError                    the key file is missing, unsafe, or none
+    ├── KeyFileError                    the key file is missing, unsafe, or none
+    ├── ConfigFileError                 the configuration file is missing, or none
+    ├── SettingError                    a setting names what is not there or cannot be used; carries its name
+    └── DeviceError                     the device is there as far as its driver says, and yet cannot be used
 """
 
 from collections.abc import Sequence
@@ -211,3 +214,19 @@ class StartupError(ServiceError):
 
 class KeyFileError(StartupError):
     """The key file is missing, unsafe, or not a key file."""
+
+
+class ConfigFileError(StartupError):
+    """The configuration file is missing, or not one (lists every fault)."""
+
+
+class SettingError(StartupError):
+    """A setting names a file, folder, port or device that is not there or cannot be used."""
+
+    def __init__(self, detail: str, *, setting: str = "") -> None:
+        self.setting = setting
+        super().__init__(detail)
+
+
+class DeviceError(StartupError):
+    """The device cannot be used just now; another start may find it well."""

@@ -11,13 +11,15 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app import listening
 from app.descriptors import Shortages, lengthen_queues, make_room
-from app.errors import StartupError
+from app.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
+from app.listening import Sockets
 from app.main import create_app
 from app.protocol import ConnectionLimits, bounded_protocol
 from app.service import Service
 from app.settings import Settings
-from app.telemetry.logs import set_up_logs
+from mtlora.errors import MTLoRAError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ takes it back at every operation, so a load beside it costs the forward pass up 
 
 OK = 0
 FAILED = 1
-CANNOT_START = 2  # as asked to: what is wrong is not going to be right at the next attempt
+WRONG_SETTING = 2
+"""Exit status where what the settings name does not fit together: another start would find the same."""
 
 
 class Server(uvicorn.Server):
@@ -56,9 +59,17 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(shortages.handle)
         await super().startup(sockets)
         lengthen_queues(sock for server in self.servers for sock in server.sockets)
-        for listening in (sock for server in self.servers for sock in server.sockets):
-            host, port = listening.getsockname()[:2]
+        for opened in (sock for server in self.servers for sock in server.sockets):
+            host, port = opened.getsockname()[:2]
             log.info("listening", extra={"host": host, "port": port})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, answer what is under way, say so."""
+        if self._service.failure is None:
+            log.info("draining", extra={"plain": "stopping: answering what is under way"})
+        await super().shutdown(sockets)
+        if self._service.failure is None:
+            log.info("stopped")
 
     def _give_up(self) -> None:
         self.should_exit = True
@@ -90,20 +101,32 @@ def http_config(app: FastAPI, settings: Settings, connections: int | None = None
     )
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; the process's exit status."""
-    set_up_logs(settings.log_level)
-    try:
-        connections = make_room(settings.max_connections)
-    except StartupError as error:
-        log.error("cannot start", extra={"reason": error.detail})
-        return CANNOT_START
+def run(settings: Settings, sockets: Sockets) -> int:
+    """Serve on these sockets, bound already, until told to stop; the process's exit status."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    app = create_app(settings)
+    try:
+        connections = make_room(settings.max_connections, settings.decoders if settings.decoding == "processes" else 0)
+        app = create_app(settings)
+        listening.listen(sockets)
+    except (ServiceError, OSError) as error:
+        listening.close(sockets)
+        log.error("cannot start", extra={"reason": str(error)})
+        return status_of(error)
     service: Service = app.state.service
+    service.url = listening.url_of(sockets, settings.host)
     config = http_config(app, settings, connections)
     # uvicorn raises the signal again when it is done; a drained server has nothing to complain of.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    Server(config, service).run()
-    return OK if service.failure is None else FAILED
+    Server(config, service).run(list(sockets))
+    return status_of(service.failure)
+
+
+def status_of(failure: BaseException | None) -> int:
+    """The exit status of a server that could not start; None: it could. A device may be well at the next start."""
+    if failure is None:
+        return OK
+    lasting = isinstance(failure, MTLoRAError | StartupError | AdapterLoadError) and not isinstance(
+        failure, DeviceError
+    )
+    return WRONG_SETTING if lasting else FAILED

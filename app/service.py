@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -28,9 +27,11 @@ from app.decoding.messages import Limits
 from app.decoding.pool import DecoderPool
 from app.decoding.process import Plan
 from app.engine import Engine
-from app.errors import NotReadyError, ServiceError, StartupError
+from app.errors import DeviceError, NotReadyError, ServiceError, StartupError
 from app.intake.budget import BodyBudget
 from app.pipeline import Pipeline
+from app.places import adapters_folder, backbone_file
+from app.preflight import one_line
 from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
 from app.residency.following import Follower
@@ -55,7 +56,7 @@ from mtlora.backbone import Backbone, load_backbone
 from mtlora.errors import MTLoRAError
 from mtlora.inference import make_form
 from mtlora.native import kernels
-from mtlora.store import BACKBONE_FILE, bundled_folder, find_backbone
+from mtlora.store import find_backbone
 from mtlora.version import __version__
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ class Service:
         self.metrics.queue_limit.set(settings.max_queue_images)
         self.gatekeeper = Gatekeeper(KeyRing(parse_keys(settings.api_keys), settings.keys_file))
         self.tracer = open_tracer()
+        self.url = ""  # of the page, once there is a port
         self.phase = Phase.STARTING
         self.failure: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -197,7 +199,7 @@ class Service:
             await self._start()
         except (MTLoRAError, ServiceError, OSError) as error:
             self._fail(error)
-            log.error("cannot start", extra={"reason": str(error)})
+            log.error("cannot start", extra={"reason": str(error), "plain": f"cannot start: {one_line(error)}"})
         except Exception as error:  # a bug must end the process too, not leave a server that never gets ready
             self._fail(error)
             log.exception("cannot start")
@@ -229,8 +231,15 @@ class Service:
         self._following = asyncio.create_task(parts.follower.run(), name="follow the store")
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
-            facts = {"backbone": backbone.spec.name, "device": str(backbone.device), "form": parts.worker.engine.form}
-            log.info("ready", extra={**facts, "adapters": len(catalog.names())})
+            self._say_ready(parts, backbone)
+
+    def _say_ready(self, parts: Parts, backbone: Backbone) -> None:
+        name, device, sets = backbone.spec.name, backbone.device, len(parts.catalog.names())
+        facts = {"backbone": name, "device": str(device), "form": parts.worker.engine.form, "adapters": sets}
+        where = "the CPU" if device.type == "cpu" else str(device)
+        what = f"{sets} adapter set{'' if sets == 1 else 's'}, {name}, on {where}"
+        banner = f"ready: open {self.url} — {what}" if self.url else f"ready: {what}"
+        log.info("ready", extra={**facts, "url": self.url, "plain": banner})
 
     def _assemble(self, backbone: Backbone, store: AdapterStore, catalog: Catalog) -> Parts:
         s, pools = self.settings, self._pools
@@ -317,20 +326,14 @@ def _open_backbone(settings: Settings) -> Backbone:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return load_backbone(_backbone_file(settings)).to(device)
+        return load_backbone(find_backbone(backbone_file(settings))).to(device)
     except (RuntimeError, AssertionError) as error:  # what torch raises where there is no such device
-        raise StartupError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
-
-
-def _backbone_file(settings: Settings) -> Path:
-    """The one given, else the one beside the sets given, else the bundled one."""
-    beside = settings.adapters / BACKBONE_FILE if settings.adapters else None
-    return find_backbone(settings.backbone or (beside if beside and beside.is_file() else None))
+        raise DeviceError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Catalog]:
     store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes, timeout_s=settings.store_timeout_s)
-    folder = settings.adapters or bundled_folder()
+    folder = adapters_folder(settings)
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")
     catalog = Catalog(store, find_bundled(folder, partial(check_backbone, backbone=backbone)), settings.default_adapter)

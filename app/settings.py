@@ -1,5 +1,6 @@
-"""Every knob of the server: environment `MTLORA_*` or the flag of the same name; docs/settings.md has them all.
+"""Every knob of the server: environment `MTLORA_*`, the flag of the same name, or a line of a configuration file.
 
+docs/settings.md has them all. Flags win over the environment, the environment over the file.
 A `Settings` that exists is usable; what is wrong is said before anything starts.
 """
 
@@ -9,15 +10,28 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.access.gatekeeper import KeyRing
+from app.access.key_file import read_keys
 from app.access.keys import FORM, parse_keys
+from app.config_file import read_config
 from app.errors import KeyFileError
 from app.residency.names import NAME, NAME_RULE
 from mtlora.options import FormKind, Precision
 
 MIB = 1024 * 1024
+PREFIX = "MTLORA_"
+
+GROUPS = {
+    "host": "Network and access",
+    "backbone": "Weights and store",
+    "max_body_bytes": "Limits",
+    "max_queue_images": "Queue and batches",
+    "device_bytes": "Memory and threads",
+    "grace_s": "Operation",
+}
+"""Headings, by the setting that each begins at; those of docs/settings.md too."""
 
 
 def default_store() -> Path:
@@ -33,7 +47,7 @@ def default_decoders() -> int:
 class Settings(BaseSettings):
     """Values, units in the names, defaults that suit a small CPU machine."""
 
-    model_config = SettingsConfigDict(env_prefix="MTLORA_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
@@ -119,6 +133,36 @@ class Settings(BaseSettings):
     metric_adapters: int = Field(20, ge=0, le=1000, description="adapter sets with a metric label of their own")
     audit_log: Path | None = Field(None, description="file that each change of sets and keys adds a line to")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+    log_format: str = Field(
+        "auto", pattern="^(auto|plain|json)$", description="plain lines, JSON, or auto: plain on a terminal only"
+    )
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags and environment win")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file that one of them names."""
+        path = init_settings().get("config") or env_settings().get("config")
+        if not path:
+            return init_settings, env_settings
+        found = InitSettingsSource(settings_cls, read_config(Path(path), cls.model_fields))
+        return init_settings, env_settings, found
+
+    @field_validator("keys_file")
+    @classmethod
+    def _check_keys_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                read_keys(path)
+            except KeyFileError as error:
+                raise ValueError(error.detail) from error
+        return path
 
     @field_validator("default_adapter")
     @classmethod

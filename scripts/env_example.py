@@ -9,7 +9,7 @@ from app.settings import Settings
 
 TARGET = Path(__file__).parents[1] / "deploy" / "env.example"
 DECIDED = ("host", "port", "store", "insecure", "keys_file")  # by compose.yaml and compose.keys.yaml
-INSTALLED = ("backbone", "adapters")  # paths in the image
+INSTALLED = ("backbone", "adapters", "config")  # paths in the image
 
 HEAD = """\
 # Settings of the stack. Copy to .env beside compose.yaml and uncomment what you change; docs/settings.md explains each.

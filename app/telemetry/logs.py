@@ -1,12 +1,19 @@
-"""Logs as one JSON object per line on standard error, with whatever `extra` a call gave."""
+"""Logs on standard error, with whatever `extra` a call gave: JSON for machines, plain lines for people on a terminal.
+
+An extra called `plain` is what people are told instead of message and extras; JSON leaves it out.
+"""
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message", "plain"}
+_COLORS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+_BARE = frozenset("-._:/@%+,=~")
+_OWN = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
 
 class JsonFormatter(logging.Formatter):
@@ -20,21 +27,75 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
+        line.update(_extras(record))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def set_up_logs(level: str) -> None:
-    """Send every logger's records to standard error as JSON; called once, by the process's entry point."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+class PlainFormatter(logging.Formatter):
+    """One readable line per record: local time, level, message, key=value; below it the traceback, indented.
+
+    Nothing that a client sends can move the cursor, forge a line or colour one: what cannot be printed is escaped.
+    """
+
+    def __init__(self, *, color: bool = False) -> None:
+        super().__init__()
+        self._color = color
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record for people."""
+        time = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
+        level = record.levelname.lower()
+        said = getattr(record, "plain", None)
+        words = [said or record.getMessage(), *(() if said else map(_pair, _extras(record).items()))]
+        line = f"{time} {self._colored(f'{level:<7}', level)} {printable(' '.join(words))}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += "".join(f"\n    {printable(row)}" for row in trace.splitlines())
+        return line
+
+    def _colored(self, text: str, level: str) -> str:
+        return f"\x1b[{_COLORS.get(level, '0')}m{text}\x1b[0m" if self._color else text
+
+
+def printable(text: str) -> str:
+    """Text in which every control character, line end and invisible character is escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def takes_color(stream: TextIO) -> bool:
+    """Whether colours belong there: a terminal that knows them, and nobody asked for none (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def set_up_logs(level: str, form: str = "auto") -> None:
+    """Send every logger's records to standard error; called once, by the process's entry point.
+
+    form: json, plain, or auto: plain on a terminal
+    """
+    stream = sys.stderr
+    plain = form == "plain" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(PlainFormatter(color=takes_color(stream)) if plain else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in _OWN:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     # What cannot be parsed has a line of its own, which says who sent it and what is wrong with it.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
+    if level != "debug":  # it speaks of starting and stopping in words of its own, at times that mean nothing here
+        logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("multipart").setLevel("WARNING")
     logging.getLogger("python_multipart").setLevel("WARNING")
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _pair(item: tuple[str, Any]) -> str:
+    key, value = item
+    text = str(value)
+    bare = text and all(char.isalnum() or char in _BARE for char in text)
+    return f"{key}={text if bare else json.dumps(text, ensure_ascii=False)}"

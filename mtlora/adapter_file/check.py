@@ -23,20 +23,28 @@ def check_backbone(manifest: AdapterManifest, backbone: FingerprintedBackbone) -
 
     A backbone's name is a label and may differ; its shape and its frozen weights may not.
     """
-    wanted, found = manifest.spec.backbone.model_dump(), backbone.spec.model_dump()
+    check_shape(manifest, backbone.spec)
+    fingerprint = backbone.fingerprint(manifest.spec)
+    if fingerprint != manifest.backbone_fingerprint:
+        needed = manifest.backbone_fingerprint
+        raise _mismatch(
+            manifest, backbone.spec, [f"frozen weights: the set needs {needed}, the backbone has {fingerprint}"]
+        )
+
+
+def check_shape(manifest: AdapterManifest, spec: BackboneSpec) -> None:
+    """Raise `AdapterMismatchError` unless a backbone of this shape may be the one that the set was trained on."""
+    wanted, found = manifest.spec.backbone.model_dump(), spec.model_dump()
     problems = [
         f"{field}: the set needs {wanted[field]}, the backbone has {found[field]}"
         for field in wanted
         if field != "name" and wanted[field] != found[field]
     ]
-    if not problems:
-        fingerprint = backbone.fingerprint(manifest.spec)
-        if fingerprint != manifest.backbone_fingerprint:
-            problems.append(
-                f"frozen weights: the set needs {manifest.backbone_fingerprint}, the backbone has {fingerprint}"
-            )
     if problems:
-        raise AdapterMismatchError(
-            f"the adapter set was trained on backbone {manifest.backbone_name!r}, this is {backbone.spec.name!r}",
-            problems,
-        )
+        raise _mismatch(manifest, spec, problems)
+
+
+def _mismatch(manifest: AdapterManifest, spec: BackboneSpec, problems: list[str]) -> AdapterMismatchError:
+    return AdapterMismatchError(
+        f"the adapter set was trained on backbone {manifest.backbone_name!r}, this is {spec.name!r}", problems
+    )

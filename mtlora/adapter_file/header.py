@@ -43,7 +43,7 @@ class Header:
 def header_length(prefix: bytes, file_bytes: int, source: str) -> int:
     """Length N from the first eight bytes, checked against the file's real size."""
     if len(prefix) < LENGTH_BYTES:
-        raise AdapterFileError(f"{source}: {len(prefix)} bytes are too few for an adapter file")
+        raise AdapterFileError(f"{source}: {len(prefix)} bytes are too few for a safetensors file")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
         raise AdapterFileError(
@@ -56,7 +56,7 @@ def header_length(prefix: bytes, file_bytes: int, source: str) -> int:
 
 def parse_header(text: bytes, file_bytes: int, source: str) -> Header:
     """Parse the N header bytes of a file of `file_bytes` bytes; `AdapterFileError` lists every fault."""
-    raw = _parse_json(text, source)
+    raw = parse_json(text, source)
     problems: list[str] = []
     metadata = _metadata(raw.pop("__metadata__", {}), problems)
     entries: dict[str, Entry] = {}
@@ -86,7 +86,8 @@ def clip(name: str) -> str:
     return shown if len(name) <= 120 else f"{shown}… ({len(name)} characters)"
 
 
-def _parse_json(text: bytes, source: str) -> dict[str, Any]:
+def parse_json(text: bytes, source: str) -> dict[str, Any]:
+    """The header's bytes as the JSON object that they must be; what is in it is not looked at."""
     try:
         if not text.startswith(b"{"):
             raise ValueError(f"begins with {text[:1]!r}, not with '{{'")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -12,20 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtlora.adapter_file.header import (
-    LENGTH_BYTES,
-    Entry,
-    Header,
-    clip,
-    header_length,
-    invalid_manifest,
-    manifest_text,
-    parse_header,
-    raise_if,
-)
+from mtlora.adapter_file.announced import manifest_of, opened, read_header
+from mtlora.adapter_file.header import Entry, Header, clip, raise_if
 from mtlora.adapter_file.layout import Shapes, adapter_shapes
-from mtlora.adapter_file.manifest import METADATA_KEY, AdapterManifest
-from mtlora.errors import AdapterFileError, SpecError
+from mtlora.adapter_file.manifest import AdapterManifest
+from mtlora.errors import AdapterFileError
 from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec
 
@@ -47,20 +37,6 @@ class AdapterSet:
     tensors: dict[str, Tensor]
     digest: str
     bytes: int
-
-
-def read_manifest(path: str | Path) -> AdapterManifest:
-    """What an adapter file says about itself; reads the header only, so the tensors are not checked."""
-    path = Path(path)
-    with _opened(path) as file:
-        return _manifest(_read_header(file, path.name), path.name)
-
-
-def has_manifest(path: str | Path) -> bool:
-    """Whether a safetensors file says it is an adapter set; `AdapterFileError` if its header cannot be read."""
-    path = Path(path)
-    with _opened(path) as file:
-        return METADATA_KEY in _read_header(file, path.name).metadata
 
 
 class CheckedFiles:
@@ -100,7 +76,7 @@ def load_adapter(
     known: files that need no second check; this one is added to them
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         status = os.fstat(file.fileno())
         size = status.st_size
         if size > max_bytes:
@@ -108,8 +84,8 @@ def load_adapter(
         if known is not None and (checked := known.find(status)) is not None:
             content = _whole(file, size, path.name)
             return AdapterSet(checked.manifest, _tensors(checked.header, content), checked.digest, size)
-        header = _read_header(file, path.name)
-        manifest = _manifest(header, path.name)
+        header = read_header(file, path.name)
+        manifest = manifest_of(header, path.name)
         raise_if(compare_shapes(_shapes(manifest.spec), header_shapes(header)), f"{path.name}: wrong tensors")
         file.seek(0)
         content = _whole(file, size, path.name)
@@ -155,35 +131,6 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
-def _opened(path: Path) -> BufferedReader:
-    """Only plain files: opening a pipe would wait for its other end."""
-    try:
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115  the caller closes it
-    except OSError as error:
-        raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise AdapterFileError(f"cannot read {path}: it is not a plain file")
-    return file
-
-
-def _read_header(file: BufferedReader, source: str) -> Header:
-    size = os.fstat(file.fileno()).st_size
-    length = header_length(file.read(LENGTH_BYTES), size, source)
-    text = file.read(length)
-    if len(text) != length:
-        raise AdapterFileError(f"{source}: header says {length} bytes, only {len(text)} could be read")
-    return parse_header(text, size, source)
-
-
-def _manifest(header: Header, source: str) -> AdapterManifest:
-    try:
-        manifest = AdapterManifest.from_json(manifest_text(header, METADATA_KEY, source))
-    except SpecError as error:
-        raise invalid_manifest(source, error) from error
-    return manifest.model_copy(update={"spec": _one_spec(manifest.spec)})
-
-
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -194,12 +141,6 @@ def _whole(file: BufferedReader, size: int, source: str) -> bytearray:
     if found != size or file.read(1):
         raise AdapterFileError(f"{source}: changed while it was read: it had {size} bytes")
     return content
-
-
-@lru_cache(maxsize=256)
-def _one_spec(spec: AdapterSpec) -> AdapterSpec:
-    """The same object for equal specs: hundreds of sets have one shape, and a spec is a thousand objects."""
-    return spec
 
 
 @lru_cache(maxsize=64)

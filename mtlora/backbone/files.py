@@ -8,26 +8,24 @@ from safetensors.torch import save
 
 from mtlora.atomic import write_atomically
 from mtlora.backbone.tensors import Backbone, infer_spec
+from mtlora.backbone_header import CLASSIFIER, SPEC_KEY, check_suffix
 from mtlora.errors import BackboneError, SpecError
 from mtlora.spec import BackboneSpec
 
-SPEC_KEY = "mtlora.backbone"
-_CLASSIFIER = ("norm.", "head.")
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_backbone(path: str | Path) -> Backbone:
     """Backbone of a `.safetensors` file: ours, or timm's own for a Swin (its classifier is left out)."""
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise BackboneError(f"{path} is not a .safetensors file; `mtlora backbone` makes one from timm or a .pth")
+    check_suffix(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except (OSError, SafetensorError) as error:
         raise BackboneError(f"cannot read backbone file {path}", [str(error)]) from error
-    kept = {name: t for name, t in tensors.items() if not name.startswith(_CLASSIFIER) and t.is_floating_point()}
+    kept = {name: t for name, t in tensors.items() if not name.startswith(CLASSIFIER) and t.is_floating_point()}
     if SPEC_KEY not in metadata:
         return Backbone(infer_spec(kept, path.stem), kept)
     try:

@@ -1,8 +1,6 @@
 """A backbone as a value: its shape and its tensors, checked against each other, with a fingerprint."""
 
 import hashlib
-import math
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -10,15 +8,13 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from mtlora.encoder_shapes import encoder_shapes, table_names
-from mtlora.errors import BackboneError, SpecError
+from mtlora.encoder_shapes import shape_problems, spec_of_shapes
+from mtlora.errors import BackboneError
 from mtlora.recent import Recent
 from mtlora.spec import AdapterSpec, BackboneSpec
 from mtlora.trainable import is_trainable
 
-_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 _SHAPES_KEPT = 64
-_TABLE = "attn.relative_position_bias_table"
 
 
 class Backbone:
@@ -89,41 +85,18 @@ class Backbone:
 
 def check_tensors(spec: BackboneSpec, tensors: Mapping[str, Tensor]) -> list[str]:
     """Everything that is wrong with `tensors` as an encoder of shape `spec`; empty when nothing is."""
-    shapes = encoder_shapes(spec)
-    tables = set(table_names(spec))
-    problems = [f"missing tensor {name}" for name in sorted((shapes.keys() | tables) - tensors.keys())]
-    problems += [f"unexpected tensor {name}" for name in sorted(tensors.keys() - shapes.keys() - tables)]
-    for name, tensor in tensors.items():
-        if name in shapes and tuple(tensor.shape) != shapes[name]:
-            problems.append(f"{name} has shape {tuple(tensor.shape)}, expected {shapes[name]}")
-        if name in tables and not _is_table(tensor, spec, stage=int(name.split(".")[1])):
-            problems.append(f"{name} has shape {tuple(tensor.shape)}, expected [(2w-1)^2, heads] with w <= window size")
-        if not bool(torch.isfinite(tensor).all()):
-            problems.append(f"{name} holds values that are not finite")
-    return problems
-
-
-def _is_table(tensor: Tensor, spec: BackboneSpec, stage: int) -> bool:
-    if tensor.ndim != 2 or tensor.shape[1] != spec.num_heads[stage]:
-        return False
-    side = math.isqrt(tensor.shape[0])
-    return side * side == tensor.shape[0] and side % 2 == 1 and (side + 1) // 2 <= spec.window_size
+    problems = shape_problems(spec, _shapes(tensors))
+    return problems + [
+        f"{name} holds values that are not finite"
+        for name, tensor in tensors.items()
+        if not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def infer_spec(tensors: Mapping[str, Tensor], name: str) -> BackboneSpec:
     """Shape of the encoder that `tensors` (timm's names) belong to; `BackboneError` if they are no Swin's."""
-    try:
-        embed_dim = tensors["patch_embed.proj.weight"].shape[0]
-        blocks = [{int(m[2]) for key in tensors if (m := _BLOCK.match(key)) and int(m[1]) == i} for i in range(4)]
-        tables = [tensors[f"layers.{i}.blocks.0.{_TABLE}"].shape for i in range(4)]
-        hidden = tensors["layers.0.blocks.0.mlp.fc1.weight"].shape[0]
-        return BackboneSpec(
-            name=name,
-            embed_dim=embed_dim,
-            depths=tuple(len(b) for b in blocks),
-            num_heads=tuple(shape[1] for shape in tables),
-            window_size=max((math.isqrt(shape[0]) + 1) // 2 for shape in tables),
-            mlp_ratio=hidden / embed_dim,
-        )
-    except (KeyError, IndexError, SpecError) as error:
-        raise BackboneError(f"{name!r} does not hold a Swin encoder", [f"could not read its shape: {error}"]) from error
+    return spec_of_shapes(_shapes(tensors), name)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

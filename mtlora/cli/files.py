@@ -189,7 +189,7 @@ def _input_array(path: Path, side: int) -> Any:
 
 def _describe(file: str) -> dict[str, Any]:
     """What a file holds, as a JSON object: an adapter set, or else a backbone."""
-    from mtlora.adapter_file.load import has_manifest
+    from mtlora.adapter_file.announced import has_manifest
     from mtlora.errors import AdapterFileError
     from mtlora.store import find_adapter
 

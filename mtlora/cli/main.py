@@ -11,7 +11,7 @@ from mtlora.cli.data import data
 from mtlora.cli.remote import remote
 from mtlora.cli.say import say, say_text
 from mtlora.errors import MTLoRAError
-from mtlora.version import __version__
+from mtlora.version import full_version
 
 COMMANDS_GROUP = "mtlora.commands"
 
@@ -25,14 +25,15 @@ cli = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(f"mtlora {__version__}")
+        say(f"mtlora {full_version()}")
         raise typer.Exit
 
 
 @cli.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show version and commit, and exit."),
     ] = False,
 ) -> None:
     pass
@@ -58,7 +59,7 @@ for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry
     if isinstance(_loaded, typer.Typer):
         cli.add_typer(_loaded, name=_entry.name)
     else:
-        cli.command(name=_entry.name)(_loaded)
+        cli.command(name=_entry.name, cls=getattr(_loaded, "command_class", None))(_loaded)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def test_the_second_load_is_the_first(path: Path, monkeypatch: pytest.MonkeyPatc
     known = CheckedFiles()
     first = load_adapter(path, known=known)
     monkeypatch.setattr("mtlora.adapter_file.load.hashlib", None)  # not hashed, not parsed
-    monkeypatch.setattr("mtlora.adapter_file.load.parse_header", None)
+    monkeypatch.setattr("mtlora.adapter_file.announced.parse_header", None)
     second = load_adapter(path, known=known)
     assert (second.manifest, second.digest, second.bytes) == (first.manifest, first.digest, first.bytes)
     assert second.tensors.keys() == first.tensors.keys()
