@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from app import listening, preflight
-from app.errors import ConfigFileError, SettingError
+from app.descriptors import make_room
+from app.errors import ConfigFileError, SettingError, StartupError
 from app.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, metavar, plain_kind
 from app.settings import PREFIX, Settings
 from app.telemetry.logs import printable, set_up_logs
@@ -55,13 +56,14 @@ def serve(**flags: Any) -> None:
     settings, sockets = prepare({name: value for name, value in flags.items() if value is not None})
     set_up_logs(settings.log_level, settings.log_format)
     version = {"version": __version__, "commit": commit()}
+    connections = _room_for_connections(settings)
     log.info("starting", extra={**version, "plain": "starting: importing torch …"})
     try:
         from app.server import run  # torch comes with it: only now, and only for this command
     except (ImportError, OSError) as error:  # the latter: a library of torch's that does not fit this machine
         log.error("cannot start", extra={"reason": f"the server's libraries cannot be imported: {error}"})
         raise typer.Exit(FAILED) from None
-    raise typer.Exit(run(settings, sockets))
+    raise typer.Exit(run(settings, sockets, connections))
 
 
 serve.command_class = ServeCommand  # type: ignore[attr-defined]
@@ -82,6 +84,15 @@ def prepare(given: dict[str, Any]) -> Prepared:
     listening.close(sockets)
     _say(found, given, settings)
     raise typer.Exit(WRONG_SETTING)
+
+
+def _room_for_connections(settings: Settings) -> int:
+    """How many there may be with the descriptors that can be had; exits with status 2 if that is next to none."""
+    try:
+        return make_room(settings.max_connections, settings.decoders if settings.decoding == "processes" else 0)
+    except StartupError as error:
+        _say([SettingError(error.detail)], {})
+        raise typer.Exit(WRONG_SETTING) from None
 
 
 def _settings(given: dict[str, Any]) -> tuple[Settings, list[SettingError]]:

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import listening
-from app.descriptors import Shortages, lengthen_queues, make_room
+from app.descriptors import Shortages, lengthen_queues
 from app.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
 from app.listening import Sockets
 from app.main import create_app
@@ -101,11 +101,13 @@ def http_config(app: FastAPI, settings: Settings, connections: int | None = None
     )
 
 
-def run(settings: Settings, sockets: Sockets) -> int:
-    """Serve on these sockets, bound already, until told to stop; the process's exit status."""
+def run(settings: Settings, sockets: Sockets, connections: int | None = None) -> int:
+    """Serve on these sockets, bound already, until told to stop; the process's exit status.
+
+    connections: how many may be open, where it is not what the settings say
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        connections = make_room(settings.max_connections, settings.decoders if settings.decoding == "processes" else 0)
         app = create_app(settings)
         listening.listen(sockets)
     except (ServiceError, OSError) as error:
