@@ -3,10 +3,16 @@
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, params
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 
 from app.access.keys import Caller, Scope
 from app.context import RequestContext, context_of
+from app.errors import BadParameterError
+from app.intake.parameters import check_query, in_query
+from app.intake.stream import announced_bytes
+from app.schemas.predict import LISTS
 from app.service import Parts, Service
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
@@ -30,13 +36,16 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 ContextDep = Annotated[RequestContext, Depends(get_context)]
 
 
-def require(scope: Scope, change: str = "") -> params.Depends:
+def require(scope: Scope, change: str = "", *, any_query: bool = False, no_body: bool = False) -> params.Depends:
     """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set.
 
-    change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
+    change:    what the request is about to do, where it changes something: the audit log tells of it, even if refused
+    any_query: parameters that nobody knows are ignored; else the request is refused for them
+    no_body:   a body is refused: what it says would be ignored
     """
 
     async def check(
+        request: Request,
         service: ServiceDep,
         context: ContextDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
@@ -47,15 +56,38 @@ def require(scope: Scope, change: str = "") -> params.Depends:
         caller = service.gatekeeper.admit(presented, scope)
         if caller.label:
             context.facts |= {"key": caller.label, "namespace": caller.namespace}
+        if request.scope["query_string"] and not any_query:
+            check_query(in_query(request), known_query(request.scope["route"]), LISTS)
+        if no_body:
+            check_no_body(request)
         return caller
 
     dependency: params.Depends = Depends(check)
     return dependency
 
 
-def changing(change: str) -> params.Depends:
-    """A dependency for changes of adapter sets."""
-    return require(Scope.ADAPTERS_WRITE, change)
+def known_query(route: APIRoute) -> tuple[str, ...]:
+    """Names of the query parameters that a route's handler takes."""
+    names: list[str] = []
+    for field in route.dependant.query_params:
+        kind = field.field_info.annotation
+        names += kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [field.alias]
+    return tuple(names)
+
+
+def check_no_body(request: Request) -> None:
+    """`BadParameterError` for a request with a body; the two bytes of an empty JSON object are none."""
+    if "transfer-encoding" in request.headers or announced_bytes(request) > len("{}"):
+        known = ", ".join(known_query(request.scope["route"])) or "none"
+        raise BadParameterError(
+            f"{request.method} {request.url.path[:200]} takes no body, which would be ignored; "
+            f"its query parameters: {known}"
+        )
+
+
+def changing(change: str, *, body: bool = False) -> params.Depends:
+    """A dependency for changes of adapter sets; `body`: whether the change is described in one."""
+    return require(Scope.ADAPTERS_WRITE, change, no_body=not body)
 
 
 async def get_parts(service: ServiceDep) -> Parts:

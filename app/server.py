@@ -1,6 +1,7 @@
 """The serving process: uvicorn with a drain that starts at the signal and ends with exit status 0."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.known_variables import warn_of_unknown_variables
 from app.main import create_app
 from app.protocol import ConnectionLimits, bounded_protocol
 from app.service import Service
@@ -82,6 +84,7 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def run(settings: Settings) -> int:
     """Serve until told to stop; the process's exit status."""
     set_up_logs(settings.log_level)
+    warn_of_unknown_variables(os.environ)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     service: Service = app.state.service

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ReadyDep, ServiceDep, require
 from app.dialects.v2 import TensorDialect
-from app.errors import AdapterLoadError
+from app.errors import AdapterLoadError, ParameterConflictError
 from app.imaging.tensors import channels, datatype
+from app.intake.parameters import in_headers
 from app.predictions import Predictions, Wanted
 from app.residency.names import AdapterRef, plain_name
 from app.schemas.v2 import (
@@ -105,8 +106,11 @@ async def infer(
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     context.prediction, context.format = True, "none"
     parts = service.require_ready()
-    wanted = Wanted(caller, model, x_deadline_ms)
-    return await Predictions(service, parts).answer(request, wanted, TensorDialect(), context)
+    for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
+        if one.text not in {model, model.partition("@")[0]}:
+            raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
+    dialect = TensorDialect(Wanted(model, x_deadline_ms, final=True))
+    return await Predictions(service, parts).answer(request, caller, dialect, context)
 
 
 @router.post(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.errors import AdapterConflictError, AdapterLoadError, AdapterNotFoundError, StartupError
+from app.intake.nearest import did_you_mean
 from app.residency.names import (
     NAME,
     AdapterRef,
@@ -25,6 +26,7 @@ from mtlora.recent import Recent
 
 log = logging.getLogger(__name__)
 
+MOST_COMPARED = 1000
 MANIFEST_BYTES = 16 * 2**20  # of those kept in memory: about 4,000
 
 
@@ -163,6 +165,8 @@ class Catalog:
         known = self._store.read(name)
         if not known.revisions and name not in self._bundled:
             known = self._store.fetch(name)
+            if not known.revisions:
+                raise self._missing(plain_name(name), namespace_of(name))
         return self.entry_of(known)
 
     def entry_of(self, state: SetState) -> Entry:
@@ -176,7 +180,11 @@ class Catalog:
 
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
         """What a request of that name space named: `NAME`, `NAME@REVISION`, or nothing for the default set."""
-        name, revision = parse_reference(reference) if reference else (self.default, None)
+        try:
+            name, revision = parse_reference(reference) if reference else (self.default, None)
+        except AdapterNotFoundError as error:
+            meant = self._meant((reference or "").partition("@")[0], namespace)
+            raise AdapterNotFoundError(error.detail + meant) from error
         return self.ref(self.locate(name, namespace), revision)
 
     def ref(self, name: str, revision: int | None) -> AdapterRef:
@@ -255,6 +263,18 @@ class Catalog:
         """Number of revisions and bytes of their files, bundled ones too."""
         sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
         return len(sizes), sum(sizes)
+
+    def _missing(self, name: str, namespace: str) -> AdapterNotFoundError:
+        return AdapterNotFoundError(f"no adapter set {name!r}{self._meant(name, namespace)}")
+
+    def _meant(self, name: str, namespace: str) -> str:
+        """The name of a set that the name space sees and that is most like this one, as an end of a sentence.
+
+        Among thousands none is looked for: a request must not take long only because it is wrong.
+        """
+        if len(self._store.names()) > MOST_COMPARED:
+            return ""
+        return did_you_mean(name, map(plain_name, self.names(namespace)))
 
     def _seen_by(self, name: str, namespace: str | None) -> bool:
         return namespace is None or namespace_of(name) == namespace or name == self.default

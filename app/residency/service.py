@@ -1,7 +1,7 @@
 """What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.access.keys import Caller
 from app.errors import AdapterConflictError, AdapterLoadError, ServiceError
 from app.intake.multipart import Event
+from app.intake.parameters import Found
 from app.residency.catalog import Catalog, Entry
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet
@@ -68,9 +69,14 @@ class AdapterService:
         self._cleaning: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
 
-    async def upload(self, events: AsyncIterator[Event], caller: Caller, announced: int) -> Uploaded:
-        """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown)."""
-        uploaded = await self._uploader.receive(events, caller, announced)
+    async def upload(
+        self, events: AsyncIterator[Event], caller: Caller, announced: int, found: Sequence[Found] = ()
+    ) -> Uploaded:
+        """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown).
+
+        found: options that stand before the body
+        """
+        uploaded = await self._uploader.receive(events, caller, announced, found)
         if uploaded.waits:
             await self._switch_or_undo(uploaded)
         return uploaded
