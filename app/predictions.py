@@ -81,7 +81,7 @@ class Predictions:
         clock = asyncio.timeout_at(start + self._patience_s(dialect.wanted()))
         try:
             async with clock:
-                return await self._answer(request, caller, dialect, context, clock)
+                return await self._answer(request, caller, dialect, context, clock, start)
         except TimeoutError:
             allowed_ms = round(((clock.when() or start) - start) * 1000, 1)
             raise DeadlineError(f"the deadline of {allowed_ms:g} ms passed") from None
@@ -93,9 +93,15 @@ class Predictions:
         return min(wanted.deadline_ms or unsaid, s.max_deadline_ms) / 1000
 
     async def _answer(
-        self, request: Request, caller: Caller, dialect: Dialect, context: RequestContext, clock: asyncio.Timeout
+        self,
+        request: Request,
+        caller: Caller,
+        dialect: Dialect,
+        context: RequestContext,
+        clock: asyncio.Timeout,
+        start: float,
     ) -> Response:
-        start, s = time.monotonic(), self._settings
+        s = self._settings
         with self._parts.bodies.hold() as hold:
             read = partial(dialect.read, request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
             images, wanted = None, dialect.wanted()

@@ -165,8 +165,6 @@ class Catalog:
         known = self._store.read(name)
         if not known.revisions and name not in self._bundled:
             known = self._store.fetch(name)
-            if not known.revisions:
-                raise self._missing(plain_name(name), namespace_of(name))
         return self.entry_of(known)
 
     def entry_of(self, state: SetState) -> Entry:
@@ -175,7 +173,8 @@ class Catalog:
         if bundled is not None:
             state = state.replacing(next_revision=2, current=1, revisions=(bundled.revision,))
         if not state.revisions:
-            raise AdapterNotFoundError(f"no adapter set {plain_name(state.name)!r}")
+            name = plain_name(state.name)
+            raise AdapterNotFoundError(f"no adapter set {name!r}{self._meant(name, namespace_of(state.name))}")
         return Entry(state, bundled is not None, state.name == self.default)
 
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
@@ -263,9 +262,6 @@ class Catalog:
         """Number of revisions and bytes of their files, bundled ones too."""
         sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
         return len(sizes), sum(sizes)
-
-    def _missing(self, name: str, namespace: str) -> AdapterNotFoundError:
-        return AdapterNotFoundError(f"no adapter set {name!r}{self._meant(name, namespace)}")
 
     def _meant(self, name: str, namespace: str) -> str:
         """The name of a set that the name space sees and that is most like this one, as an end of a sentence.

@@ -76,6 +76,8 @@ class InputParametersIn(Strict):
 
     binary_data_size: Count | None = Field(None, description="bytes of this tensor behind the JSON")
     shared_memory_region: Any = Field(None, description="not supported")
+    shared_memory_byte_size: Any = Field(None, description="not supported")
+    shared_memory_offset: Any = Field(None, description="not supported")
 
 
 class InputIn(Strict):
@@ -93,6 +95,8 @@ class OutputParametersIn(Strict):
 
     binary_data: Flag | None = Field(None, description="the tensor as bytes behind the JSON; else as JSON")
     shared_memory_region: Any = Field(None, description="not supported")
+    shared_memory_byte_size: Any = Field(None, description="not supported")
+    shared_memory_offset: Any = Field(None, description="not supported")
 
 
 class OutputIn(Strict):
