@@ -11,9 +11,10 @@ from app.deps import ContextDep, ReadyDep, ServiceDep, require
 from app.dialects.v2 import TensorDialect
 from app.errors import AdapterLoadError, ParameterConflictError
 from app.imaging.tensors import channels, datatype
-from app.intake.parameters import in_headers
+from app.intake.parameters import in_headers, merged
 from app.predictions import Predictions, Wanted
 from app.residency.names import AdapterRef, plain_name
+from app.schemas.predict import PredictQuery
 from app.schemas.v2 import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -101,7 +102,7 @@ async def infer(
     service: ServiceDep,
     context: ContextDep,
     length: LengthHeader = None,  # noqa: ARG001  documented here, read with the body
-    x_deadline_ms: Deadline = None,
+    x_deadline_ms: Deadline = None,  # noqa: ARG001  likewise, with the header if it came twice
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     context.prediction, context.format = True, "none"
@@ -109,7 +110,8 @@ async def infer(
     for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
         if one.text not in {model, model.partition("@")[0]}:
             raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
-    dialect = TensorDialect(Wanted(model, x_deadline_ms, final=True))
+    asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
+    dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
     return await Predictions(service, parts).answer(request, caller, dialect, context)
 
 

@@ -234,9 +234,9 @@ def test_probes_and_pages_take_any_query(client: httpx.Client, path: str) -> Non
     assert client.get(f"{path}?_=1700000000").status_code == 200
 
 
-def infer(client: httpx.Client, path: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+def infer(client: httpx.Client, path: str, *headers: tuple[str, str], **more: Any) -> httpx.Response:
     one = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [TEXT]}
-    return client.post(f"/v2/models/{path}/infer", json={"inputs": [one], **more}, headers=headers or {})
+    return client.post(f"/v2/models/{path}/infer", json={"inputs": [one], **more}, headers=list(headers))
 
 
 def test_the_protocol_s_body_and_path_mean_one_model(client: httpx.Client) -> None:
@@ -247,13 +247,15 @@ def test_the_protocol_s_body_and_path_mean_one_model(client: httpx.Client) -> No
         ("people/versions/1", {"model_name": "people@1"}),
     ):
         assert infer(client, path, **wanted, **more).status_code == 200
-    assert infer(client, "people/versions/1", {"X-Adapter": "people"}, **wanted).status_code == 200
+    assert infer(client, "people/versions/1", ("X-Adapter", "people"), **wanted).status_code == 200
     for answer in (
         infer(client, "people", model_name="default"),
         infer(client, "people", model_version="2"),
-        infer(client, "people", {"X-Adapter": "default"}),
+        infer(client, "people", ("X-Adapter", "default")),
     ):
         assert (answer.status_code, "people" in answer.json()["error"]) == (400, True)
+    twice = infer(client, "people", ("X-Deadline-Ms", "5000"), ("X-Deadline-Ms", "6000"))
+    assert (twice.status_code, "'5000'" in twice.json()["error"]) == (400, True)
 
 
 def test_a_set_that_is_not_there_is_taken_for_one_that_is(client: httpx.Client) -> None:
