@@ -8,11 +8,16 @@ from typing import Annotated
 from fastapi import Depends, Request, Security, params
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
 from starlette import types
 from starlette.routing import BaseRoute, Match
 
 from app.access.keys import Caller, Scope
 from app.context import RequestContext, context_of
+from app.errors import BadParameterError
+from app.intake.parameters import check_query, in_query
+from app.intake.stream import announced_bytes
+from app.schemas.predict import LISTS
 from app.service import Parts, Service
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
@@ -42,14 +47,19 @@ class Door:
 
     change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
     prediction: whether it asks for one: metrics count it as such, even if refused
+    any_query: parameters that nobody knows are ignored; else the request is refused for them
+    no_body: a body is refused: what it says would be ignored
     """
 
     scope: Scope
     change: str = ""
     prediction: bool = False
+    any_query: bool = False
+    no_body: bool = False
 
     async def __call__(
         self,
+        request: Request,
         service: ServiceDep,
         context: ContextDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
@@ -58,7 +68,12 @@ class Door:
         """Who asks; refused if they may not."""
         self.announce(context)
         presented = bearer.credentials if bearer else header
-        return service.gatekeeper.admit(presented, self.scope, known=partial(_tell, context))
+        caller = service.gatekeeper.admit(presented, self.scope, known=partial(_tell, context))
+        if request.scope["query_string"] and not self.any_query:
+            check_query(in_query(request), known_query(request.scope["route"]), LISTS)
+        if self.no_body:
+            check_no_body(request)
+        return caller
 
     def announce(self, context: RequestContext) -> None:
         """What is wanted of the server, whatever becomes of it."""
@@ -72,9 +87,9 @@ def _tell(context: RequestContext, caller: Caller) -> None:
     context.facts |= {"key": caller.label, "namespace": caller.namespace}
 
 
-def require(scope: Scope, change: str = "", *, prediction: bool = False) -> params.Depends:
-    """A dependency that is a `Door`."""
-    dependency: params.Depends = Depends(Door(scope, change, prediction))
+def require(scope: Scope, change: str = "", **more: bool) -> params.Depends:
+    """A dependency that is a `Door`; more: its other fields."""
+    dependency: params.Depends = Depends(Door(scope, change, **more))
     return dependency
 
 
@@ -93,9 +108,28 @@ async def probing(context: ContextDep) -> None:
     context.probe = True
 
 
-def changing(change: str) -> params.Depends:
-    """A dependency for changes of adapter sets."""
-    return require(Scope.ADAPTERS_WRITE, change)
+def known_query(route: APIRoute) -> tuple[str, ...]:
+    """Names of the query parameters that a route's handler takes."""
+    names: list[str] = []
+    for field in route.dependant.query_params:
+        kind = field.field_info.annotation
+        names += kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [field.alias]
+    return tuple(names)
+
+
+def check_no_body(request: Request) -> None:
+    """`BadParameterError` for a request with a body; the two bytes of an empty JSON object are none."""
+    if "transfer-encoding" in request.headers or announced_bytes(request) > len("{}"):
+        known = ", ".join(known_query(request.scope["route"])) or "none"
+        raise BadParameterError(
+            f"{request.method} {request.url.path[:200]} takes no body, which would be ignored; "
+            f"its query parameters: {known}"
+        )
+
+
+def changing(change: str, *, body: bool = False) -> params.Depends:
+    """A dependency for changes of adapter sets; `body`: whether the change is described in one."""
+    return require(Scope.ADAPTERS_WRITE, change, no_body=not body)
 
 
 async def get_parts(service: ServiceDep) -> Parts:

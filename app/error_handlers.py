@@ -25,6 +25,7 @@ CLIENT_CLOSED_REQUEST = 499  # never reaches the client; logs and metrics tell i
 STATUS_OF: dict[type[e.ServiceError], int] = {
     e.BadBodyError: 400,
     e.BadParameterError: 422,
+    e.ParameterConflictError: 400,
     e.EmptyBodyError: 422,
     e.BodyTooLargeError: 413,
     e.BodyTooSlowError: 408,

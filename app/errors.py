@@ -4,6 +4,7 @@ ServiceError
 ├── RequestError                what the client sent cannot be used
 │   ├── BadBodyError                JSON, base64 or multipart that cannot be parsed
 │   ├── BadParameterError           a query parameter, header or task that makes no sense
+│   ├── ParameterConflictError      a parameter with two values, in one place or in two
 │   ├── EmptyBodyError              no image, no file, or nothing at all
 │   ├── BodyTooLargeError           more bytes than the limit
 │   ├── BodyTooSlowError            the body did not arrive in time
@@ -63,6 +64,10 @@ class BadBodyError(RequestError):
 
 class BadParameterError(RequestError):
     """A query parameter, header or task that makes no sense."""
+
+
+class ParameterConflictError(RequestError):
+    """A parameter with two values, in one place or in two: nobody can tell which one is meant."""
 
 
 class EmptyBodyError(RequestError):

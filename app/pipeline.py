@@ -14,6 +14,7 @@ from PIL import Image
 
 from app.batching.admission import Admission, Demand, Ticket
 from app.batching.costs import Costs, Workload
+from app.batching.policy import Flow
 from app.batching.request import Forwarded, Item
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
@@ -25,6 +26,7 @@ from app.intake.formats import AnswerFormat
 from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Lease, Residency
+from app.residency.names import AdapterRef
 from app.telemetry.metrics import Metrics
 from mtlora.inference import forward_bytes
 from mtlora.outputs import is_usable
@@ -76,6 +78,14 @@ class Pipeline:
     def check_room(self, order: Order) -> None:
         """`BusyError` or `DeadlineError` if one image of this order would not be admitted now."""
         self._admission.check(self._demand(1, order))
+
+    def check_door(self, flow: Flow, deadline: float, ref: AdapterRef | None = None) -> None:
+        """As `check_room`, where the body may still name tasks, and without `ref` the set too.
+
+        Refused is what would be refused whatever it names.
+        """
+        cold = ref is not None and not self._residency.is_resident(ref)
+        self._admission.check(Demand(flow, 1, 0, cold, deadline - time.monotonic()))
 
     async def run(self, images: Sequence[bytes], order: Order) -> list[Outcome]:
         """One outcome per image, in order. Cancelling the call drops what has not begun, in every stage.

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.keys import Caller
+from app.batching.policy import Flow
 from app.context import REQUEST_ID, RequestContext
 from app.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.intake.budget import Hold
@@ -22,15 +23,16 @@ from app.service import Parts, Service
 from mtlora.spec import AdapterSpec
 
 T = TypeVar("T")
+NO_SET_YET = ""  # no set has this name, so its flow has nothing in the queue
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Who asks, for which adapter set, and how long they wait."""
+    """Which adapter set a client asks for, and how long they wait. None: the server's default, if this is final."""
 
-    caller: Caller
     adapter: str | None
     deadline_ms: int | None
+    final: bool  # the body has been read, or can say no more of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class Dialect(Protocol):
     partial: bool
     """Whether some images may fail and the others be answered."""
 
+    def wanted(self) -> Wanted:
+        """What is known of it by now."""
+
     def begin(self, order: Order) -> Order:
-        """What is known before the body comes; what can be refused is refused here."""
+        """What is known before the images are looked at; what can be refused is refused here."""
 
     async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
         """The images of the body."""
@@ -69,39 +74,66 @@ class Predictions:
         self._settings = service.settings
         self._parts = parts
 
-    async def answer(self, request: Request, wanted: Wanted, dialect: Dialect, context: RequestContext) -> Response:
+    async def answer(self, request: Request, caller: Caller, dialect: Dialect, context: RequestContext) -> Response:
         """The response, within the deadline, unless the client leaves first."""
-        asked = wanted.deadline_ms or self._settings.deadline_ms
         start = time.monotonic()  # the clock of the event loop too
-        clock = asyncio.timeout_at(start + min(asked, self._settings.max_deadline_ms) / 1000)
+        clock = asyncio.timeout_at(start + self._patience_s(dialect.wanted()))
         try:
             async with clock:
-                return await self._answer(request, wanted, dialect, context, clock)
+                return await self._answer(request, caller, dialect, context, clock, start)
         except TimeoutError:
             allowed_ms = round(((clock.when() or start) - start) * 1000, 1)
             raise DeadlineError(f"the deadline of {allowed_ms:g} ms passed") from None
 
+    def _patience_s(self, wanted: Wanted) -> float:
+        """How long a request may take; as long as any where its body may still say so."""
+        s = self._settings
+        unsaid = s.deadline_ms if wanted.final else s.max_deadline_ms
+        return min(wanted.deadline_ms or unsaid, s.max_deadline_ms) / 1000
+
     async def _answer(
-        self, request: Request, wanted: Wanted, dialect: Dialect, context: RequestContext, clock: asyncio.Timeout
+        self,
+        request: Request,
+        caller: Caller,
+        dialect: Dialect,
+        context: RequestContext,
+        clock: asyncio.Timeout,
+        start: float,
     ) -> Response:
-        start, s = time.monotonic(), self._settings
-        ref = await self._parts.lookup.resolve(wanted.adapter, wanted.caller.namespace)
-        # Before anything else is awaited: a deletion from now on waits for this request.
-        with self._parts.residency.using(ref), self._parts.bodies.hold() as hold:
-            spec = await self._spec(ref)
-            context.facts |= {"adapter": ref.name, "revision": ref.revision}
-            order = Order(ref, spec, spec.task_names, caller=wanted.caller.label, deadline=clock.when() or math.inf)
-            order = dialect.begin(order)
-            context.facts["tasks"] = ",".join(order.tasks)
+        s = self._settings
+        with self._parts.bodies.hold() as hold:
+            read = partial(dialect.read, request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
+            images, wanted = None, dialect.wanted()
+            if wanted.adapter is None and not wanted.final:
+                self._parts.pipeline.check_door(Flow(caller.label, NO_SET_YET), clock.when() or math.inf)
+                images = await read()
+                wanted = dialect.wanted()
+            ref = await self._parts.lookup.resolve(wanted.adapter, caller.namespace)
+            # Before anything else is awaited: a deletion from now on waits for this request.
+            with self._parts.residency.using(ref):
+                spec = await self._spec(ref)
+                context.facts |= {"adapter": ref.name, "revision": ref.revision}
+                deadline = start + self._patience_s(wanted)
+                order = Order(ref, spec, spec.task_names, caller=caller.label, deadline=deadline)
+                order = dialect.begin(order)
+                context.facts["tasks"] = ",".join(order.tasks)
+                if images is None:
+                    self._check_room(order, wanted)
+                    images = await read()
+                    order = replace(order, deadline=start + self._patience_s(dialect.wanted()))
+                order = dialect.finish(order)
+                clock.reschedule(order.deadline)
+                context.format = order.plan.form.value
+                context.facts |= {"images": len(images), "tasks": ",".join(order.tasks)}
+                with self._parts.courtesy.prediction():
+                    return await _unless_gone(request, self._run(request, images, order, dialect, context, start))
+
+    def _check_room(self, order: Order, wanted: Wanted) -> None:
+        """Refuse before the body is read what would be refused afterwards, whatever it says."""
+        if wanted.final:
             self._parts.pipeline.check_room(order)
-            bounds = Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s)
-            images = await dialect.read(request, hold, bounds)
-            order = dialect.finish(order)
-            clock.reschedule(order.deadline)
-            context.format = order.plan.form.value
-            context.facts |= {"images": len(images), "tasks": ",".join(order.tasks)}
-            with self._parts.courtesy.prediction():
-                return await _unless_gone(request, self._run(request, images, order, dialect, context, start))
+        else:
+            self._parts.pipeline.check_door(order.flow, order.deadline, order.ref)
 
     async def _run(
         self,

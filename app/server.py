@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from app import listening
 from app.descriptors import Shortages, lengthen_queues
 from app.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
+from app.known_variables import warn_of_unknown_variables
 from app.listening import Sockets
 from app.main import create_app
 from app.protocol import ConnectionLimits, bounded_protocol
@@ -106,6 +108,7 @@ def run(settings: Settings, sockets: Sockets, connections: int | None = None) ->
 
     connections: how many may be open, where it is not what the settings say
     """
+    warn_of_unknown_variables(os.environ)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         app = create_app(settings)

@@ -8,24 +8,26 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.context import RequestContext
 from app.deps import ContextDep, PartsDep, ReadyDep, ServiceDep, changing, require
-from app.errors import UnsupportedMediaError
+from app.errors import ParameterConflictError, UnsupportedMediaError
 from app.files import FileAnswer
 from app.imaging.render import to_json
-from app.intake.documents import read_document
+from app.intake.documents import parse_document, read_small
 from app.intake.multipart import multipart_events
+from app.intake.parameters import in_query
 from app.intake.stream import announced_bytes, bounded_stream
 from app.residency.names import plain_name
-from app.schemas.adapters import AdapterListOut, AdapterSetOut, CurrentIn
+from app.residency.uploads import UploadOptions
+from app.schemas.adapters import MOST_REVISION, AdapterListOut, AdapterSetOut, CurrentIn
 from app.schemas.problem import problem_responses
 from app.service import Parts
 
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 Name = Annotated[str, Path(max_length=64, description="name of an adapter set", examples=["default"])]
-RevisionQuery = Annotated[int | None, Query(ge=1, le=999_999_999)]
+RevisionQuery = Annotated[int | None, Query(ge=1, le=MOST_REVISION)]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
 Reader = Annotated[Caller, require(Scope.ADAPTERS_READ)]
-REFUSED = problem_responses(401, 403, 404, 409, 422, 429, 503)
+REFUSED = problem_responses(400, 401, 403, 404, 409, 422, 429, 503)
 CURRENT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -40,6 +42,7 @@ UPLOAD_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "one .safetensors adapter file"},
                         "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"},
@@ -61,7 +64,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=problem_responses(401, 403, 429, 503))
+@router.get("", responses=problem_responses(401, 403, 422, 429, 503))
 async def list_adapters(caller: Reader, parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
     sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list(caller)]
@@ -77,12 +80,16 @@ async def list_adapters(caller: Reader, parts: PartsDep) -> AdapterListOut:
 )
 async def upload_adapter(
     request: Request,
-    caller: Annotated[Caller, changing("upload")],
+    caller: Annotated[Caller, changing("upload", body=True)],
     context: ContextDep,
     service: ServiceDep,
     parts: ReadyDep,
+    query: Annotated[UploadOptions, Query()],  # noqa: ARG001  documented here, read with the form
 ) -> Response:
-    """Add a revision to a set, or a new set. A refused file changes nothing, and the refusal lists every fault."""
+    """Add a revision to a set, or a new set. A refused file changes nothing, and the refusal lists every fault.
+
+    Options stand in form fields or in the query; one with two values is refused.
+    """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaError(f"uploads are multipart/form-data, got {content_type[:80]!r}")
@@ -90,7 +97,7 @@ async def upload_adapter(
     limit = settings.max_adapter_bytes + FORM_OVERHEAD_BYTES
     stream = bounded_stream(request, limit=limit, timeout_s=settings.upload_timeout_s)
     announced = max(0, announced_bytes(request) - FORM_OVERHEAD_BYTES)
-    uploaded = await parts.adapters.upload(multipart_events(stream, content_type), caller, announced)
+    uploaded = await parts.adapters.upload(multipart_events(stream, content_type), caller, announced, in_query(request))
     context.facts |= {"adapter": uploaded.ref.name, "revision": uploaded.ref.revision, "digest": uploaded.ref.digest}
     name = plain_name(uploaded.ref.name)
     document = (await _document(name, caller, parts)).model_dump()
@@ -120,23 +127,28 @@ async def delete_adapter(
 
 @router.put(
     "/{name}/current",
-    responses={**REFUSED, **problem_responses(400, 408, 413)},
+    responses={**REFUSED, **problem_responses(408, 413, 415)},
     openapi_extra=CURRENT_BODY,
 )
 async def activate_revision(
     name: Name,
     request: Request,
-    caller: Annotated[Caller, changing("activate")],
+    caller: Annotated[Caller, changing("activate", body=True)],
     context: ContextDep,
     service: ServiceDep,
     parts: ReadyDep,
+    revision: RevisionQuery = None,
 ) -> AdapterSetOut:
-    """Roll forward or back. Requests under way finish on the revision they began with."""
-    body = await read_document(request, CurrentIn, timeout_s=service.settings.body_timeout_s)
-    context.facts["revision"] = body.revision
-    former = await parts.adapters.activate(name, body.revision, caller)
+    """Roll forward or back. Requests under way finish on the revision they began with.
+
+    The revision stands in the body or in the query; two different ones are refused.
+    """
+    body = await read_small(request, timeout_s=service.settings.body_timeout_s)
+    wanted = _revision(body, revision)
+    context.facts["revision"] = wanted
+    former = await parts.adapters.activate(name, wanted, caller)
     context.facts["former"] = former
-    if body.revision < former:
+    if wanted < former:
         context.change = "rollback"
     return await _changed(name, caller, context, parts)
 
@@ -186,7 +198,7 @@ async def unload_adapter(
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         206: {"description": "The range asked for."},
-        **problem_responses(401, 403, 404, 416, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 416, 422, 429, 503),
     },
 )
 async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
@@ -196,6 +208,15 @@ async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: Revisi
     file_name = f"{plain_name(ref.name)}-{ref.revision}.safetensors"
     path = await parts.adapters.file(ref)
     return FileAnswer(path, 200, headers, "application/octet-stream", filename=file_name)
+
+
+def _revision(body: bytes, queried: int | None) -> int:
+    if not body and queried is not None:
+        return queried
+    in_body = parse_document(body, CurrentIn).revision
+    if queried not in {None, in_body}:
+        raise ParameterConflictError(f"revision is {queried} in the query and {in_body} in the JSON body; give it once")
+    return in_body
 
 
 async def _changed(name: str, caller: Caller, context: RequestContext, parts: Parts) -> AdapterSetOut:

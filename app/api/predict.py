@@ -8,11 +8,14 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ServiceDep, require
 from app.dialects.plain import PlainDialect
-from app.predictions import Predictions, Wanted
+from app.intake.images import may_say_more
+from app.intake.parameters import in_headers, in_query
+from app.predictions import Predictions
 from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
 from app.schemas.problem import problem_responses
 
 router = APIRouter(tags=["predict"])
+HEADERS = {"x-adapter": "adapter", "x-deadline-ms": "deadline_ms"}
 ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
@@ -27,18 +30,22 @@ async def predict(
     caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
     service: ServiceDep,
     context: ContextDep,
-    query: Annotated[PredictQuery, Query()],
-    x_adapter: Annotated[HeaderText, Header(description="as `adapter`, which wins")] = None,
-    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`, which wins")] = None,
+    query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
+    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
+    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Maps of one photo, or of several.
 
     Segmentation, human parts, saliency, surface normals, as the adapter set has them.
 
     Send the photo as raw `image/*` bytes, as multipart parts named `image`, or as JSON with base64.
+    Parameters stand in the query, in form fields or in keys of the JSON body; one with two values is refused.
     Maps have the size of the photo after its EXIF orientation is applied.
     """
     parts = service.require_ready()
-    wanted = Wanted(caller, query.adapter or x_adapter, query.deadline_ms or x_deadline_ms)
-    dialect = PlainDialect(query, ", ".join(request.headers.getlist("accept")))
-    return await Predictions(service, parts).answer(request, wanted, dialect, context)
+    found = in_query(request)
+    for header, name in HEADERS.items():
+        found += in_headers(request, header, name)
+    accept = ", ".join(request.headers.getlist("accept"))
+    dialect = PlainDialect(found, accept, open_to_more=may_say_more(request))
+    return await Predictions(service, parts).answer(request, caller, dialect, context)

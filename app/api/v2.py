@@ -8,10 +8,12 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ReadyDep, ServiceDep, probing, require
 from app.dialects.v2 import TensorDialect
-from app.errors import AdapterLoadError
+from app.errors import AdapterLoadError, ParameterConflictError
 from app.imaging.tensors import channels, datatype
+from app.intake.parameters import in_headers, merged
 from app.predictions import Predictions, Wanted
 from app.residency.names import plain_name
+from app.schemas.predict import PredictQuery
 from app.schemas.v2 import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -96,12 +98,16 @@ async def infer(
     service: ServiceDep,
     context: ContextDep,
     length: LengthHeader = None,  # noqa: ARG001  documented here, read with the body
-    x_deadline_ms: Deadline = None,
+    x_deadline_ms: Deadline = None,  # noqa: ARG001  likewise, with the header if it came twice
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
-    wanted = Wanted(caller, model, x_deadline_ms)
-    return await Predictions(service, parts).answer(request, wanted, TensorDialect(), context)
+    for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
+        if one.text not in {model, model.partition("@")[0]}:
+            raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
+    asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
+    dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
+    return await Predictions(service, parts).answer(request, caller, dialect, context)
 
 
 @router.post(

@@ -11,38 +11,54 @@ from app.errors import BadParameterError, ServiceError
 from app.imaging.render import Document, RenderPlan, to_document, to_json, to_zip
 from app.intake.budget import Hold
 from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
-from app.intake.images import Bounds, Intake, read_images
+from app.intake.images import Bounds, Intake, Knows, read_images
+from app.intake.parameters import Found, merged
 from app.order import ImageAnswer, Order, Outcome
-from app.predictions import Body
+from app.predictions import Body, Wanted
 from app.residency.names import plain_name
-from app.schemas.predict import PredictQuery
+from app.schemas.predict import LISTS, PARAMETERS, PredictQuery
 from mtlora.errors import TaskError
 from mtlora.tasks import Task, parse_tasks
 
 MULTI_STATUS = 207
+KNOWS = Knows(PARAMETERS, LISTS)
 
 
 class PlainDialect:
-    """One request of POST /predict."""
+    """One request of POST /predict.
+
+    found:        its parameters as far as they stand before its body
+    open_to_more: its body may have more of them
+    """
 
     partial = True
 
-    def __init__(self, query: PredictQuery, accept: str) -> None:
-        self._query = query
+    def __init__(self, found: Sequence[Found], accept: str, *, open_to_more: bool) -> None:
+        self._found = tuple(found)
+        self._query = merged(PredictQuery, self._found, LISTS)
+        self._open = open_to_more
         self._accept = accept
         self._intake = Intake((), several=False)
 
+    def wanted(self) -> Wanted:
+        """The set and the deadline, as far as they are known by now."""
+        return Wanted(self._query.adapter, self._query.deadline_ms, final=not self._open)
+
     def begin(self, order: Order) -> Order:
-        """The tasks asked for, and a form in which one image could be answered."""
-        return self._planned(replace(order, tasks=_tasks(self._query.tasks, order)), images=1)
+        """The tasks asked for, and a form in which one image could be answered, unless the body may say which."""
+        order = replace(order, tasks=_tasks(self._query.tasks, order))
+        return order if self._open else self._planned(order, images=1)
 
     async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
-        """The images, whatever the form of the body."""
-        self._intake = await read_images(request, hold, bounds)
+        """The images, whatever the form of the body, and the parameters in it."""
+        self._intake = await read_images(request, hold, bounds, KNOWS)
+        self._query = merged(PredictQuery, (*self._found, *self._intake.found), LISTS)
+        self._open = False
         return self._intake.images
 
     def finish(self, order: Order) -> Order:
-        """A form for so many images."""
+        """The tasks that the body may have named, and a form for so many images."""
+        order = replace(order, tasks=_tasks(self._query.tasks, order))
         return self._planned(order, images=len(self._intake.images))
 
     def assemble(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> Body:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from starlette.requests import Request
 
-from app.errors import BadParameterError
+from app.errors import BadParameterError, ParameterConflictError
 from app.imaging.render import Document, Rendered, RenderPlan, to_json
 from app.imaging.tensors import channels, datatype
 from app.intake.budget import Hold
@@ -18,7 +18,7 @@ from app.intake.images import Bounds, open_body
 from app.intake.stream import read_all
 from app.intake.tensors import TensorRequest, parse_request
 from app.order import ImageAnswer, Order, Outcome
-from app.predictions import Body
+from app.predictions import Body, Wanted
 from app.residency.names import plain_name
 from app.schemas.v2 import LENGTH_HEADER, OutputIn
 from mtlora.tasks import Task
@@ -31,8 +31,13 @@ class TensorDialect:
 
     partial = False
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
         self._asked = TensorRequest((), "", (), False, None)
+
+    def wanted(self) -> Wanted:
+        """The set and the deadline that path and header name; the body can only shorten the latter."""
+        return self._wanted
 
     def begin(self, order: Order) -> Order:
         """Nothing yet: tasks and deadline are in the body."""
@@ -47,6 +52,7 @@ class TensorDialect:
     def finish(self, order: Order) -> Order:
         """The tasks that are asked for as outputs, and by when."""
         asked = self._asked
+        _check_model(asked, order)
         outputs = asked.outputs or [OutputIn(name=task) for task in order.spec.task_names]
         tasks = tuple(_task(output.name, order) for output in outputs)
         binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
@@ -82,6 +88,13 @@ class TensorDialect:
         if not behind:
             return Body(head, "application/json", {})
         return Body(b"".join([head, *behind]), "application/octet-stream", {LENGTH_HEADER: str(len(head))})
+
+
+def _check_model(asked: TensorRequest, order: Order) -> None:
+    """KServe's client names the model in the body too."""
+    ref = order.ref
+    if asked.model not in {None, plain_name(ref.name), str(ref)} or asked.version not in {None, str(ref.revision)}:
+        raise ParameterConflictError(f"the path means model {ref}, the body {asked.model}, version {asked.version}")
 
 
 def _task(name: str, order: Order) -> Task:

@@ -4,11 +4,11 @@ File names are read by nobody: nothing a client says becomes a path.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser
 
 from app.errors import BadBodyError
 
@@ -16,15 +16,17 @@ MAX_PARTS = 1100
 MAX_PART_HEADERS = 8
 MAX_PART_HEADER_BYTES = 4096
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-_BOUNDARY_PARAMETER = re.compile(r";\s*boundary\s*\*?\d*\*?\s*=", re.IGNORECASE)
-_NAME_PARAMETER = re.compile(rb";\s*name\s*\*?\d*\*?\s*=", re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))\s*', re.DOTALL)
+_CONTINUED = re.compile(rb"\*?\d*\*?")  # name*=, name*0=, name*0*=: other spellings of the same parameter
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class PartBegin:
-    """A part starts; `name` is its form field."""
+    """A part starts; `name` is its form field, and it may say that it is a file."""
 
     name: str
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,16 @@ class _Collector:
             self._disposition = self._value
 
     def on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if kind != b"form-data" or not name:
+        kind, parameters = split_parameters(self._disposition)
+        names = _values(parameters, b"name")
+        if kind.lower() != b"form-data" or not names or not names[0]:
             raise BadBodyError(
                 f"every part needs Content-Disposition form-data with a name, got {self._disposition[:80]!r}"
             )
-        if len(_NAME_PARAMETER.findall(self._disposition)) > 1:
+        if len(names) > 1:
             raise BadBodyError(f"a part has one name, got {self._disposition[:80]!r}")
-        self.events.append(PartBegin(name))
+        is_file = bool(_values(parameters, b"filename"))
+        self.events.append(PartBegin(names[0].decode("utf-8", "replace"), is_file))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self.events.append(PartData(data[start:end]))
@@ -97,16 +100,43 @@ class _Collector:
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary of a multipart content type; `BadBodyError` without one, or with one that RFC 2046 forbids."""
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary", b"")
+    _, parameters = split_parameters(content_type.encode("latin-1", "replace"))
+    boundaries = _values(parameters, b"boundary")
+    boundary = boundaries[0] if boundaries else b""
     if not _BOUNDARY.fullmatch(boundary):
         raise BadBodyError(
             f"multipart needs a boundary of 1 to 70 letters, digits and '()+_,-./:=? not ending in a space, "
             f"got {boundary[:80]!r}"
         )
-    if len(_BOUNDARY_PARAMETER.findall(content_type)) > 1:
+    if len(boundaries) > 1:
         raise BadBodyError(f"a content type has one boundary, got {content_type[:200]!r}")
     return boundary
+
+
+def split_parameters(value: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A header's value and its parameters, names in lower case; `BadBodyError` if it can be read in two ways.
+
+    What stands in quotes is text: nothing in it is a parameter, whatever it looks like.
+    """
+    start = value.find(b";") if b";" in value else len(value)
+    kind, rest = value[:start].strip(), value[start:].rstrip(b"; \t")
+    found: list[tuple[bytes, bytes]] = []
+    position = 0
+    while position < len(rest):
+        match = _PARAMETER.match(rest, position)
+        if match is None:
+            raise BadBodyError(f'parameters are ; name=value or ; name="value", got {value[:80]!r}')
+        name, quoted, plain = match.groups()
+        text = plain.strip() if quoted is None else _ESCAPED.sub(rb"\1", quoted)
+        found.append((name.lower(), text))
+        position = match.end()
+    return kind, found
+
+
+def _values(parameters: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """Every value of a parameter, in whichever spelling."""
+    n = len(name)
+    return [text for key, text in parameters if key.startswith(name) and _CONTINUED.fullmatch(key, n)]
 
 
 async def multipart_events(stream: AsyncIterator[bytes], content_type: str) -> AsyncIterator[Event]:

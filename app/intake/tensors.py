@@ -27,6 +27,8 @@ class TensorRequest:
     outputs: tuple[OutputIn, ...]  # empty: all
     binary: bool  # for outputs that do not say
     timeout_us: int | None
+    model: str | None = None  # what the body says beside the path
+    version: str | None = None
 
 
 def parse_request(body: bytes, announced: str | None, max_images: int) -> TensorRequest:
@@ -45,7 +47,15 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
     images = _images(_only_input(document.inputs), binary, announced is not None, max_images)
     parameters = document.parameters
     outputs = _checked(document.outputs)
-    return TensorRequest(images, document.id, outputs, parameters.binary_data_output, parameters.timeout)
+    return TensorRequest(
+        images,
+        document.id,
+        outputs,
+        parameters.binary_data_output,
+        parameters.timeout,
+        document.model_name,
+        document.model_version,
+    )
 
 
 def split_body(body: bytes, announced: str | None) -> tuple[bytes, memoryview]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.errors import AdapterConflictError, AdapterLoadError, AdapterNotFoundError, StartupError
+from app.intake.nearest import did_you_mean
 from app.residency.names import (
     NAME,
     AdapterRef,
@@ -29,6 +30,7 @@ from mtlora.recent import Recent
 
 log = logging.getLogger(__name__)
 
+MOST_COMPARED = 1000
 MANIFEST_BYTES = 16 * 2**20  # of those kept in memory: about 4,000
 
 
@@ -188,7 +190,8 @@ class Catalog:
         if bundled is not None:
             state = state.replacing(next_revision=2, current=1, revisions=(bundled.revision,))
         if not state.revisions:
-            raise AdapterNotFoundError(f"no adapter set {plain_name(state.name)!r}")
+            name = plain_name(state.name)
+            raise AdapterNotFoundError(f"no adapter set {name!r}{self._alike(name, namespace_of(state.name))}")
         return Entry(state, bundled is not None, state.name == self.default)
 
     def resolve(self, reference: str | None, namespace: str) -> AdapterRef:
@@ -298,8 +301,21 @@ class Catalog:
 
     def _meant(self, reference: str | None, namespace: str) -> tuple[str, int | None]:
         """Full name and revision (None: the current one)."""
-        name, revision = parse_reference(reference) if reference else (self.default, None)
+        try:
+            name, revision = parse_reference(reference) if reference else (self.default, None)
+        except AdapterNotFoundError as error:
+            alike = self._alike((reference or "").partition("@")[0], namespace)
+            raise AdapterNotFoundError(error.detail + alike) from error
         return self.locate(name, namespace), revision
+
+    def _alike(self, name: str, namespace: str) -> str:
+        """The name of a set that the name space sees and that is most like this one, as an end of a sentence.
+
+        Among thousands none is looked for: a request must not take long only because it is wrong.
+        """
+        if len(self._store.names()) > MOST_COMPARED:
+            return ""
+        return did_you_mean(name, map(plain_name, self.names(namespace)))
 
     def _seen_by(self, name: str, namespace: str | None) -> bool:
         return namespace is None or namespace_of(name) == namespace or name == self.default

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from app.access.keys import Caller
 from app.errors import AdapterConflictError, ServiceError, StoreUnavailableError
 from app.intake.multipart import Event
+from app.intake.parameters import Found
 from app.residency.lookup import Described, Lookup
 from app.residency.names import AdapterRef
 from app.residency.pins import Pins
@@ -45,9 +46,14 @@ class AdapterService:
         self._cleaning: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
 
-    async def upload(self, events: AsyncIterator[Event], caller: Caller, announced: int) -> Uploaded:
-        """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown)."""
-        uploaded = await self._uploader.receive(events, caller, announced)
+    async def upload(
+        self, events: AsyncIterator[Event], caller: Caller, announced: int, found: Sequence[Found] = ()
+    ) -> Uploaded:
+        """A new revision from a multipart body, whose file has about `announced` bytes (0: unknown).
+
+        found: options that stand before the body
+        """
+        uploaded = await self._uploader.receive(events, caller, announced, found)
         if uploaded.waits:
             await self._switch_or_undo(uploaded)
         return uploaded

@@ -1,10 +1,12 @@
 """Uploads: streamed to the disk, checked against the backbone, only then a revision. No word of a file is trusted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec, TypeVar
+
+from pydantic import BaseModel, Field
 
 from app.access.keys import Caller
 from app.access.quotas import Holdings, check_arriving, check_sets
@@ -18,6 +20,7 @@ from app.errors import (
     StoreUnavailableError,
 )
 from app.intake.multipart import Event, PartBegin, PartData, PartEnd
+from app.intake.parameters import FORM, MAX_FIELD_BYTES, Found, check_known, field_text, merged
 from app.residency.blobs import Staged
 from app.residency.catalog import Catalog
 from app.residency.names import AdapterRef, check_name
@@ -32,8 +35,17 @@ from mtlora.spec import AdapterSpec
 P = ParamSpec("P")
 T = TypeVar("T")
 CHUNK_BYTES = 1024 * 1024
-FIELD_BYTES = 1024
-_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+FILE_FIELD = "file"
+
+
+class UploadOptions(BaseModel):
+    """What an upload may say beside its file: as form fields, or in the query."""
+
+    name: str | None = Field(None, min_length=1, description="name of the set; default: as the file names itself")
+    activate: bool = Field(True, description="whether the revision becomes the current one")
+
+
+FIELDS = (FILE_FIELD, *UploadOptions.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +92,22 @@ class Uploader:
         self._courtesy = courtesy
         self._arriving: list[_Arriving] = []
 
-    async def receive(self, events: AsyncIterator[Event], caller: Caller, announced: int = 0) -> Uploaded:
+    async def receive(
+        self, events: AsyncIterator[Event], caller: Caller, announced: int = 0, found: Sequence[Found] = ()
+    ) -> Uploaded:
         """One upload from its first byte to its revision; whatever goes wrong, nothing has changed.
 
         announced: bytes that the file has at least, as far as the client said; 0: unknown
+        found:     options that stand before the body
         """
         if len(self._arriving) >= self._limits.at_once:
             raise QueueFullError(f"{len(self._arriving)} uploads are under way, at most {self._limits.at_once} may be")
-        arriving = _Arriving(caller, announced)
+        arriving = _Arriving(caller, announced, list(found))
         self._arriving.append(arriving)
         try:
             arriving.held = await self._run(self._store.holdings, caller.namespace)
             self._check_quota(arriving)
+            self._check_options(arriving)
             return await self._receive(events, arriving)
         finally:
             self._arriving.remove(arriving)
@@ -118,20 +134,21 @@ class Uploader:
         async for event in events:
             match event:
                 case PartBegin(name=field):
-                    files += field == "file"
+                    check_known(FORM, [field], FIELDS, "form field")
+                    files += field == FILE_FIELD
                     if files > 1:
                         raise BadBodyError("an upload has one part named file, this one has more")
                     buffer.clear()
                 case PartData(data=data):
                     buffer += data
-                    if field != "file" and len(buffer) > FIELD_BYTES:
-                        raise BadBodyError(f"the field {field[:40]!r} may have {FIELD_BYTES} bytes; it has more")
+                    if field != FILE_FIELD and len(buffer) > MAX_FIELD_BYTES:
+                        raise BadBodyError(f"the field {field[:40]!r} may have {MAX_FIELD_BYTES} bytes; it has more")
                     if len(buffer) >= CHUNK_BYTES:
                         await self._write(staged, buffer, arriving)
-                case PartEnd() if field == "file":
+                case PartEnd() if field == FILE_FIELD:
                     await self._write(staged, buffer, arriving)
                 case PartEnd():
-                    self._take_field(field, buffer.decode("utf-8", "replace").strip(), arriving)
+                    self._take(Found(FORM, field, field_text(field, bytes(buffer))), arriving)
         if staged.size == 0:
             raise EmptyBodyError(
                 "an upload needs a part named file with one .safetensors file; got none or an empty one"
@@ -143,27 +160,29 @@ class Uploader:
         await self._run(staged.write, bytes(buffer))
         buffer.clear()
 
-    def _take_field(self, field: str, value: str, arriving: "_Arriving") -> None:
+    def _take(self, found: Found, arriving: "_Arriving") -> None:
+        if found not in arriving.found:
+            arriving.found.append(found)
+            self._check_options(arriving)
+
+    def _check_options(self, arriving: "_Arriving") -> None:
         """Refuse before the file has come where that is possible."""
-        if field in arriving.fields:
-            raise BadBodyError(f"the field {field[:40]!r} may come once, it came again")
-        arriving.fields[field] = value
-        if field == "name" and value:
-            full = self._catalog.locate_own(check_name(value), arriving.caller.namespace)
+        options = arriving.options()
+        if options.name is not None:
+            full = self._catalog.locate_own(check_name(options.name), arriving.caller.namespace)
             self._catalog.check_replaceable(full)
             check_sets(arriving.caller, arriving.held, full)
 
     async def _admit(self, staged: Staged, arriving: "_Arriving") -> Uploaded:
-        caller, fields = arriving.caller, arriving.fields
-        activate = parse_flag("activate", fields.get("activate", "true"))
+        caller, options = arriving.caller, arriving.options()
         manifest = await self._run(self._finished, staged)
-        name = fields.get("name", "") or manifest.name
+        name = options.name or manifest.name
         if not name:
             raise BadParameterError("the file does not name itself, so the upload needs a field name")
         full = self._catalog.locate_own(check_name(name), caller.namespace)
         self._catalog.check_replaceable(full)
-        waits = activate and self._catalog.is_pinned(full)
-        add = partial(self._store.add, full, staged, activate=activate and not waits, caller=caller)
+        waits = options.activate and self._catalog.is_pinned(full)
+        add = partial(self._store.add, full, staged, activate=options.activate and not waits, caller=caller)
         _, revision, created = await self._changes.run(add)
         return Uploaded(AdapterRef(full, revision.revision, revision.digest), created, waits)
 
@@ -206,13 +225,9 @@ class _Arriving:
 
     caller: Caller
     size: int  # bytes of its file, as announced or as far as it came
-    fields: dict[str, str] = field(default_factory=dict)
+    found: list[Found]  # options, as far as they came
     held: Holdings = field(default_factory=Holdings)  # of the name space, when it began
 
-
-def parse_flag(name: str, value: str) -> bool:
-    """A yes or no as forms send it."""
-    try:
-        return _TRUTH[value.lower()]
-    except KeyError:
-        raise BadParameterError(f"{name} must be true or false, got {value[:40]!r}") from None
+    def options(self) -> UploadOptions:
+        """What was said so far; `ParameterConflictError` if that is two things at once."""
+        return merged(UploadOptions, self.found)

@@ -5,11 +5,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.intake.parameters import Strict
 from app.residency.lookup import Described
 from app.residency.names import plain_name
 from app.residency.service import AdapterService
 from app.residency.tiers import Tier
 from mtlora.adapter_file import AdapterManifest
+
+MOST_REVISION = 999_999_999
 
 
 class RevisionOut(BaseModel):
@@ -147,9 +150,9 @@ class AdapterListOut(BaseModel):
     adapters: list[AdapterSetOut]
 
 
-class CurrentIn(BaseModel):
+class CurrentIn(Strict):
     """Which revision is to be the current one."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"revision": 2}]})
 
-    revision: int = Field(ge=1, le=999_999_999, strict=True)
+    revision: int = Field(ge=1, le=MOST_REVISION, strict=True)

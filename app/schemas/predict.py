@@ -2,16 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.intake.formats import OFFERED
 from app.schemas.problem import Problem
+from mtlora.errors import TaskError
+from mtlora.tasks import parse_tasks
 
 FORMATS = [form.value for form in OFFERED]
 
 
 class PredictQuery(BaseModel):
-    """Query parameters of POST /predict; unknown ones are ignored."""
+    """Parameters of POST /predict: in the query, as form fields or as keys of the JSON body."""
+
+    model_config = ConfigDict(extra="forbid")
 
     tasks: str | None = Field(
         None,
@@ -20,7 +24,11 @@ class PredictQuery(BaseModel):
         examples=["semseg,normals"],
     )
     adapter: str | None = Field(
-        None, max_length=100, description="NAME or NAME@REVISION; default: the server's", examples=["default"]
+        None,
+        min_length=1,
+        max_length=100,
+        description="NAME or NAME@REVISION; default: the server's",
+        examples=["default"],
     )
     format: str | None = Field(
         None, description="form of the answer; wins over Accept", json_schema_extra={"enum": [*FORMATS, None]}
@@ -30,6 +38,24 @@ class PredictQuery(BaseModel):
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
     deadline_ms: int | None = Field(None, ge=1, le=3_600_000, description="give up (504) after so many milliseconds")
+
+    @field_validator("tasks")
+    @classmethod
+    def _one_spelling(cls, names: str | None) -> str | None:
+        """Aliases spelled out, so that two ways to say the same are the same; what is no task is for the set to say."""
+        try:
+            return ",".join(parse_tasks(names or "")) or names
+        except TaskError:
+            return names
+
+    @field_validator("format")
+    @classmethod
+    def _lower(cls, name: str | None) -> str | None:
+        return name.lower() if name else name
+
+
+PARAMETERS = tuple(PredictQuery.model_fields)
+LISTS = ("tasks",)  # which may come more than once in the query or a form, and as a list in JSON
 
 
 class AdapterOut(BaseModel):
@@ -183,6 +209,27 @@ _BASE64 = {"type": "string", "format": "byte", "description": "base64, a data: U
 _BINARY = {"type": "string", "format": "binary"}
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
 
+
+def _in_body(*, as_json: bool) -> dict[str, Any]:
+    """The parameters as properties of a body: null and lists are JSON's alone."""
+    properties = {}
+    for name, field in PredictQuery.model_json_schema()["properties"].items():
+        kinds = [kind for kind in field.pop("anyOf", []) if as_json or kind != {"type": "null"}]
+        if as_json and name in LISTS:
+            kinds.append({"type": "array", "items": {"type": "string"}})
+        if None in field.get("enum", ()) and not as_json:
+            field["enum"] = [value for value in field["enum"] if value is not None]
+        if not as_json:
+            field.pop("default", None)
+        properties[name] = {**field, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
+    return properties
+
+
+def _json_body(key: str, value: dict[str, Any]) -> dict[str, Any]:
+    properties = {key: value, **_in_body(as_json=True)}
+    return {"type": "object", "required": [key], "properties": properties, "additionalProperties": False}
+
+
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -192,24 +239,18 @@ REQUEST_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["image"],
-                    "properties": {"image": {"type": "array", "items": _BINARY, "minItems": 1}},
+                    "properties": {
+                        "image": {"type": "array", "items": _BINARY, "minItems": 1},
+                        **_in_body(as_json=False),
+                    },
+                    "additionalProperties": False,
                 }
             },
             "application/json": {
                 "schema": {
                     "oneOf": [
-                        {
-                            "type": "object",
-                            "required": ["image"],
-                            "properties": {"image": _BASE64},
-                            "not": {"required": ["images"]},
-                        },
-                        {
-                            "type": "object",
-                            "required": ["images"],
-                            "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
-                            "not": {"required": ["image"]},
-                        },
+                        _json_body("image", _BASE64),
+                        _json_body("images", {"type": "array", "items": _BASE64, "minItems": 1}),
                     ]
                 }
             },

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.intake.parameters import Strict
 from app.schemas.problem import PROBLEMS
 
 V2_PREFIX = "/v2"
@@ -70,14 +71,16 @@ class ModelReadyV2Out(BaseModel):
     ready: Literal[True] = True
 
 
-class InputParametersIn(BaseModel):
-    """Of an input; what is not known is ignored."""
+class InputParametersIn(Strict):
+    """Of an input."""
 
     binary_data_size: Count | None = Field(None, description="bytes of this tensor behind the JSON")
     shared_memory_region: Any = Field(None, description="not supported")
+    shared_memory_byte_size: Any = Field(None, description="not supported")
+    shared_memory_offset: Any = Field(None, description="not supported")
 
 
-class InputIn(BaseModel):
+class InputIn(Strict):
     """The images."""
 
     name: str = Field(max_length=100, description=f"`{IMAGE_INPUT}`")
@@ -87,22 +90,24 @@ class InputIn(BaseModel):
     data: list[str] | None = Field(None, description="each image as base64; not with binary_data_size")
 
 
-class OutputParametersIn(BaseModel):
-    """Of a wanted output; what is not known is ignored."""
+class OutputParametersIn(Strict):
+    """Of a wanted output."""
 
     binary_data: Flag | None = Field(None, description="the tensor as bytes behind the JSON; else as JSON")
     shared_memory_region: Any = Field(None, description="not supported")
+    shared_memory_byte_size: Any = Field(None, description="not supported")
+    shared_memory_offset: Any = Field(None, description="not supported")
 
 
-class OutputIn(BaseModel):
+class OutputIn(Strict):
     """A wanted output."""
 
     name: str = Field(max_length=100, description="a task of the adapter set")
     parameters: OutputParametersIn = OutputParametersIn()
 
 
-class InferParametersIn(BaseModel):
-    """Of the request; what is not known is ignored."""
+class InferParametersIn(Strict):
+    """Of the request."""
 
     binary_data_output: Flag = Field(False, description="outputs that do not say otherwise as bytes behind the JSON")
     timeout: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_US)] | None = Field(
@@ -110,10 +115,11 @@ class InferParametersIn(BaseModel):
     )
 
 
-class InferIn(BaseModel):
+class InferIn(Strict):
     """A prediction."""
 
     model_config = ConfigDict(
+        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -122,10 +128,12 @@ class InferIn(BaseModel):
                     "outputs": [{"name": "semseg"}],
                 }
             ]
-        }
+        },
     )
 
     id: str = Field("", max_length=128, description="given back with the answer")
+    model_name: str | None = Field(None, description="KServe's client says it here too: as in the path, or 400")
+    model_version: str | None = Field(None, description="as in the path, or 400")
     inputs: Annotated[list[InputIn], Field(max_length=16)]
     outputs: Annotated[list[OutputIn], Field(max_length=16)] = Field(default=[], description="default: all tasks")
     parameters: InferParametersIn = InferParametersIn()

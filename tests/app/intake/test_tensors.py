@@ -44,8 +44,8 @@ def test_everything_is_read() -> None:
         head(
             data=["QUJD"],
             id="7",
-            outputs=[{"name": "a", "parameters": {"binary_data": True, "classification": 3}}, {"name": "b"}],
-            parameters={"binary_data_output": True, "timeout": 5, "priority": 3},
+            outputs=[{"name": "a", "parameters": {"binary_data": True}}, {"name": "b"}],
+            parameters={"binary_data_output": True, "timeout": 5},
         ),
         None,
         4,
@@ -108,6 +108,21 @@ LYING: dict[str, tuple[tuple[bytes, str | None, int], type[Exception], str]] = {
         BadParameterError, "not supported",
     ),
     "an output twice": (body(head(data=["QQ=="], outputs=[{"name": "a"}] * 2)), BadParameterError, "a, a"),
+    "a parameter nobody knows": (
+        body(head(data=["QQ=="], parameters={"priority": 3})), RequestValidationError, "unknown key 'priority'; known",
+    ),
+    "a slip": (
+        body(head(data=["QQ=="], parameters={"time_out": 3})), RequestValidationError, "did you mean 'timeout'",
+    ),
+    "a parameter of an output": (
+        body(head(data=["QQ=="], outputs=[{"name": "a", "parameters": {"classification": 3}}])),
+        RequestValidationError, "unknown key 'classification'",
+    ),
+    "a parameter of the input": (
+        body(head(data=["QQ=="], input={"parameters": {"content_type": "str"}})),
+        RequestValidationError, "unknown key 'content_type'",
+    ),
+    "a key nobody knows": (body(head(data=["QQ=="], output=[{"name": "a"}])), RequestValidationError, "mean 'outputs'"),
     "timeout of 0": (body(head(data=["QQ=="], parameters={"timeout": 0})), RequestValidationError, ""),
     "binary perhaps": (body(head(data=["QQ=="], parameters={"binary_data_output": "yes"})), RequestValidationError, ""),
 }  # fmt: skip
