@@ -31,6 +31,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.UnsupportedMediaError: 415,
     e.NotAcceptableError: 406,
     e.TooManyPixelsError: 413,
+    e.ImageTooCostlyError: 422,
     e.BadImageError: 422,
     e.UnauthorizedError: 401,
     e.ForbiddenError: 403,

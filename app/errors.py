@@ -10,6 +10,7 @@ ServiceError
 │   ├── UnsupportedMediaError       a kind of body that is not understood
 │   ├── NotAcceptableError          an answer that cannot be given in the form asked for
 │   ├── TooManyPixelsError          a photo larger than the limit
+│   ├── ImageTooCostlyError         a photo that takes far more work than its size
 │   └── BadImageError               a truncated or corrupt photo
 ├── AccessError
 │   ├── UnauthorizedError           no key, or one nobody knows
@@ -81,6 +82,10 @@ class NotAcceptableError(RequestError):
 
 class TooManyPixelsError(RequestError):
     """A photo larger than the limit, refused before it is decoded."""
+
+
+class ImageTooCostlyError(RequestError):
+    """A photo that takes far more work than one of its size."""
 
 
 class BadImageError(RequestError):

@@ -7,30 +7,36 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.batching.admission import Admission, Demand, Ticket
 from app.batching.costs import Costs
 from app.batching.request import Forwarded, Item
+from app.batching.stop import Stop
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
 from app.imaging.decode import Decoded, decode, decode_photo
-from app.imaging.render import Rendered, Share, encode_bytes, join, render, separate
+from app.imaging.plan import Extent, encode_bytes, encode_us
+from app.imaging.render import Rendered, Share, join, render, separate
 from app.intake.formats import AnswerFormat
 from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
+from app.reclaim import Reclaimer
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Lease, Residency
 from app.telemetry.metrics import Metrics
 from mtlora.inference import forward_bytes
+from mtlora.inference.plain_ops import bands_of_rows
 from mtlora.outputs import is_usable
 from mtlora.tasks import Task
 
 T = TypeVar("T")
 
 DECODED_BYTES_PER_US = 25  # of a JPEG, and the like below: first guesses, for a flow pays what the work takes
-ENCODED_PIXELS_PER_US = 20
 ASSEMBLY_US = 1000
+DECODED_PIXEL_BYTES = 4
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Pipeline:
         threads: FairThreads,
         admission: Admission,
         metrics: Metrics,
+        memory: Reclaimer,
         *,
         max_pixels: int,
     ) -> None:
@@ -62,6 +69,7 @@ class Pipeline:
         self._threads = threads
         self._admission = admission
         self._metrics = metrics
+        self._memory = memory
         self._max_pixels = max_pixels
         self._costs = Costs()
         self._background: set[asyncio.Task[None]] = set()
@@ -98,8 +106,13 @@ class Pipeline:
         """Put an answer into bytes, in a codec thread."""
         return await self._threads.run(order.flow, work, cost_us=ASSEMBLY_US, deadline=order.deadline, ahead=True)
 
+    def sent(self, nbytes: int) -> None:
+        """An answer of so many bytes is no longer in memory."""
+        self._memory.freed(nbytes)
+
     async def close(self) -> None:
         """Wait until every lease is given back."""
+        self._memory.close()
         await asyncio.gather(*self._background, return_exceptions=True)
 
     def _demand(self, images: int, order: Order) -> Demand:
@@ -111,6 +124,9 @@ class Pipeline:
         order, stages = run.order, Stages(began=time.perf_counter())
         try:
             decoded, stages.decode = await _timed(self._decode(data, order))
+            extent = Extent(decoded.width, decoded.height, order.spec.image_size)
+            self._memory.freed(extent.pixels * DECODED_PIXEL_BYTES)
+            extent.check(self._max_pixels)
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
@@ -157,29 +173,35 @@ class Pipeline:
         return forwarded
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, order: Order) -> Rendered:
-        pixels = decoded.width * decoded.height
-        shares = separate(order.plan, order.tasks, pixels)
-        parts = await self._threads.run_all(
-            order.flow,
-            [partial(self._draw, data, decoded, forwarded.logits, share, order) for share in shares],
-            cost_us=pixels * len(order.tasks) // len(shares) // ENCODED_PIXELS_PER_US,
-            deadline=order.deadline,
-            nbytes=encode_bytes(order.plan, order.tasks, pixels, side_by_side=len(shares) > 1),
-            ahead=True,
-        )
+        extent = Extent(decoded.width, decoded.height, order.spec.image_size)
+        shares = separate(order.plan, order.tasks, extent)
+        nbytes = encode_bytes(order.plan, order.tasks, extent, side_by_side=len(shares) > 1)
+        try:
+            with Stop(order.deadline) as stop:
+                parts = await self._threads.run_all(
+                    order.flow,
+                    [partial(self._draw, data, decoded, forwarded.logits, share, order, stop) for share in shares],
+                    cost_us=encode_us(order.tasks, extent) // len(shares),
+                    deadline=order.deadline,
+                    nbytes=nbytes,
+                    ahead=True,
+                )
+        finally:
+            self._memory.freed(nbytes)
         return join(parts, order.tasks)
 
     def _draw(
-        self, data: bytes, decoded: Decoded, logits: Mapping[Task, torch.Tensor], share: Share, order: Order
+        self, data: bytes, decoded: Decoded, logits: Mapping[Task, torch.Tensor], share: Share, order: Order, stop: Stop
     ) -> Rendered:
+        stop.check()
         if not all(is_usable(logits[task]) for task in share.tasks):
             broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
             raise NonFiniteOutputError(
                 f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
         # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
-        photo = decode_photo(data, self._max_pixels) if order.plan.form is AnswerFormat.OVERLAY else None
-        return render(logits, decoded, order.spec, order.plan, share, photo)
+        photo = partial(_pixels, data, self._max_pixels) if order.plan.form is AnswerFormat.OVERLAY else None
+        return render(logits, decoded, order.spec, order.plan, share, photo=photo, check=stop.check)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""
@@ -209,6 +231,15 @@ class _Eviction:
             return
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._reason from None
+
+
+def _pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """The upright photo, uint8 [H, W, 3]."""
+    photo = decode_photo(data, max_pixels)
+    pixels = np.empty((photo.height, photo.width, 3), np.uint8)
+    for top, bottom in bands_of_rows(0, photo.height, photo.width):
+        pixels[top:bottom] = np.asarray(photo.crop((0, top, photo.width, bottom)))
+    return pixels
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

@@ -27,6 +27,7 @@ from app.engine import Engine
 from app.errors import NotReadyError, ServiceError, StartupError
 from app.intake.budget import BodyBudget
 from app.pipeline import Pipeline
+from app.reclaim import Reclaimer
 from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
 from app.residency.following import Follower
@@ -243,7 +244,8 @@ class Service:
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         threads = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
-        pipeline = Pipeline(residency, worker, threads, admission, self.metrics, max_pixels=s.max_image_pixels)
+        memory = Reclaimer(pools.codec)
+        pipeline = Pipeline(residency, worker, threads, admission, self.metrics, memory, max_pixels=s.max_image_pixels)
         bodies = BodyBudget(s.max_inflight_body_bytes)
         return Parts(catalog, adapters, residency, pins, follower, pipeline, worker, bodies, courtesy)
 

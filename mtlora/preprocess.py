@@ -1,6 +1,5 @@
 """From a photo to the model's input: upright RGB, S x S, normalised."""
 
-
 import torch
 from PIL import Image
 from torch import Tensor
