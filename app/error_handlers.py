@@ -33,6 +33,7 @@ STATUS_OF: dict[type[e.ServiceError], int] = {
     e.NotAcceptableError: 406,
     e.RangeNotSatisfiableError: 416,
     e.TooManyPixelsError: 413,
+    e.ImageTooCostlyError: 422,
     e.BadImageError: 422,
     e.ImageTooCostlyError: 422,
     e.UnauthorizedError: 401,

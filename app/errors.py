@@ -12,8 +12,8 @@ ServiceError
 │   ├── NotAcceptableError          an answer that cannot be given in the form asked for
 │   ├── RangeNotSatisfiableError    a part of a file that it does not have
 │   ├── TooManyPixelsError          a photo larger than the limit
-│   ├── BadImageError               a truncated or corrupt photo
-│   └── ImageTooCostlyError         a photo that takes far more work than its size asks for
+│   ├── ImageTooCostlyError         a photo that takes far more work than its size
+│   └── BadImageError               a truncated or corrupt photo
 ├── AccessError
 │   ├── UnauthorizedError           no key, or one nobody knows
 │   └── ForbiddenError              a key without the scope
@@ -102,12 +102,12 @@ class TooManyPixelsError(RequestError):
     """A photo larger than the limit, refused before it is decoded."""
 
 
+class ImageTooCostlyError(RequestError):
+    """A photo that takes far more work than one of its size."""
+
+
 class BadImageError(RequestError):
     """A truncated or corrupt photo."""
-
-
-class ImageTooCostlyError(RequestError):
-    """A photo that takes far more time or memory than one of its size."""
 
 
 class AccessError(ServiceError):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from app.batching.policy import Flow
 from app.errors import ServiceError
-from app.imaging.render import Rendered, RenderPlan
+from app.imaging.plan import RenderPlan
+from app.imaging.render import Rendered
 from app.intake.formats import AnswerFormat
 from app.residency.names import AdapterRef
 from mtlora.spec import AdapterSpec

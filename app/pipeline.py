@@ -10,20 +10,22 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.batching.admission import Admission, Demand, Ticket
 from app.batching.costs import Costs, Workload
 from app.batching.policy import Flow
 from app.batching.request import Forwarded, Item
+from app.batching.stop import Stop
 from app.batching.threads import FairThreads
 from app.batching.worker import Worker
 from app.decoding.decoders import Decoders, Turn
 from app.errors import NonFiniteOutputError, QueueFullError, ServiceError
 from app.imaging.decode import Decoded
-from app.imaging.render import Rendered, Share, encode_bytes, join, render, separate
+from app.imaging.plan import Extent, encode_bytes, encode_us
+from app.imaging.render import Rendered, Share, join, render, separate
 from app.intake.formats import AnswerFormat
 from app.order import STAGES, ImageAnswer, Order, Outcome, Stages
+from app.reclaim import Reclaimer
 from app.residency.loader import AdaptedSet
 from app.residency.manager import Lease, Residency
 from app.residency.names import AdapterRef
@@ -34,7 +36,6 @@ from mtlora.tasks import Task
 
 T = TypeVar("T")
 
-ENCODED_PIXELS_PER_US = 20  # a first guess, for a flow pays what the work takes
 ASSEMBLY_US = 1000
 
 
@@ -60,6 +61,9 @@ class Pipeline:
         threads: FairThreads,
         admission: Admission,
         metrics: Metrics,
+        memory: Reclaimer,
+        *,
+        max_pixels: int,
     ) -> None:
         self._residency = residency
         self._worker = worker
@@ -67,6 +71,8 @@ class Pipeline:
         self._threads = threads
         self._admission = admission
         self._metrics = metrics
+        self._memory = memory
+        self._max_pixels = max_pixels
         self._costs = Costs()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -110,8 +116,13 @@ class Pipeline:
         """Put an answer into bytes, in a codec thread."""
         return await self._threads.run(order.flow, work, cost_us=ASSEMBLY_US, deadline=order.deadline, ahead=True)
 
+    def sent(self, nbytes: int) -> None:
+        """An answer of so many bytes is no longer in memory."""
+        self._memory.freed(nbytes)
+
     async def close(self) -> None:
         """Wait until every lease is given back."""
+        self._memory.close()
         await asyncio.gather(*self._background, return_exceptions=True)
 
     def _demand(self, images: int, order: Order) -> Demand:
@@ -124,6 +135,8 @@ class Pipeline:
         try:
             turn = Turn(order.flow, order.deadline)
             decoded, stages.decode = await _timed(self._decoders.square(data, order.spec, turn))
+            extent = Extent(decoded.width, decoded.height, order.spec.image_size)
+            extent.check(self._max_pixels)
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
@@ -179,16 +192,21 @@ class Pipeline:
     async def _render(
         self, decoded: Decoded, forwarded: Forwarded, order: Order, photo: NDArray[np.uint8] | None
     ) -> Rendered:
-        pixels = decoded.width * decoded.height
-        shares = separate(order.plan, order.tasks, pixels)
-        parts = await self._threads.run_all(
-            order.flow,
-            [partial(self._draw, decoded, forwarded.logits, share, order, photo) for share in shares],
-            cost_us=pixels * len(order.tasks) // len(shares) // ENCODED_PIXELS_PER_US,
-            deadline=order.deadline,
-            nbytes=encode_bytes(order.plan, order.tasks, pixels, side_by_side=len(shares) > 1),
-            ahead=True,
-        )
+        extent = Extent(decoded.width, decoded.height, order.spec.image_size)
+        shares = separate(order.plan, order.tasks, extent)
+        nbytes = encode_bytes(order.plan, order.tasks, extent, side_by_side=len(shares) > 1)
+        try:
+            with Stop(order.deadline) as stop:
+                parts = await self._threads.run_all(
+                    order.flow,
+                    [partial(self._draw, decoded, forwarded.logits, share, order, stop, photo) for share in shares],
+                    cost_us=encode_us(order.tasks, extent) // len(shares),
+                    deadline=order.deadline,
+                    nbytes=nbytes,
+                    ahead=True,
+                )
+        finally:
+            self._memory.freed(nbytes)
         return join(parts, order.tasks)
 
     @staticmethod
@@ -197,15 +215,17 @@ class Pipeline:
         logits: Mapping[Task, torch.Tensor],
         share: Share,
         order: Order,
+        stop: Stop,
         photo: NDArray[np.uint8] | None,
     ) -> Rendered:
+        stop.check()
         if not all(is_usable(logits[task]) for task in share.tasks):
             broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
             raise NonFiniteOutputError(
                 f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
-        image = None if photo is None else Image.fromarray(photo)
-        return render(logits, decoded, order.spec, order.plan, share, image)
+        pixels = None if photo is None else lambda: photo
+        return render(logits, decoded, order.spec, order.plan, share, photo=pixels, check=stop.check)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""

@@ -15,9 +15,11 @@ from app.access.keys import Caller
 from app.batching.policy import Flow
 from app.context import REQUEST_ID, RequestContext
 from app.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
+from app.imaging.render import Pieces
 from app.intake.budget import Hold
 from app.intake.images import Bounds
 from app.order import ImageAnswer, Order, Outcome
+from app.pieces import PiecesResponse
 from app.residency.names import AdapterRef
 from app.service import Parts, Service
 from mtlora.spec import AdapterSpec
@@ -37,9 +39,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer in bytes."""
+    """An answer in pieces of its bytes."""
 
-    content: bytes
+    content: Pieces
     media: str
     headers: dict[str, str]
     status: int = 200
@@ -155,7 +157,7 @@ class Predictions:
         work = partial(dialect.assemble, outcomes, order, total_ms, str(request.scope[REQUEST_ID]))
         body = await self._parts.pipeline.assemble(work, order)
         headers = {"X-Adapter-Revision": str(order.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
-        return Response(body.content, body.status, headers, body.media)
+        return PiecesResponse(body.content, body.status, headers, body.media, self._parts.pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:
         try:

@@ -32,6 +32,7 @@ from app.intake.budget import BodyBudget
 from app.pipeline import Pipeline
 from app.places import adapters_folder, backbone_file
 from app.preflight import one_line
+from app.reclaim import Reclaimer
 from app.residency.budgets import choose_budgets
 from app.residency.catalog import Catalog, find_bundled
 from app.residency.following import Follower
@@ -270,8 +271,10 @@ class Service:
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
         codec = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
+        memory = Reclaimer(pools.codec)
         decoders = _decoders(s, codec, self.metrics)
-        pipeline = Pipeline(residency, worker, decoders, codec, admission, self.metrics)
+        most = s.max_image_pixels
+        pipeline = Pipeline(residency, worker, decoders, codec, admission, self.metrics, memory, max_pixels=most)
         bodies = BodyBudget(s.max_inflight_body_bytes)
         return Parts(
             catalog, lookup, adapters, residency, pins, follower, decoders, pipeline, worker, bodies, courtesy

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     )
     codec_threads: int = Field(2, ge=1, le=64, description="threads that encode answers")
     max_encode_bytes: int = Field(
-        2048 * MIB, ge=1, description="memory for encoding answers, estimated; what needs more is encoded alone"
+        512 * MIB, ge=1, description="memory for encoding answers, estimated; what needs more is encoded alone"
     )
     engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
 

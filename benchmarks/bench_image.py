@@ -8,12 +8,14 @@ Milliseconds, medians and the least.
 
 import argparse
 import tempfile
+from collections import deque
 from pathlib import Path
 
 import torch
 
 from app.imaging.decode import decode
-from app.imaging.render import RenderPlan, Share, render
+from app.imaging.plan import RenderPlan
+from app.imaging.render import Share, render
 from app.intake.formats import AnswerFormat
 from benchmarks.harness import OtherLoad, interleaved, median_ms
 from benchmarks.sets import TINY448, make_weights, write_photo
@@ -23,7 +25,7 @@ from mtlora.backbone import load_backbone
 from mtlora.images.opening import open_photo
 from mtlora.options import FormKind
 from mtlora.outputs import PhotoMap, decode_coarse
-from mtlora.png import encode, encode_normals, paint
+from mtlora.png import Painting, encode, encode_normals
 from mtlora.prediction import coarse_logits
 from mtlora.preprocess import preprocess, resize
 from mtlora.tasks import Task
@@ -58,10 +60,10 @@ def main() -> None:
     for task, scores in logits.items():
         own, small = spec.task(task), decode_coarse(task, scores, spec.image_size)
         source = PhotoMap(task, small, options.height, options.width)
-        painted = paint(source, own)
         cases[f"{task}: model's size"] = lambda t=task, s=scores: decode_coarse(t, s, spec.image_size)
-        cases[f"{task}: paint"] = lambda s=source, o=own: paint(s, o)
-        cases[f"{task}: PNG, {len(encode(painted, own).png)} bytes"] = lambda p=painted, o=own: encode(p, o).png
+        cases[f"{task}: pixels"] = lambda s=source, o=own: deque(Painting(s, o).bands(), maxlen=0)
+        png_bytes = len(encode(Painting(source, own)).png)
+        cases[f"{task}: PNG, {png_bytes} bytes"] = lambda s=source, o=own: encode(Painting(s, o)).png
         if task is Task.NORMALS:
             size = (spec.image_size, options.height, options.width)
             cases["normals: all at once"] = lambda s=scores, n=size: encode_normals(s, *n, 0, options.height).png

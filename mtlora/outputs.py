@@ -4,6 +4,7 @@ K maps of scores at photo size are never made: for 21 classes and 12 megapixels 
 photo size are only a step, they are made in bands of rows: of 50 megapixels of normals they would take 600 MB.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from mtlora.inference.map_ops import enlarge_sigmoid, unit_normals, upsample_argmax
 from mtlora.inference.plain_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
+from mtlora.stopping import Check, never
 from mtlora.tasks import TRAITS, Decode, Task
 
 Map = NDArray[np.uint8] | NDArray[np.float32]
@@ -95,16 +97,25 @@ class PhotoMap:
     decoded: Tensor
     height: int
     width: int
+    check: Check = never
+    """Called before each band."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[H, W], of normals [H, W, 3]."""
         return (self.height, self.width, 3)[: 3 if TRAITS[self.task].decode is Decode.UNIT_VECTOR else 2]
 
-    def bands(self) -> Iterator[Map]:
-        """Some rows at a time: uint8 [h, W], float32 [h, W], or float32 [h, W, 3]."""
-        for top, bottom in bands_of_rows(self.height, self.width):
-            yield self._rows(top, bottom)
+    @property
+    def nbytes(self) -> int:
+        """Of all rows."""
+        return math.prod(self.shape) * (1 if TRAITS[self.task].decode is Decode.ARGMAX else 4)
+
+    def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[Map]:
+        """Some rows at a time, from `top` to before `bottom`: uint8 [h, W], float32 [h, W], or float32 [h, W, 3]."""
+        bottom = self.height if bottom is None else bottom
+        for begin, end in bands_of_rows(top, bottom, max(self.width, self.decoded.shape[-1])):
+            self.check()
+            yield self._rows(begin, end)
 
     def whole(self) -> Map:
         """All rows in one array of its own."""
@@ -133,15 +144,21 @@ class WholeMap:
     """A map that is in memory already, as one band."""
 
     values: Map
+    check: Check = never
 
     @property
     def shape(self) -> tuple[int, ...]:
         """As of the array."""
         return self.values.shape
 
-    def bands(self) -> Iterator[Map]:
-        """All rows."""
-        yield self.values
+    @property
+    def nbytes(self) -> int:
+        """As of the array."""
+        return self.values.nbytes
+
+    def bands(self, top: int = 0, bottom: int | None = None) -> Iterator[Map]:
+        """All rows, or those from `top` to before `bottom`."""
+        yield self.values[top:bottom]
 
 
 def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:

@@ -1,22 +1,27 @@
 """Maps as PNG, in the field's conventions."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mtlora.errors import ImageError, MTLoRAError
-from mtlora.inference import map_ops, plain_ops
+from mtlora.inference import map_ops
 from mtlora.inference.operands import native_for, want, want_size
+from mtlora.inference.plain_ops import nearest
+from mtlora.native import Kernels
 from mtlora.outputs import Map, PhotoMap, WholeMap
-from mtlora.png_file import Png, color_png, native_stripe, pack, png
+from mtlora.png_file import NativePacking, Png, banded_png, bands_to_pack, color_png, pack_filled
 from mtlora.spec import TaskSpec
+from mtlora.stopping import Check, never
 from mtlora.tasks import TRAITS, Decode, Task, voc_color
 
-P = TypeVar("P", np.uint8, np.uint16)
+Rows = Callable[[int, int, NDArray[Any]], None]
 
 _MAX_8_BIT, _MAX_16_BIT = 255, 65535
 _VOC = [part for index in range(256) for part in voc_color(index)]
@@ -55,50 +60,94 @@ class EncodedMap:
         return replace(self, picture=replace(self.picture, stripes=self.picture.stripes + other.picture.stripes))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Painted:
-    """A map as the pixels of its PNG, and what is worth knowing of the values that they stand for."""
+class Painting:
+    """A map as the pixels of its PNG, rows at a time: all of them are never in memory. And what they stand for.
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]  # [H, W], of normals [H, W, 3]
-    minimum: float = 0.0  # of the values; of classes and normals 0
-    maximum: float = 0.0
-    mean: float = 0.0  # of depth; of saliency and edges that of what the pixels stand for
-    counts: tuple[int, ...] = ()  # of class maps: pixels of each index from 0 to 255
+    shape:  [H, W], of normals [H, W, 3]
+    minimum, maximum: of the values; of classes and normals 0
+    counts: of class maps: pixels of each index from 0 to 255
+    """
+
+    def __init__(self, source: PhotoMap | WholeMap, spec: TaskSpec) -> None:
+        if len(source.shape) != (3 if spec.task is Task.NORMALS else 2):
+            raise ImageError(f"a map of task {spec.task} cannot have shape {source.shape}")
+        self.spec = spec
+        self.shape = source.shape
+        self.check = source.check
+        self.minimum = self.maximum = 0.0
+        self.counts: tuple[int, ...] = ()
+        self._total = self._pixels = 0.0
+        self._unit = 1
+        match TRAITS[spec.task].decode:
+            case Decode.ARGMAX:
+                self._rows, self.counts = _class_rows(source)
+            case Decode.UNIT_VECTOR:
+                self._rows = partial(_color_rows, source)
+            case Decode.SIGMOID:
+                self._rows, self.maximum, self._unit = partial(_grey_rows, source), 1.0, _MAX_8_BIT
+            case Decode.IDENTITY:
+                self.minimum, self.maximum, self._total = _extremes(source)
+                self._pixels = math.prod(self.shape)
+                self._rows = partial(_deep_rows, source, self.minimum, self.maximum)
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Of the pixels: uint8 or, of depth, uint16."""
+        return np.dtype(np.uint16 if TRAITS[self.spec.task].decode is Decode.IDENTITY else np.uint8)
+
+    @property
+    def mean(self) -> float:
+        """Of depth; of saliency and edges that of what the pixels stand for, once they have been made."""
+        return self._total / self._pixels / self._unit if self._pixels else 0.0
+
+    def fill(self, top: int, bottom: int, out: NDArray[Any]) -> None:
+        """Write the pixels from row `top` to before `bottom` to out [bottom - top, W] or [bottom - top, W, 3]."""
+        self._rows(top, bottom, out)
+        if TRAITS[self.spec.task].decode is Decode.SIGMOID:
+            # row by row: a third of what `mean` takes
+            self._total += int(out.sum(axis=1, dtype=np.uint32).sum(dtype=np.uint64))
+            self._pixels += out.size
+
+    def bands(self) -> Iterator[NDArray[Any]]:
+        """All pixels, some rows at a time, for whoever wants no PNG. The next band takes the place of the last."""
+        height, width = self.shape[:2]
+        bands = list(bands_to_pack(0, height, width * self.dtype.itemsize * math.prod(self.shape[2:])))
+        room = np.empty((bands[0][1], *self.shape[1:]), self.dtype)
+        for top, bottom in bands:
+            self.check()
+            self.fill(top, bottom, room[: bottom - top])
+            yield room[: bottom - top]
+
+    def whole(self) -> NDArray[Any]:
+        """All pixels in one array."""
+        return np.concatenate([band.copy() for band in self.bands()])
 
 
 def encode_map(values: Map, spec: TaskSpec) -> EncodedMap:
     """One map (see `outputs`) as PNG of the same size."""
-    return encode(paint(WholeMap(values), spec), spec)
+    return encode(Painting(WholeMap(values), spec))
 
 
-def paint(source: PhotoMap | WholeMap, spec: TaskSpec) -> Painted:
-    """The pixels of a map, made band by band: the floats of a whole photo are never in memory."""
-    if len(source.shape) != (3 if spec.task is Task.NORMALS else 2):
-        raise ImageError(f"a map of task {spec.task} cannot have shape {source.shape}")
-    match TRAITS[spec.task].decode:
-        case Decode.ARGMAX:
-            return _paint_classes(source)
-        case Decode.UNIT_VECTOR:
-            return Painted(_colors(source))
-        case Decode.SIGMOID:
-            pixels = _greys(source)
-            total = int(pixels.sum(axis=1, dtype=np.uint32).sum(dtype=np.uint64))  # a third of what `mean` takes
-            return Painted(pixels, 0.0, 1.0, total / pixels.size / _MAX_8_BIT)
-        case Decode.IDENTITY:
-            return _paint_deep(source)
-
-
-def encode(painted: Painted, spec: TaskSpec) -> EncodedMap:
+def encode(painting: Painting) -> EncodedMap:
     """Pixels as PNG. 16-bit grey states what its ends stand for as text chunks `minimum` and `maximum`."""
-    encoding = ENCODINGS[spec.task]
-    colors = bytes(palette(spec)) if encoding == "png-palette" else b""
-    deep = encoding == "png-gray16"
-    text = {"minimum": repr(painted.minimum), "maximum": repr(painted.maximum)} if deep else None
-    return EncodedMap(png(painted.pixels, colors, text), encoding, painted.minimum, painted.maximum)
+    encoding = ENCODINGS[painting.spec.task]
+    colors = bytes(palette(painting.spec)) if encoding == "png-palette" else b""
+    ends = {"minimum": repr(painting.minimum), "maximum": repr(painting.maximum)}
+    picture = banded_png(
+        painting.fill,
+        painting.shape,
+        painting.dtype,
+        palette=colors,
+        text=ends if encoding == "png-gray16" else None,
+        check=painting.check,
+    )
+    return EncodedMap(picture, encoding, painting.minimum, painting.maximum)
 
 
-def encode_normals(coarse: torch.Tensor, side: int, height: int, width: int, top: int, bottom: int) -> EncodedMap:
-    """Rows of a map of normals, straight from the decoder: the pixels that `paint` makes, never all of them at once.
+def encode_normals(
+    coarse: torch.Tensor, side: int, height: int, width: int, top: int, bottom: int, check: Check = never
+) -> EncodedMap:
+    """Rows of a map of normals, straight from the decoder: the pixels of `Painting`, never all of them at once.
 
     coarse: float [3, h, w]
     side:   of the model's input, at which the vectors are made unit length, as in `decode_coarse`
@@ -109,21 +158,23 @@ def encode_normals(coarse: torch.Tensor, side: int, height: int, width: int, top
     want_size(height, width)
     if not 0 <= top < bottom <= height:
         raise MTLoRAError(f"rows must be some of 0 to {height}, got {top} to {bottom}")
-    source, (h, w) = coarse.float().contiguous(), coarse.shape[1:]
+    source = coarse.float().contiguous()
     native = native_for(source)
     if native is None:
-        first = max(0, top - 1)
-        painted = plain_ops.paint_normals(source, side, height, width, first, bottom).cpu().numpy()
-        rows = painted.reshape(bottom - first, -1)
-        stripe = pack(rows, 3, top - first, bottom - first, last=bottom == height)
+        vectors = map_ops.unit_normals(source, side, side)
+
+        def fill(begin: int, end: int, out: NDArray[Any]) -> None:
+            rows = map_ops.quantise_normals(vectors, height, width, begin, end)
+            out[...] = rows.cpu().numpy().reshape(out.shape)
+
+        stripe = pack_filled(fill, 3 * width, 3, top, bottom, height=height, check=check)
     else:
-        stripe = native_stripe(
-            lambda out, checksum: native.pack_normals(
-                source.data_ptr(), out, checksum, h, w, side, height, width, top, bottom
-            ),
-            bottom - top,
-            3 * width,
-        )
+        packing = NativePacking(native, 3 * width, 3)
+        for begin, end in bands_to_pack(top, bottom, 3 * width, 3 * side):
+            check()
+            sizes = (*source.shape[1:], side, height, width, begin, end)
+            packing.run(partial(_pack_normals, native, source, sizes), end - begin)
+        stripe = packing.stripe()
     return EncodedMap(color_png(width, height, [stripe]), ENCODINGS[Task.NORMALS])
 
 
@@ -139,49 +190,59 @@ def palette(spec: TaskSpec) -> list[int]:
     return own + _VOC[len(own) :]
 
 
-def _paint_classes(source: PhotoMap | WholeMap) -> Painted:
+def _pack_normals(native: Kernels, coarse: torch.Tensor, sizes: tuple[int, ...], out: int, checksum: int) -> int:
+    return native.pack_normals(coarse.data_ptr(), out, checksum, *sizes)
+
+
+def _class_rows(source: PhotoMap | WholeMap) -> tuple[Rows, tuple[int, ...]]:
+    """Rows of the nearest pixels, and how many there are of each class. Only every row that is made is widened."""
+    height, width = source.shape
     if isinstance(source, WholeMap):
-        decoded = torch.from_numpy(np.ascontiguousarray(source.values, np.uint8))
+        small = torch.from_numpy(np.ascontiguousarray(source.values, np.uint8))
     else:
-        decoded = source.decoded
-    pixels, counts = map_ops.enlarge_classes(decoded, *source.shape)
-    return Painted(pixels.cpu().numpy(), counts=tuple(counts.tolist()))
+        small = source.decoded.cpu()
+    at = nearest(len(small), height)
+    if height < len(small):
+        small, at = small[at], torch.arange(height)
+    wide, counts = map_ops.enlarge_classes(small, len(small), width)
+    if height != len(small):
+        times = torch.outer(
+            at.bincount(minlength=len(small)), nearest(small.shape[1], width).bincount(minlength=small.shape[1])
+        )
+        counts = torch.zeros(256, dtype=torch.int64).scatter_add_(0, small.flatten().long(), times.flatten())
+    rows, pixels = at.numpy(), wide.numpy()
+
+    def fill(top: int, bottom: int, out: NDArray[Any]) -> None:
+        np.take(pixels, rows[top:bottom], axis=0, out=out, mode="clip")
+
+    return fill, tuple(counts.tolist())
 
 
-def _colors(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
+def _color_rows(source: PhotoMap | WholeMap, top: int, bottom: int, out: NDArray[Any]) -> None:
     if isinstance(source, WholeMap):
-        return normals_to_rgb(source.values.astype(np.float32, copy=False))
-    colors: NDArray[np.uint8] = map_ops.quantise_normals(source.decoded, source.height, source.width).cpu().numpy()
-    return colors
+        out[...] = normals_to_rgb(source.values[top:bottom].astype(np.float32, copy=False))
+    else:
+        out[...] = map_ops.quantise_normals(source.decoded, source.height, source.width, top, bottom).cpu().numpy()
 
 
-def _greys(source: PhotoMap | WholeMap) -> NDArray[np.uint8]:
+def _grey_rows(source: PhotoMap | WholeMap, top: int, bottom: int, out: NDArray[Any]) -> None:
     if isinstance(source, WholeMap):
-        return (source.values * _MAX_8_BIT).round().clip(0, _MAX_8_BIT).astype(np.uint8)
-    greys: NDArray[np.uint8] = map_ops.saliency_to_gray(source.decoded, source.height, source.width).cpu().numpy()
-    return greys
+        out[...] = (source.values[top:bottom] * _MAX_8_BIT).round().clip(0, _MAX_8_BIT)
+    else:
+        out[...] = map_ops.saliency_to_gray(source.decoded, source.height, source.width, top, bottom).cpu().numpy()
 
 
-def _paint_deep(source: PhotoMap | WholeMap) -> Painted:
-    """16-bit grey between the map's own extremes, for which it is made twice."""
+def _extremes(source: PhotoMap | WholeMap) -> tuple[float, float, float]:
+    """Least and greatest value, and the sum of all: what 16-bit grey lies between, for which the map is made twice."""
     low, high, total = float("inf"), float("-inf"), 0.0
     for band in source.bands():
         low, high = min(low, float(band.min())), max(high, float(band.max()))
         total += float(band.sum(dtype=np.float64))
-    scale = _MAX_16_BIT / (high - low) if high > low else 0.0
-    pixels = _assemble(source, lambda band: ((band - low) * scale).round().astype(np.uint16))
-    return Painted(pixels, low, high, total / pixels.size)
+    return low, high, total
 
 
-def _assemble(source: PhotoMap | WholeMap, convert: Callable[[Map], NDArray[P]]) -> NDArray[P]:
-    """All bands, converted, in one array."""
-    pixels: NDArray[P] | None = None
-    top = 0
-    for band in map(convert, source.bands()):
-        if pixels is None:
-            pixels = np.empty(source.shape, band.dtype)
-        pixels[top : top + len(band)] = band
-        top += len(band)
-    if pixels is None:
-        raise ImageError(f"a map of shape {source.shape} has no rows")
-    return pixels
+def _deep_rows(source: PhotoMap | WholeMap, low: float, high: float, top: int, bottom: int, out: NDArray[Any]) -> None:
+    scale, at = _MAX_16_BIT / (high - low) if high > low else 0.0, 0
+    for band in source.bands(top, bottom):
+        out[at : at + len(band)] = ((band - low) * scale).round()
+        at += len(band)

@@ -6,18 +6,22 @@ row above (filter type 2) and packed by ISA-L at its level 1 (docs/experiments.m
 """
 
 import ctypes
+import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from mtlora.errors import ImageError
-from mtlora.native import kernels
+from mtlora.native import Kernels, kernels
+from mtlora.stopping import Check, never
 
 Rows = NDArray[np.uint8]
+Fill = Callable[[int, int, NDArray[Any]], None]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,14 +31,15 @@ _ZLIB_HEAD = b"\x78\x01"  # deflate, a window of 32 KiB, packed fast: RFC 1950
 _BLOCK_HEAD_BYTES = 256
 _LEVEL = 1
 _ADLER = 65521
-_BAND_BYTES = 1 << 18  # filtered at once: stays in the cache
+_BAND_BYTES = 1 << 18  # filtered at once: stays in the cache; as of native/src/png.hpp
+_CALL_BYTES = 1 << 22  # packed in one call
 
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
     """Some rows of a PNG, filtered and packed: a piece of the stream that the stripes below it go on with."""
 
-    chunks: bytes
+    packed: tuple[bytes, ...]
     checksum: int  # Adler-32 of the filtered rows
     size: int  # of the filtered rows, bytes
 
@@ -46,13 +51,17 @@ class Png:
     head: bytes
     stripes: tuple[Stripe, ...]
 
-    def file(self) -> bytes:
-        """The whole file."""
-        checksum = 1
+    def pieces(self) -> list[bytes]:
+        """The file, one piece after the other; nothing is copied."""
+        checksum, pieces = 1, [self.head, *_chunk(b"IDAT", _ZLIB_HEAD)]
         for stripe in self.stripes:
             checksum = _joined_checksum(checksum, stripe)
-        ends = _chunk(b"IDAT", struct.pack(">I", checksum)) + _chunk(b"IEND", b"")
-        return b"".join([self.head, _chunk(b"IDAT", _ZLIB_HEAD), *(stripe.chunks for stripe in self.stripes), ends])
+            pieces += _chunk(b"IDAT", *stripe.packed)
+        return [*pieces, *_chunk(b"IDAT", struct.pack(">I", checksum)), *_chunk(b"IEND")]
+
+    def file(self) -> bytes:
+        """The whole file."""
+        return b"".join(self.pieces())
 
 
 def png_file(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | None = None) -> bytes:
@@ -66,12 +75,36 @@ def png_file(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | Non
 
 def png(pixels: Pixels, palette: bytes = b"", text: Mapping[str, str] | None = None) -> Png:
     """`png_file` of one stripe."""
-    color_type = _color_type(pixels, palette)
-    height, width = pixels.shape[:2]
-    network_order = pixels.astype(">u2") if pixels.dtype == np.uint16 else pixels
-    rows = np.ascontiguousarray(network_order).view(np.uint8).reshape(height, -1)
-    stripe = pack(rows, rows.shape[1] // width, 0, height, last=True)
-    return Png(_head(width, height, 8 * pixels.itemsize, color_type, palette, text or {}), (stripe,))
+
+    def fill(top: int, bottom: int, out: NDArray[Any]) -> None:
+        out[...] = pixels[top:bottom]
+
+    return banded_png(fill, pixels.shape, pixels.dtype, palette=palette, text=text)
+
+
+def banded_png(
+    fill: Fill,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *,
+    palette: bytes = b"",
+    text: Mapping[str, str] | None = None,
+    check: Check = never,
+) -> Png:
+    """`png` of pixels that are made band by band: there is never more than some rows of them.
+
+    fill: (top, bottom, out) writes the rows from `top` to before `bottom` to out [bottom - top, W] or [.., W, 3]
+    """
+    color_type = _color_type(shape, dtype, palette)
+    height, width = shape[:2]
+    pixel_bytes = math.prod(shape[2:]) * dtype.itemsize
+    in_order = dtype.newbyteorder(">")
+
+    def fill_bytes(top: int, bottom: int, out: Rows) -> None:
+        fill(top, bottom, out.view(in_order).reshape(bottom - top, *shape[1:]))
+
+    stripe = pack_filled(fill_bytes, width * pixel_bytes, pixel_bytes, 0, height, height=height, check=check)
+    return Png(_head(width, height, 8 * dtype.itemsize, color_type, palette, text or {}), (stripe,))
 
 
 def color_png(width: int, height: int, stripes: Sequence[Stripe]) -> Png:
@@ -79,72 +112,150 @@ def color_png(width: int, height: int, stripes: Sequence[Stripe]) -> Png:
     return Png(_head(width, height, 8, _RGB, b"", {}), tuple(stripes))
 
 
+def bands_to_pack(top: int, bottom: int, row_bytes: int, row_work: int = 0) -> Iterator[tuple[int, int]]:
+    """Where to cut rows so that packing a band takes some hundredths of a second, and the stream is the same as uncut.
+
+    row_work: what making a row costs where that is more than to pack it, in bytes packed meanwhile
+    """
+    rows = max(1, _BAND_BYTES // row_bytes)
+    rows *= max(1, _CALL_BYTES // (rows * max(row_bytes, row_work)))
+    for begin in range(top, bottom, rows):
+        yield begin, min(begin + rows, bottom)
+
+
 def pack(rows: Rows, pixel_bytes: int, top: int, bottom: int, *, last: bool) -> Stripe:
     """Rows `top` to `bottom` of rows uint8 [H, bytes] as a stripe; the row above them counts too.
 
     last: whether the picture ends there
     """
+    packing = packing_of(rows.shape[1], pixel_bytes)
+    for begin, end in bands_to_pack(top, bottom, rows.shape[1]):
+        packing.add(rows, begin, end, last=last and end == bottom)
+    return packing.stripe()
+
+
+def pack_filled(
+    fill: Callable[[int, int, Rows], None],
+    row_bytes: int,
+    pixel_bytes: int,
+    top: int,
+    bottom: int,
+    *,
+    height: int,
+    check: Check = never,
+) -> Stripe:
+    """`pack` of rows of a picture of `height` rows that are made band by band: `fill` as of `banded_png`, of bytes."""
+    packing, bands = packing_of(row_bytes, pixel_bytes), list(bands_to_pack(top, bottom, row_bytes))
+    rows = np.zeros((1 + bands[0][1] - bands[0][0], row_bytes), np.uint8)  # the first is the one above
+    if top:
+        fill(top - 1, top, rows[:1])
+    for begin, end in bands:
+        check()
+        count = end - begin
+        fill(begin, end, rows[1 : 1 + count])
+        packing.add(rows, 1, 1 + count, last=end == height)
+        rows[0] = rows[count]
+    return packing.stripe()
+
+
+def packing_of(row_bytes: int, pixel_bytes: int) -> "NativePacking | PlainPacking":
+    """Nothing packed yet."""
     native = kernels()
-    if native is None:
-        return _pack_plainly(rows, top, bottom, last=last)
-    address, row_bytes = rows.ctypes.data, rows.shape[1]
-    return native_stripe(
-        lambda out, checksum: native.pack_rows(address, out, checksum, top, bottom, row_bytes, pixel_bytes, last),
-        bottom - top,
-        row_bytes,
-    )
+    return PlainPacking(row_bytes) if native is None else NativePacking(native, row_bytes, pixel_bytes)
 
 
-def native_stripe(run: Callable[[int, int], int], count: int, row_bytes: int) -> Stripe:
-    """What a kernel packs, in one call: after each a thread has to wait for the interpreter.
+class NativePacking:
+    """A stripe in the making, by the kernels."""
 
-    run: from the addresses of packed bytes and of a checksum to the number of bytes (see native/src/png.hpp)
-    """
-    size, checksum = count * (row_bytes + 1), ctypes.c_uint32()
-    out = np.empty(2 * size + _BLOCK_HEAD_BYTES, np.uint8)
-    used = run(out.ctypes.data, ctypes.addressof(checksum))
-    if used < 0:
-        raise MemoryError(f"no memory to pack {count} rows of {row_bytes} bytes")
-    return Stripe(_chunk(b"IDAT", out[:used].tobytes()), checksum.value, size)
+    def __init__(self, native: Kernels, row_bytes: int, pixel_bytes: int) -> None:
+        self._native = native
+        self._row_bytes = row_bytes
+        self._pixel_bytes = pixel_bytes
+        self._room: Rows = np.empty(0, np.uint8)
+        self._stripe = Stripe((), 1, 0)
+        self._packed: list[bytes] = []
+
+    def add(self, rows: Rows, top: int, bottom: int, *, last: bool) -> None:
+        """Pack rows `top` to `bottom` of C-contiguous rows, behind those that were added before."""
+        address, sizes = rows.ctypes.data, (self._row_bytes, self._pixel_bytes)
+        self.run(
+            lambda out, checksum: self._native.pack_rows(address, out, checksum, top, bottom, *sizes, last),
+            bottom - top,
+        )
+
+    def run(self, kernel: Callable[[int, int], int], count: int) -> None:
+        """Add what a kernel packs, `count` rows: in few calls, for after each a thread has to wait for the interpreter.
+
+        kernel: from the addresses of packed bytes and of a checksum to the number of bytes (see native/src/png.hpp)
+        """
+        size, checksum = count * (self._row_bytes + 1), ctypes.c_uint32()
+        if self._room.size < 2 * size + _BLOCK_HEAD_BYTES:
+            self._room = np.empty(2 * size + _BLOCK_HEAD_BYTES, np.uint8)
+        used = kernel(self._room.ctypes.data, ctypes.addressof(checksum))
+        if used < 0:
+            raise MemoryError(f"no memory to pack {count} rows of {self._row_bytes} bytes")
+        self._packed.append(self._room[:used].tobytes())
+        together = _joined_checksum(self._stripe.checksum, Stripe((), checksum.value, size))
+        self._stripe = Stripe((), together, self._stripe.size + size)
+
+    def stripe(self) -> Stripe:
+        """All that was added."""
+        return replace(self._stripe, packed=tuple(self._packed))
+
+
+class PlainPacking:
+    """A stripe in the making, by numpy and ISA-L."""
+
+    def __init__(self, row_bytes: int) -> None:
+        self._row_bytes = row_bytes
+        self._packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+        self._packed: list[bytes] = []
+        self._checksum = 1
+        self._size = 0
+        self._ended = False
+
+    def add(self, rows: Rows, top: int, bottom: int, *, last: bool) -> None:
+        """As of `NativePacking`."""
+        above = rows[top - 1] if top else np.zeros(self._row_bytes, np.uint8)
+        step = max(1, _BAND_BYTES // self._row_bytes)
+        for begin in range(top, bottom, step):
+            band = rows[begin : min(begin + step, bottom)]
+            filtered = np.empty((len(band), self._row_bytes + 1), np.uint8)
+            filtered[:, 0] = _UP
+            np.subtract(band[0], above, out=filtered[0, 1:])
+            np.subtract(band[1:], band[:-1], out=filtered[1:, 1:])
+            self._checksum, above = isal_zlib.adler32(filtered, self._checksum), band[-1]
+            self._packed.append(self._packer.compress(filtered))
+        self._size += (bottom - top) * (self._row_bytes + 1)
+        self._ended = last
+
+    def stripe(self) -> Stripe:
+        """All that was added."""
+        end = self._packer.flush(isal_zlib.Z_FINISH if self._ended else isal_zlib.Z_SYNC_FLUSH)
+        return Stripe((*self._packed, end), self._checksum, self._size)
 
 
 def _head(width: int, height: int, depth: int, color_type: int, palette: bytes, text: Mapping[str, str]) -> bytes:
-    chunks = [_SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))]
+    about = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    chunks = [_SIGNATURE, *_chunk(b"IHDR", about)]
     if palette:
-        chunks.append(_chunk(b"PLTE", palette))
+        chunks += _chunk(b"PLTE", palette)
     for keyword, value in text.items():
-        chunks.append(_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")))
+        chunks += _chunk(b"tEXt", keyword.encode("latin-1"), b"\0", value.encode("latin-1"))
     return b"".join(chunks)
 
 
-def _color_type(pixels: Pixels, palette: bytes) -> int:
-    if pixels.size and pixels.ndim == 2 and pixels.dtype == np.uint8:
+def _color_type(shape: tuple[int, ...], dtype: np.dtype[Any], palette: bytes) -> int:
+    some = math.prod(shape) > 0
+    if some and len(shape) == 2 and dtype == np.uint8:
         return _INDEXED if palette else _GREY
-    if pixels.size and not palette:
-        if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+    if some and not palette:
+        if len(shape) == 3 and shape[2] == 3 and dtype == np.uint8:
             return _RGB
-        if pixels.ndim == 2 and pixels.dtype == np.uint16:
+        if len(shape) == 2 and dtype == np.uint16:
             return _GREY
-    shown = f"{pixels.dtype} {list(pixels.shape)}{', with a palette' if palette else ''}"
+    shown = f"{dtype} {list(shape)}{', with a palette' if palette else ''}"
     raise ImageError(f"a PNG map is uint8 [H, W], uint8 [H, W, 3] or uint16 [H, W], and not empty; got {shown}")
-
-
-def _pack_plainly(rows: Rows, top: int, bottom: int, *, last: bool) -> Stripe:
-    """By numpy and ISA-L."""
-    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-    above = rows[top - 1] if top else np.zeros(rows.shape[1], np.uint8)
-    packed, checksum = [], 1
-    step = max(1, _BAND_BYTES // rows.shape[1])
-    for begin in range(top, bottom, step):
-        band = rows[begin : min(begin + step, bottom)]
-        filtered = np.empty((len(band), rows.shape[1] + 1), np.uint8)
-        filtered[:, 0] = _UP
-        np.subtract(band[0], above, out=filtered[0, 1:])
-        np.subtract(band[1:], band[:-1], out=filtered[1:, 1:])
-        checksum, above = isal_zlib.adler32(filtered, checksum), band[-1]
-        packed.append(packer.compress(filtered))
-    packed.append(packer.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH))
-    return Stripe(_chunk(b"IDAT", b"".join(packed)), checksum, (bottom - top) * (rows.shape[1] + 1))
 
 
 def _joined_checksum(before: int, stripe: Stripe) -> int:
@@ -154,6 +265,8 @@ def _joined_checksum(before: int, stripe: Stripe) -> int:
     return high % _ADLER << 16 | low % _ADLER
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+def _chunk(kind: bytes, *data: bytes) -> list[bytes]:
+    check = isal_zlib.crc32(kind)
+    for piece in data:
+        check = isal_zlib.crc32(piece, check)
+    return [struct.pack(">I", sum(map(len, data))) + kind, *data, struct.pack(">I", check)]

@@ -8,7 +8,8 @@ from starlette.requests import Request
 
 from app.error_handlers import problem_of
 from app.errors import BadParameterError, ServiceError
-from app.imaging.render import Document, RenderPlan, to_document, to_json, to_zip
+from app.imaging.plan import RenderPlan
+from app.imaging.render import Document, Pieces, to_document, to_json, to_zip
 from app.intake.budget import Hold
 from app.intake.formats import MEDIA_TYPE, AnswerFormat, choose_format
 from app.intake.images import Bounds, Intake, Knows, read_images
@@ -74,19 +75,19 @@ class PlainDialect:
         plan = RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
         return replace(order, plan=plan)
 
-    def _content(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> bytes:
+    def _content(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str) -> Pieces:
         first, form = outcomes[0], order.plan.form
         if form is AnswerFormat.JSON or not isinstance(first, ImageAnswer):
             pieces = [_document(outcome, order, total_ms, request_id) for outcome in outcomes]
             if not self._intake.several:
-                return b"".join(pieces[0])
+                return [*pieces[0]]
             for document in pieces[1:]:
                 document.insert(0, b",")
-            return b"".join([b'{"results":[', *chain.from_iterable(pieces), b"]}"])
+            return [b'{"results":[', *chain.from_iterable(pieces), b"]}"]
         if form is AnswerFormat.ZIP:
-            return to_zip(first.rendered, _about(first, order, total_ms))
+            return [to_zip(first.rendered, _about(first, order, total_ms))]
         if form is AnswerFormat.PNG:
-            return first.rendered.maps[order.tasks[0]].png
+            return [*first.rendered.maps[order.tasks[0]].picture.pieces()]
         return first.rendered.body
 
 

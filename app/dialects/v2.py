@@ -10,7 +10,8 @@ from dataclasses import replace
 from starlette.requests import Request
 
 from app.errors import BadParameterError, ParameterConflictError
-from app.imaging.render import Document, Rendered, RenderPlan, to_json
+from app.imaging.plan import RenderPlan
+from app.imaging.render import Document, Pieces, Rendered, to_json
 from app.imaging.tensors import channels, datatype
 from app.intake.budget import Hold
 from app.intake.formats import AnswerFormat
@@ -67,27 +68,34 @@ class TensorDialect:
         """JSON, and behind it the tensors that are wanted as bytes."""
         rendered = [outcome.rendered for outcome in outcomes if isinstance(outcome, ImageAnswer)]
         size = _common_size(rendered)
-        outputs, behind = [], []
-        for task in order.tasks:
+        model = {"model_name": plain_name(order.ref.name), "model_version": str(order.ref.revision)}
+        if self._asked.id:
+            model["id"] = self._asked.id
+        head: Pieces = [to_json(model)[:-1], b',"outputs":[']
+        behind: Pieces = []
+        for number, task in enumerate(order.tasks):
             parts = [one.tensors[task] for one in rendered]
             described: Document = {
                 "name": task,
                 "datatype": datatype(task),
                 "shape": [len(parts), *size, *channels(task)],
             }
+            head += [b","] if number else []
             if task in order.plan.as_text:
-                outputs.append(to_json(described)[:-1] + b',"data":[' + b",".join(parts) + b"]}")
-            else:
-                described["parameters"] = {"binary_data_size": sum(map(len, parts))}
-                outputs.append(to_json(described))
-                behind.extend(parts)
-        model = {"model_name": plain_name(order.ref.name), "model_version": str(order.ref.revision)}
-        if self._asked.id:
-            model["id"] = self._asked.id
-        head = to_json(model)[:-1] + b',"outputs":[' + b",".join(outputs) + b"]}"
+                head += [to_json(described)[:-1], b',"data":[', *_between_commas(parts), b"]}"]
+                continue
+            tensor = [piece for pieces in parts for piece in pieces]
+            described["parameters"] = {"binary_data_size": sum(map(len, tensor))}
+            head.append(to_json(described))
+            behind += tensor
+        head.append(b"]}")
         if not behind:
             return Body(head, "application/json", {})
-        return Body(b"".join([head, *behind]), "application/octet-stream", {LENGTH_HEADER: str(len(head))})
+        return Body([*head, *behind], "application/octet-stream", {LENGTH_HEADER: str(sum(map(len, head)))})
+
+
+def _between_commas(parts: Sequence[Pieces]) -> Pieces:
+    return [piece for number, pieces in enumerate(parts) for piece in ([b",", *pieces] if number else pieces)]
 
 
 def _check_model(asked: TensorRequest, order: Order) -> None:

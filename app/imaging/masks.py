@@ -11,12 +11,13 @@ import numpy as np
 import pybase64
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.imaging.rle import Runs, class_bbox, class_rle, find_runs
-from mtlora.outputs import Map, PhotoMap
-from mtlora.png_file import png_file
+from mtlora.outputs import PhotoMap
+from mtlora.png import Painting
+from mtlora.png_file import banded_png
 from mtlora.spec import TaskSpec
+from mtlora.stopping import Check
 from mtlora.tasks import TRAITS, Decode, Task
 
 LEAST_PROBABILITY = 0.5
@@ -37,13 +38,13 @@ class Mask:
 def to_hf(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> list[dict[str, Any]]:
     """A list of `{"label", "score", "mask"}`; masks are 8-bit grey PNGs as base64, 255 inside and 0 outside."""
     labels, masks = find_masks(source, coarse, spec)
-    return [{"label": m.name, "score": m.score, "mask": _png(labels == m.id)} for m in masks]
+    return [{"label": m.name, "score": m.score, "mask": _png(labels, m.id, source.check)} for m in masks]
 
 
 def to_coco(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> dict[str, Any]:
     """A whole dataset of one image: categories are the classes of the task, by their ids; one annotation per mask."""
     labels, masks = find_masks(source, coarse, spec)
-    runs = find_runs(labels)
+    runs = find_runs(labels, source.check)
     names = [(i, c.name) for i, c in enumerate(spec.classes)] or [(m.id, m.name) for m in masks]
     return {
         "images": [{"id": IMAGE_ID, "width": source.width, "height": source.height}],
@@ -60,22 +61,23 @@ def find_masks(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> tuple[
     if TRAITS[spec.task].decode is Decode.SIGMOID:
         labels, score = _likely(source)
         return labels, [Mask(1, LABEL_OF[spec.task], score, int(np.count_nonzero(labels)))]
-    labels = source.whole().astype(np.uint8, copy=False)
-    histogram = Image.fromarray(labels).histogram()
-    present = [index for index in range(len(spec.classes)) if histogram[index]]
+    labels, counts = source.whole().astype(np.uint8, copy=False), Painting(source, spec).counts
+    present = [index for index in range(len(spec.classes)) if counts[index]]
     scores = _class_scores(source.decoded, coarse, present)
-    return labels, [Mask(i, spec.classes[i].name, scores[i], histogram[i]) for i in present]
+    return labels, [Mask(i, spec.classes[i].name, scores[i], counts[i]) for i in present]
 
 
 def _likely(source: PhotoMap) -> tuple[NDArray[np.uint8], float]:
     """1 where the probability is at least one half, and its mean there (0 if it is nowhere)."""
-    total, count, bands = 0.0, 0, []
+    labels = np.empty(source.shape, np.uint8)
+    total, count, top = 0.0, 0, 0
     for band in source.bands():
         inside: NDArray[np.bool_] = band >= LEAST_PROBABILITY
         total += float(band.sum(where=inside, dtype=np.float64))
         count += int(np.count_nonzero(inside))
-        bands.append(inside.view(np.uint8))
-    return np.concatenate(bands), round(total / count, 6) if count else 0.0
+        labels[top : top + len(band)] = inside
+        top += len(band)
+    return labels, round(total / count, 6) if count else 0.0
 
 
 def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int]) -> dict[int, float]:
@@ -94,8 +96,11 @@ def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int
     return scores
 
 
-def _png(mask: Map | NDArray[np.bool_]) -> str:
-    return pybase64.b64encode_as_string(png_file(mask.astype(np.uint8) * np.uint8(255)))
+def _png(labels: NDArray[np.uint8], index: int, check: Check) -> str:
+    def fill(top: int, bottom: int, out: NDArray[Any]) -> None:
+        np.multiply(labels[top:bottom] == index, np.uint8(255), out=out)
+
+    return pybase64.b64encode_as_string(banded_png(fill, labels.shape, labels.dtype, check=check).file())
 
 
 def _annotation(number: int, mask: Mask, runs: Runs) -> dict[str, Any]:

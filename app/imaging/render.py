@@ -1,27 +1,33 @@
 """From logits to the parts of an answer: documents, PNGs, arrays. Class maps are decided at the model's resolution."""
 
-import io
 import json
+import math
+import mmap
+import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pybase64
 import torch
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
-from PIL import Image
+from numpy.typing import NDArray
 
 from app.imaging.decode import Decoded
 from app.imaging.masks import to_coco, to_hf
 from app.imaging.overlay import blend
-from app.imaging.rle import class_rle, find_runs
-from app.imaging.tensors import text_bytes, to_bytes, to_text
+from app.imaging.plan import Extent, RenderPlan, encode_bytes
+from app.imaging.rle import Runs, class_rle, find_runs
+from app.imaging.tensors import own_memory, to_bytes, to_text
 from app.intake.formats import AnswerFormat
 from mtlora.outputs import PhotoMap, WholeMap, at_model_size, decode_coarse
-from mtlora.png import EncodedMap, Painted, encode, encode_normals, paint
+from mtlora.png import EncodedMap, Painting, encode, encode_normals
 from mtlora.spec import AdapterSpec, TaskSpec
+from mtlora.stopping import Check, never
 from mtlora.tasks import TRAITS, Decode, Task
 
 _WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
@@ -29,30 +35,10 @@ _OF_PARTS = {*_WITH_PNG, AnswerFormat.V2}  # whose tasks can be rendered apart
 _MOST_SIDE_BY_SIDE_BYTES = 256 << 20  # of four tasks as JSON some 20 megapixels
 _HALVED_PIXELS = 1 << 18  # from here on a map of normals, which takes as long as three others, is made in two halves
 Document = dict[str, Any]
+Pieces = list[bytes | memoryview]
 
-# Bytes for each pixel of the photo: upper estimates, held against measured peaks by tests/app/imaging/test_memory.py.
-_ARRAY_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 4, Decode.UNIT_VECTOR: 12, Decode.IDENTITY: 4}
-_PAINTING_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 1, Decode.IDENTITY: 6}
-_KEPT_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
-_KEPT_BYTES_JSON = {Decode.ARGMAX: 1, Decode.SIGMOID: 2, Decode.UNIT_VECTOR: 4, Decode.IDENTITY: 5}
-_RLE_BYTES = 4
-_WHOLE_BYTES = {
-    AnswerFormat.OVERLAY: 28,  # the photo, decoded for it, included
-    AnswerFormat.HF: 7,
-    AnswerFormat.COCO: 6,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RenderPlan:
-    """What a client wants to see."""
-
-    form: AnswerFormat
-    pngs: bool = True  # in JSON
-    rle: bool = False  # in JSON and zip
-    logits: bool = False  # in npz
-    as_text: frozenset[Task] = frozenset()  # in v2: tensors as JSON rather than bytes
-    most_values: int = 0  # that an image's tensor may have as JSON
+_LONGEST = {Decode.UNIT_VECTOR: 3, Decode.IDENTITY: 2, Decode.SIGMOID: 1, Decode.ARGMAX: 0}
+_MEMBER_BYTES = 1 << 10  # of an archive's names and headers, for each member and its end
 
 
 @dataclass(slots=True)
@@ -63,8 +49,8 @@ class Rendered:
     height: int
     documents: dict[Task, bytes] = field(default_factory=dict)  # JSON that says what a map holds
     maps: dict[Task, EncodedMap] = field(default_factory=dict)
-    tensors: dict[Task, bytes] = field(default_factory=dict)  # little-endian, or JSON without its brackets
-    body: bytes = b""  # the whole answer, for forms that need nothing else
+    tensors: dict[Task, Pieces] = field(default_factory=dict)  # little-endian, or JSON without its brackets
+    body: Pieces = field(default_factory=list)  # the whole answer, for forms that need nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,50 +72,54 @@ def render(
     spec: AdapterSpec,
     plan: RenderPlan,
     share: Share,
-    photo: Image.Image | None = None,
+    *,
+    photo: Callable[[], NDArray[np.uint8]] | None = None,
+    check: Check = never,
 ) -> Rendered:
     """What is asked for of one image, as far as it does not depend on when it was answered.
 
     logits: float32 [K, S/8, S/8] for each task of the share, or for more
-    photo:  upright RGB, for an overlay
+    photo:  gives the upright photo, uint8 [H, W, 3], for an overlay
+    check:  raises where nobody needs the answer any more
     """
     rendered = Rendered(decoded.width, decoded.height)
     arrays: dict[str, PhotoMap | WholeMap] = {}
     for task in share.tasks:
-        coarse = logits[task]
+        check()
+        coarse, own = logits[task], spec.task(task)
         if _is_striped(plan, task):
-            rows = share.rows(decoded.height)
-            rendered.documents[task] = to_json({"axes": spec.task(task).axes})
-            rendered.maps[task] = encode_normals(coarse, spec.image_size, decoded.height, decoded.width, *rows)
+            sizes = (spec.image_size, decoded.height, decoded.width, *share.rows(decoded.height))
+            rendered.documents[task] = to_json({"axes": own.axes})
+            rendered.maps[task] = encode_normals(coarse, *sizes, check)
             continue
-        source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width)
+        source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width, check)
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = source
             if plan.logits:
                 arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
         elif plan.form is AnswerFormat.V2:
-            rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else to_bytes(source)
+            rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else [to_bytes(source)]
         elif plan.form is AnswerFormat.HF:
-            rendered.body = to_json(to_hf(source, coarse, spec.task(task)))
+            rendered.body = [to_json(to_hf(source, coarse, own))]
         elif plan.form is AnswerFormat.COCO:
-            rendered.body = to_json(to_coco(source, coarse, spec.task(task)))
+            rendered.body = [to_json(to_coco(source, coarse, own))]
         elif photo is not None:
-            rendered.body = blend(photo, paint(source, spec.task(task)), spec.task(task))
+            rendered.body = [*blend(photo(), Painting(source, own))]
         else:
-            _add_map(rendered, source, spec.task(task), plan)
+            _add_map(rendered, source, own, plan)
     if arrays:
-        rendered.body = _npz(arrays)
+        rendered.body = [_npz(arrays)]
     return rendered
 
 
-def separate(plan: RenderPlan, tasks: Sequence[Task], pixels: int) -> list[Share]:
+def separate(plan: RenderPlan, tasks: Sequence[Task], extent: Extent) -> list[Share]:
     """What to render together: each task alone, the longest first and in halves, where that takes little memory."""
-    most = encode_bytes(plan, tasks, pixels, side_by_side=True)
+    most = encode_bytes(plan, tasks, extent, side_by_side=True)
     if plan.form not in _OF_PARTS or most > _MOST_SIDE_BY_SIDE_BYTES:
         return [Share(tuple(tasks))]
     shares = []
-    for task in sorted(tasks, key=lambda task: (not _is_striped(plan, task), -_PAINTING_BYTES[TRAITS[task].decode])):
-        parts = 2 if _is_striped(plan, task) and pixels >= _HALVED_PIXELS else 1
+    for task in sorted(tasks, key=lambda task: (not _is_striped(plan, task), -_LONGEST[TRAITS[task].decode])):
+        parts = 2 if _is_striped(plan, task) and extent.height > 1 and extent.pixels >= _HALVED_PIXELS else 1
         shares += [Share((task,), part, parts) for part in range(parts)]
     return shares
 
@@ -147,24 +137,6 @@ def join(rendered: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
             whole.maps[task] = whole.maps[task].above(encoded) if task in whole.maps else encoded
     whole.documents = {task: documents[task] for task in tasks if task in documents}
     return whole
-
-
-def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], pixels: int, *, side_by_side: bool = False) -> int:
-    """Memory that `render` takes at its peak, an upper estimate: what it keeps of every task, and the largest step.
-
-    side_by_side: the tasks are rendered at the same time (see `separate`)
-    """
-    kinds = [TRAITS[task].decode for task in tasks]
-    if plan.form is AnswerFormat.NPZ:
-        return pixels * 2 * sum(_ARRAY_BYTES[kind] for kind in kinds)  # a growing buffer may be copied
-    if plan.form is AnswerFormat.V2:
-        sizes = [text_bytes(task) if task in plan.as_text else _ARRAY_BYTES[TRAITS[task].decode] for task in tasks]
-        return pixels * 2 * sum(sizes)  # bands, and all of them in one piece
-    if plan.form in _WHOLE_BYTES:
-        return pixels * _WHOLE_BYTES[plan.form]
-    kept = _KEPT_BYTES_JSON if plan.form is AnswerFormat.JSON else _KEPT_BYTES
-    steps = [_PAINTING_BYTES[kind] + (_RLE_BYTES if plan.rle else 0) for kind in kinds]
-    return pixels * ((sum if side_by_side else max)(steps) + sum(kept[kind] for kind in kinds))
 
 
 def to_document(rendered: Rendered, about: Document, *, with_png: bool = True) -> list[bytes]:
@@ -197,38 +169,44 @@ def _is_striped(plan: RenderPlan, task: Task) -> bool:
 
 
 def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderPlan) -> None:
-    if TRAITS[spec.task].decode is Decode.UNIT_VECTOR:
+    kind = TRAITS[spec.task].decode
+    if kind is Decode.UNIT_VECTOR:
         rendered.documents[spec.task] = to_json({"axes": spec.axes})
         return
-    painted = paint(source, spec)
-    rendered.documents[spec.task] = to_json(_facts(painted, spec, rle=plan.rle and plan.form is not AnswerFormat.PNG))
+    painting = Painting(source, spec)
     if _has_png(plan):
-        rendered.maps[spec.task] = encode(painted, spec)
+        rendered.maps[spec.task] = encode(painting)
+    elif kind is Decode.SIGMOID:
+        deque(painting.bands(), maxlen=0)  # its mean is that of its pixels
+    runs = None
+    if kind is Decode.ARGMAX and plan.rle and plan.form is not AnswerFormat.PNG:
+        runs = find_runs(source.whole().astype(np.uint8, copy=False), source.check)
+    rendered.documents[spec.task] = to_json(_facts(painting, runs))
 
 
-def _facts(painted: Painted, spec: TaskSpec, *, rle: bool) -> Document:
+def _facts(painting: Painting, runs: Runs | None) -> Document:
     """What is worth knowing about a map without looking at it."""
-    kind = TRAITS[spec.task].decode
+    kind = TRAITS[painting.spec.task].decode
     if kind is Decode.ARGMAX:
-        return {"classes": _classes(painted, spec, rle=rle)}
+        return {"classes": _classes(painting, runs)}
     if kind is Decode.SIGMOID:
-        return {"mean": round(painted.mean, 6)}
-    return {"minimum": painted.minimum, "maximum": painted.maximum, "mean": painted.mean}
+        return {"mean": round(painting.mean, 6)}
+    return {"minimum": painting.minimum, "maximum": painting.maximum, "mean": painting.mean}
 
 
-def _classes(painted: Painted, spec: TaskSpec, *, rle: bool) -> list[Document]:
+def _classes(painting: Painting, runs: Runs | None) -> list[Document]:
     """The classes that are present, by id."""
-    runs = find_runs(painted.pixels.astype(np.uint8, copy=False)) if rle else None
     listed: list[Document] = []
-    for index, known in enumerate(spec.classes):
-        pixels = painted.counts[index]
+    for index, known in enumerate(painting.spec.classes):
+        pixels = painting.counts[index]
         if not pixels:
             continue
-        fraction = round(pixels / painted.pixels.size, 6)
+        fraction = round(pixels / math.prod(painting.shape), 6)
         listed.append(
             {"id": index, "name": known.name, "color": list(known.color), "pixels": pixels, "fraction": fraction}
         )
         if runs is not None:
+            painting.check()
             listed[-1]["rle"] = class_rle(runs, index)
     return listed
 
@@ -238,25 +216,46 @@ def to_json(document: object) -> bytes:
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def to_zip(rendered: Rendered, about: Document) -> bytes:
+def to_zip(rendered: Rendered, about: Document) -> memoryview:
     """One PNG per task, and `result.json`. Stored: PNGs do not shrink further."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for task in rendered.documents:
-            archive.writestr(f"{task.value}.png", rendered.maps[task].png)
-        archive.writestr("result.json", b"".join(to_document(rendered, about, with_png=False)))
-    return buffer.getvalue()
+    members = {f"{task.value}.png": rendered.maps[task].picture.pieces() for task in rendered.documents}
+    members["result.json"] = to_document(rendered, about, with_png=False)
+    with _archive(sum(len(piece) for pieces in members.values() for piece in pieces), len(members)) as archive:
+        for name, pieces in members.items():
+            known = zipfile.ZipInfo(name, time.localtime()[:6])
+            known.external_attr, known.file_size = 0o600 << 16, sum(map(len, pieces))
+            with archive.zip.open(known, "w") as member:
+                member.writelines(pieces)
+    return archive.written()
 
 
-def _npz(arrays: Mapping[str, PhotoMap | WholeMap]) -> bytes:
+def _npz(arrays: Mapping[str, PhotoMap | WholeMap]) -> memoryview:
     """As `numpy.savez` writes it, but band by band."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with _archive(sum(source.nbytes for source in arrays.values()), len(arrays)) as archive:
         for name, source in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.zip.open(f"{name}.npy", "w", force_zip64=True) as member:
                 for number, band in enumerate(source.bands()):
                     if not number:
                         header = {"descr": dtype_to_descr(band.dtype), "fortran_order": False, "shape": source.shape}
                         write_array_header_1_0(member, header)
                     member.write(np.ascontiguousarray(band).data.cast("B"))
-    return buffer.getvalue()
+    return archive.written()
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    """A zip file in memory of its own: in one piece from the start, so it is never copied."""
+
+    zip: zipfile.ZipFile
+    room: mmap.mmap
+
+    def written(self) -> memoryview:
+        """The file, once it is complete."""
+        return memoryview(self.room)[: self.room.tell()]
+
+
+@contextmanager
+def _archive(nbytes: int, members: int) -> Iterator[_Archive]:
+    room = own_memory(nbytes + _MEMBER_BYTES * (members + 1))
+    with zipfile.ZipFile(cast(IO[bytes], room), "w", zipfile.ZIP_STORED) as archive:
+        yield _Archive(archive, room)

@@ -21,7 +21,8 @@ from mtlora.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAErr
 from mtlora.tasks import parse_tasks
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels", "body-too-large", "empty-body",
+ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels", "image-too-costly", "body-too-large",
+                             "empty-body",
                              "non-finite-output", "inference", "device-memory", "deadline", "queue-full",
                              "wait-too-long", "body-memory", "body-too-slow"})  # fmt: skip
 """Refusals that say nothing about the next photo; all others (no key, no such set, …) end the run."""

@@ -6,6 +6,7 @@ As in `ops`: native code where that is built and fits, plain torch otherwise; no
 import torch
 from torch import Tensor
 
+from mtlora.errors import MTLoRAError
 from mtlora.inference import plain_ops
 from mtlora.inference.operands import checked, native_for, want, want_size
 from mtlora.native import kernels
@@ -83,37 +84,43 @@ def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor,
     return out, counts
 
 
-def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
+def quantise_normals(normals: Tensor, height: int, width: int, top: int = 0, bottom: int | None = None) -> Tensor:
     """Vectors enlarged bilinearly, made unit length and turned to colours: round((n + 1) · 127.5).
 
     normals: float [3, h, w], of any length
-    returns: uint8 [height, width, 3]
+    top, bottom: the first row to make, and the one behind the last; without them all
+    returns: uint8 [bottom - top, width, 3]
     """
     want(normals.ndim == 3 and normals.shape[0] == 3 and normals.numel() > 0, "normals", "[3, h, w]", normals)
-    want_size(height, width)
+    top, bottom = _wanted_rows(height, width, top, bottom)
     native = native_for(normals)
     if native is None:
-        return plain_ops.quantise_normals(normals, height, width)
-    normals, out = normals.contiguous(), normals.new_empty(height, width, 3, dtype=torch.uint8)
-    h, w = normals.shape[-2:]
-    failed = native.quantise_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
-    return checked(out, failed)
+        return plain_ops.quantise_normals(normals, height, width, top, bottom)
+    normals, out = normals.contiguous(), normals.new_empty(bottom - top, width, 3, dtype=torch.uint8)
+    sizes, threads = (*normals.shape[-2:], height, width, top, bottom), torch.get_num_threads()
+    return checked(out, native.quantise_normals(normals.data_ptr(), out.data_ptr(), *sizes, threads))
 
 
-def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
+def saliency_to_gray(probability: Tensor, height: int, width: int, top: int = 0, bottom: int | None = None) -> Tensor:
     """Probabilities enlarged bilinearly and turned to grey: round(255 p).
 
     probability: float [h, w], 0..1
-    returns:     uint8 [height, width]
+    top, bottom: as of `quantise_normals`
+    returns:     uint8 [bottom - top, width]
     """
     want(probability.ndim == 2 and probability.numel() > 0, "probability", "[h, w]", probability)
-    want_size(height, width)
+    top, bottom = _wanted_rows(height, width, top, bottom)
     native = native_for(probability)
     if native is None:
-        return plain_ops.saliency_to_gray(probability, height, width)
-    probability, out = probability.contiguous(), probability.new_empty(height, width, dtype=torch.uint8)
-    h, w = probability.shape[-2:]
-    failed = native.saliency_to_gray(
-        probability.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads()
-    )
-    return checked(out, failed)
+        return plain_ops.saliency_to_gray(probability, height, width, top, bottom)
+    probability, out = probability.contiguous(), probability.new_empty(bottom - top, width, dtype=torch.uint8)
+    sizes, threads = (*probability.shape, height, width, top, bottom), torch.get_num_threads()
+    return checked(out, native.saliency_to_gray(probability.data_ptr(), out.data_ptr(), *sizes, threads))
+
+
+def _wanted_rows(height: int, width: int, top: int, bottom: int | None) -> tuple[int, int]:
+    want_size(height, width)
+    bottom = height if bottom is None else bottom
+    if not 0 <= top < bottom <= height:
+        raise MTLoRAError(f"rows must be some of 0 to {height}, got {top} to {bottom}")
+    return top, bottom

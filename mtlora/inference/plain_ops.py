@@ -157,31 +157,21 @@ def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor,
     return class_map[rows][:, columns], counts
 
 
-def quantise_normals(normals: Tensor, height: int, width: int) -> Tensor:
+def quantise_normals(normals: Tensor, height: int, width: int, top: int, bottom: int) -> Tensor:
     """See `map_ops.quantise_normals`; band by band."""
-    out = normals.new_empty(height, width, 3, dtype=torch.uint8)
-    for top, bottom in bands_of_rows(height, width):
-        vectors = unit_vectors(enlarged_rows(normals, top, bottom, height, width))
-        out[top:bottom] = to_bytes(vectors.mul_(127.5).add_(127.5))
+    out = normals.new_empty(bottom - top, width, 3, dtype=torch.uint8)
+    for begin, end in bands_of_rows(top, bottom, max(width, normals.shape[-1])):
+        vectors = unit_vectors(enlarged_rows(normals, begin, end, height, width))
+        out[begin - top : end - top] = to_bytes(vectors.mul_(127.5).add_(127.5))
     return out
 
 
-def paint_normals(coarse: Tensor, side: int, height: int, width: int, top: int, bottom: int) -> Tensor:
-    """Rows of `quantise_normals(unit_normals(coarse, side, side), height, width)`, of which no more is made.
-
-    coarse:  float [3, h, w], of any length
-    top, bottom: the first row, and the one behind the last
-    returns: uint8 [bottom - top, width, 3]
-    """
-    vectors = enlarged_rows(unit_normals(coarse, side, side), top, bottom, height, width)
-    return to_bytes(unit_vectors(vectors).mul_(127.5).add_(127.5))
-
-
-def saliency_to_gray(probability: Tensor, height: int, width: int) -> Tensor:
+def saliency_to_gray(probability: Tensor, height: int, width: int, top: int, bottom: int) -> Tensor:
     """See `map_ops.saliency_to_gray`; band by band."""
-    out = probability.new_empty(height, width, dtype=torch.uint8)
-    for top, bottom in bands_of_rows(height, width):
-        out[top:bottom] = to_bytes(enlarged_rows(probability[None], top, bottom, height, width)[0].mul_(255))
+    out = probability.new_empty(bottom - top, width, dtype=torch.uint8)
+    for begin, end in bands_of_rows(top, bottom, max(width, probability.shape[-1])):
+        grey = enlarged_rows(probability[None], begin, end, height, width)[0].mul_(255)
+        out[begin - top : end - top] = to_bytes(grey)
     return out
 
 
@@ -214,11 +204,14 @@ def nearest(source: int, target: int) -> Tensor:
     return (2 * torch.arange(target) + 1) * source // (2 * target)
 
 
-def bands_of_rows(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Where to cut a map of that size so that a band takes little memory: first row, and the one behind the last."""
+def bands_of_rows(top: int, bottom: int, width: int) -> Iterator[tuple[int, int]]:
+    """Where to cut rows so that a band takes little memory: first row, and the one behind the last.
+
+    width: of the rows, or of the map that they are made of where that is wider
+    """
     rows = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        yield top, min(top + rows, height)
+    for begin in range(top, bottom, rows):
+        yield begin, min(begin + rows, bottom)
 
 
 def enlarged_rows(maps: Tensor, top: int, bottom: int, height: int, width: int) -> Tensor:

@@ -18,7 +18,7 @@ from mtlora.outputs import (
     decode,
     decode_coarse,
 )
-from mtlora.png import paint
+from mtlora.png import Painting
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task
 
@@ -110,10 +110,11 @@ def test_painting_by_bands_is_painting_the_whole(monkeypatch: pytest.MonkeyPatch
         spec = TaskSpec.make(task)
         source = PhotoMap(task, decode(task, scores(spec.outputs)), *SIZE)
         monkeypatch.setattr(plain_ops, "_BAND_PIXELS", 4 * SIZE[1])
-        banded = paint(source, spec)
+        banded = Painting(source, spec)
+        pixels = banded.whole()
         monkeypatch.undo()
-        whole = paint(WholeMap(source.whole()), spec)
-        difference = np.abs(banded.pixels.astype(int) - whole.pixels.astype(int))
+        whole = Painting(WholeMap(source.whole()), spec)
+        difference = np.abs(pixels.astype(int) - whole.whole().astype(int))
         assert difference.max() <= (task in (Task.SALIENCY, Task.NORMALS))  # kernels may round otherwise
         assert (difference > 0).mean() < 0.001
         assert (banded.minimum, banded.maximum) == (whole.minimum, whole.maximum)

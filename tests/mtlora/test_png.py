@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mtlora.errors import ImageError, MTLoRAError
+from mtlora.inference import map_ops
 from mtlora.outputs import PhotoMap, decode_coarse
-from mtlora.png import encode_map, encode_normals, paint
+from mtlora.png import Painting, encode, encode_map, encode_normals
 from mtlora.spec import TaskSpec
 from mtlora.tasks import Task, voc_color
 
@@ -74,7 +75,7 @@ def vectors(h: int, w: int, seed: int = 0) -> torch.Tensor:
 
 def painted(coarse: torch.Tensor, side: int, height: int, width: int) -> np.ndarray:
     source = PhotoMap(Task.NORMALS, decode_coarse(Task.NORMALS, coarse, side), height, width)
-    return paint(source, TaskSpec.make(Task.NORMALS)).pixels
+    return Painting(source, TaskSpec.make(Task.NORMALS)).whole()
 
 
 def packed(coarse: torch.Tensor, side: int, height: int, width: int, rows: tuple[int, ...]) -> np.ndarray:
@@ -114,3 +115,21 @@ def test_wrong_normals_are_named(
 ) -> None:
     with pytest.raises(MTLoRAError, match=message):
         encode_normals(coarse, side, height, 4, *rows)
+
+
+@pytest.mark.parametrize(("height", "width"), [(513, 640), (3, 70_000), (70_000, 3), (5, 7)])
+@pytest.mark.parametrize("task", [Task.SEMSEG, Task.SALIENCY])
+def test_maps_are_painted_in_bands_as_they_are_at_once(task: Task, height: int, width: int) -> None:
+    spec = TaskSpec.make(task)
+    coarse = torch.randn(spec.outputs, 8, 8, generator=torch.Generator().manual_seed(0)) * 3
+    decoded = decode_coarse(task, coarse, 64)
+    painting = Painting(PhotoMap(task, decoded, height, width), spec)
+    if task is Task.SEMSEG:
+        expected, counts = map_ops.enlarge_classes(decoded, height, width)
+        assert painting.counts == tuple(counts.tolist())
+    else:
+        expected = map_ops.saliency_to_gray(decoded, height, width)
+    pixels = np.asarray(reopened(encode(painting).png))
+    np.testing.assert_array_equal(pixels, expected)
+    if task is Task.SALIENCY:
+        assert painting.mean == pytest.approx(float(pixels.mean()) / 255, rel=1e-12)

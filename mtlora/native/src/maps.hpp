@@ -169,22 +169,23 @@ inline std::unique_ptr<Columns[]> columns_of(long in, long out) {
     return columns;
 }
 
-// Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels.
-// Returns 0, or 1 where there was no memory.
+// Calls pixels(mixed rows, their stride, columns, first column, valid columns, y) for every vector of output pixels in
+// rows top..bottom, of which y 0 is the first. Returns 0, or 1 where there was no memory.
 template <class F>
-int for_pixels(const float* planes, long count, long h, long w, long height, long width, int threads, F pixels) {
+int for_pixels(const float* planes, long count, long h, long w, long height, long width, long top, long bottom,
+               int threads, F pixels) {
     const long ld = w + kLanes + 1;
     const auto columns = columns_of(w, width);
     if (!columns) return 1;
     std::atomic<int> failed{0};
-    parallel_for(height, kRowsAtOnce, threads, [&](long begin, long end) {
+    parallel_for(bottom - top, kRowsAtOnce, threads, [&](long begin, long end) {
         std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(count * ld)]);
         if (!mixed) {
             failed = 1;
             return;
         }
         for (long y = begin; y < end; ++y) {
-            mix_rows(planes, count, h, w, y, height, mixed.get());
+            mix_rows(planes, count, h, w, top + y, height, mixed.get());
             for (long x = 0; x < width; x += kLanes)
                 pixels(mixed.get(), ld, columns[x / kLanes], x, static_cast<int>(std::min<long>(width - x, kLanes)), y);
         }
@@ -246,7 +247,7 @@ class NormalRows {
 // See `map_ops.upsample_argmax`: logits [classes, h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
                                   long width, int threads) {
-    return for_pixels(logits, classes, h, w, height, width, threads,
+    return for_pixels(logits, classes, h, w, height, width, 0, height, threads,
                       [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) {
                           vf best = enlarged(mixed, columns);
                           vi index{};
@@ -262,7 +263,7 @@ EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classe
 // See `map_ops.unit_normals`: normals [3, h, w], out [3, height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w, long height, long width,
                                int threads) {
-    return for_pixels(normals, 3, h, w, height, width, threads,
+    return for_pixels(normals, 3, h, w, height, width, 0, height, threads,
                       [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) __attribute__((always_inline)) {
                           const Vectors v(mixed, ld, columns);
                           float* at = out + y * width + x;
@@ -272,10 +273,10 @@ EXPORT int mtlora_unit_normals(const float* normals, float* out, long h, long w,
                       });
 }
 
-// See `map_ops.quantise_normals`: normals [3, h, w], out [height, width, 3]. Returns 1 where there was no memory.
+// See `map_ops.quantise_normals`: normals [3, h, w], out [bottom - top, width, 3]. Returns 1 where there was no memory.
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
-                                   int threads) {
-    return for_pixels(normals, 3, h, w, height, width, threads,
+                                   long top, long bottom, int threads) {
+    return for_pixels(normals, 3, h, w, height, width, top, bottom, threads,
                       [&](const float* mixed, long ld, const Columns& columns, long x, int valid, long y) __attribute__((always_inline)) {
                           Vectors(mixed, ld, columns).store_as_colors(out + (y * width + x) * 3, valid);
                       });
@@ -284,7 +285,7 @@ EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, l
 // See `map_ops.enlarge_sigmoid`: logits [h, w], out [height, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long w, long height, long width,
                                   int threads) {
-    return for_pixels(logits, 1, h, w, height, width, threads,
+    return for_pixels(logits, 1, h, w, height, width, 0, height, threads,
                       [&](const float* mixed, long, const Columns& columns, long x, int valid, long y) {
                           const vf score = enlarged(mixed, columns), small = exponential(-absolute(score)),
                                    share = 1.0f / (1.0f + small);
@@ -292,10 +293,10 @@ EXPORT int mtlora_enlarge_sigmoid(const float* logits, float* out, long h, long 
                       });
 }
 
-// See `map_ops.saliency_to_gray`: probability [h, w], out [height, width]. Returns 1 where there was no memory.
+// See `map_ops.saliency_to_gray`: probability [h, w], out [bottom - top, width]. Returns 1 where there was no memory.
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
-                                   int threads) {
-    return for_pixels(probability, 1, h, w, height, width, threads,
+                                   long top, long bottom, int threads) {
+    return for_pixels(probability, 1, h, w, height, width, top, bottom, threads,
                       [&](const float* mixed, long, const Columns& columns, long x, int valid, long y) {
                           store_bytes(out + y * width + x, to_byte(enlarged(mixed, columns) * 255.0f), valid);
                       });
