@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mtlora.errors import ImageError
 from mtlora.images.container import exif
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
-from mtlora.images.container.jpeg import check_stream
+from mtlora.images.container.jpeg import check_streams
 from mtlora.images.container.tiff_tags import (
     LONG,
     TIFF_PREFIXES,
@@ -137,8 +137,7 @@ def _check_bytes(directory: Directory, parts: _Parts, max_pixels: int) -> int:
         refuse_costly(f"TIFF strips or tiles of {sum(parts.sizes)} bytes in a file of {size}", MAX_READINGS * size)
     if compression != _JPEG:
         return 0
-    spans = zip(parts.offsets, ends, strict=True)
-    return max(check_stream(directory.data[start:end], max_pixels) for start, end in spans)
+    return check_streams(directory.data, zip(parts.offsets, ends, strict=True), max_pixels)
 
 
 def _tags(directory: Directory, parts: _Parts, width: int, height: int) -> dict[int, tuple[int, int, bytes]]:
