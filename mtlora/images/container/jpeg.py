@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mtlora.errors import ImageError
@@ -23,10 +24,13 @@ _ARITHMETIC = {*range(0xC9, 0xD0)}
 _NOTES = {*range(0xE0, 0xF0), 0xFE, 0xDC}
 _ALONE = ((0xE0, b"JFIF\0", 14), (0xEE, b"Adobe", 12))  # what decoders read colours by: marker, beginning, bytes of it
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_SEGMENTS_OF_STREAM = 16  # of a strip or tile in another file: a few are usual
 _BLOCK = 8
 _COEFFICIENTS = 64
 _NOT_SENT = 16  # bits of a coefficient that are missing: all
-_NOISE = bytes(range(1, 255, 5)) + bytes(range(254, 0, -3))
+_NOISE = bytes(
+    (178 + 101 * place) % 251 for place in range(251)
+)  # begins with a one: where data ends, decoders read zeros
 _LINES = 4  # bands of blocks that a decoder holds for each component
 
 
@@ -51,6 +55,8 @@ class _Picture:
     max_pixels: int
     parts: list[bytes | memoryview] = field(default_factory=list)
     frame: _Frame | None = None
+    segments: int = 0
+    most_segments: int = MAX_JPEG_SEGMENTS
     scans: int = 0
     passes: int = 0  # samples that scans go over
     missing: dict[int, list[int]] = field(default_factory=dict)  # bits of each coefficient, by component
@@ -67,6 +73,8 @@ def read_jpeg(data: bytes, max_pixels: int) -> Container:
     frame = picture.frame
     if frame is None or not picture.scans:
         raise broken(f"no picture begins in a JPEG of {len(data)} bytes")
+    if not is_whole:
+        picture.parts[-1] = bytes(picture.parts[-1]).rstrip(b"\xff")  # half a marker
     can_end = is_whole or _is_complete(picture, frame)
     probe = (
         b"" if is_whole or not can_end else b"".join([*picture.parts, _filler(bytes(picture.parts[-1])), b"\xff\xd9"])
@@ -84,18 +92,28 @@ def read_jpeg(data: bytes, max_pixels: int) -> Container:
     )
 
 
-def check_stream(data: bytes, max_pixels: int) -> int:
-    """Errors as of `read_jpeg` for a JPEG inside another file; returns how many bytes a decoder holds beside pixels."""
-    picture = _Picture(data, max_pixels)
-    _walk(picture)
-    return 2 * picture.frame.samples() if picture.frame is not None and picture.is_buffered else 0
+def check_streams(data: bytes, spans: Iterable[tuple[int, int]], max_pixels: int) -> int:
+    """Errors as of `read_jpeg` for JPEG streams inside another file, bounded together as the parts of one picture.
+
+    spans:   where they begin and end
+    returns: how many bytes a decoder holds beside the pixels of one of them
+    """
+    held = passes = segments = 0
+    most = MAX_JPEG_SEGMENTS
+    for start, end in spans:
+        picture = _Picture(data[start:end], max_pixels, passes=passes, segments=segments, most_segments=most)
+        _walk(picture)
+        passes, segments, most = picture.passes, picture.segments, most + _SEGMENTS_OF_STREAM
+        held = max(held, 2 * picture.frame.samples() if picture.frame is not None and picture.is_buffered else 0)
+    return held
 
 
 def _walk(picture: _Picture) -> bool:
     """From marker to marker; whether the picture's end was there."""
     data, position, scan_start = picture.data, 2, 0
     view = memoryview(data)
-    for _ in range(MAX_JPEG_SEGMENTS):
+    while picture.segments < picture.most_segments:
+        picture.segments += 1
         match = (_SCAN_END if scan_start else _MARKER).search(data, position)
         start = match.start() if match else len(data)
         if scan_start:
@@ -106,7 +124,7 @@ def _walk(picture: _Picture) -> bool:
         _take(picture, data[start + 1], start, end)
         scan_start = end if data[start + 1] == _SCAN else 0
         position = end
-    refuse_costly("JPEG segments", MAX_JPEG_SEGMENTS)
+    refuse_costly("JPEG segments", picture.most_segments)
     return False
 
 

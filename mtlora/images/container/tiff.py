@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mtlora.errors import ImageError
 from mtlora.images.container import exif
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
-from mtlora.images.container.jpeg import check_stream
+from mtlora.images.container.jpeg import check_streams
 from mtlora.images.container.tiff_tags import (
     LONG,
     TIFF_PREFIXES,
@@ -36,7 +36,8 @@ _RAW, _OLD_JPEG_COMPRESSION, _JPEG = 1, 6, 7
 _COLOURS = 768
 _MAX_SAMPLES = 6
 _MAX_BITS = 64
-_PALETTE_COLOURS = 3
+_PALETTE_COLOURS, _LUMINANCE = 3, 6
+_COPIES_OF_PART = 3  # as stored, as handed over, and one for predictors or another order of bits
 _MAX_NOTE = 1 << 20
 
 
@@ -62,8 +63,9 @@ def read_tiff(data: bytes, max_pixels: int) -> Container:
     parts = _parts(directory, width, height, planes)
     _check_area(parts, width, height, max_pixels)
     held = _check_bytes(directory, parts, max_pixels)
-    part_bytes = parts.width * parts.height * max(samples * bits // 8 + 1, 4)
-    extra = 3 * part_bytes + held
+    is_luminance = directory.number(_PHOTOMETRIC, 0) == _LUMINANCE
+    part_bytes = parts.width * parts.height * (-(-samples * bits // 8) + 2 * is_luminance)
+    extra = _COPIES_OF_PART * part_bytes + held
     turn = exif.known(_orientation(directory))
     content = with_directory(data, directory.order, _tags(directory, parts, width, height))
     return Container(content, turn, width, height, decoded_bytes(width, height, extra))
@@ -71,14 +73,15 @@ def read_tiff(data: bytes, max_pixels: int) -> Container:
 
 def _depth(directory: Directory) -> tuple[int, int]:
     """Samples of a pixel, and bits of the deepest."""
-    samples = directory.number(_SAMPLES, 1)
+    is_jpeg = directory.number(_COMPRESSION, _RAW) in {_JPEG, _OLD_JPEG_COMPRESSION}
+    samples = directory.number(_SAMPLES, 3 if is_jpeg else 1)
     bits = max(directory.numbers(_BITS, _MAX_SAMPLES + 1), default=1)
     if samples > _MAX_SAMPLES or bits > _MAX_BITS:
         raise ImageError(
             f"the image cannot be read: a TIFF of {samples} samples of {bits} bits a pixel; "
             f"at most {_MAX_SAMPLES} of {_MAX_BITS} are read"
         )
-    return max(samples, 3), bits  # JPEG has three where nothing is said
+    return samples, bits
 
 
 def _parts(directory: Directory, width: int, height: int, planes: int) -> _Parts:
@@ -134,8 +137,7 @@ def _check_bytes(directory: Directory, parts: _Parts, max_pixels: int) -> int:
         refuse_costly(f"TIFF strips or tiles of {sum(parts.sizes)} bytes in a file of {size}", MAX_READINGS * size)
     if compression != _JPEG:
         return 0
-    spans = zip(parts.offsets, ends, strict=True)
-    return max(check_stream(directory.data[start:end], max_pixels) for start, end in spans)
+    return check_streams(directory.data, zip(parts.offsets, ends, strict=True), max_pixels)
 
 
 def _tags(directory: Directory, parts: _Parts, width: int, height: int) -> dict[int, tuple[int, int, bytes]]:

@@ -196,6 +196,10 @@ def refused_others() -> Iterator[tuple[str, bytes]]:
     yield "tiff: a table of JPEGs", tiff({259: (3, 1, 7), 347: (7, 1_000_000, bytes(1_000_000))})
     bomb = jpeg(scans=120, mode="L")
     yield "tiff: scans of a JPEG", tiff({259: (3, 1, 7), 279: (4, 1, len(bomb))}, bomb)
+    strip = b"\xff\xd8" + b"\xff\xe9\0\2" * 4000 + b"\xff\xd9"
+    lists = {273: (4, 2000, struct.pack("<I", 8) * 2000), 279: (4, 2000, struct.pack("<I", len(strip)) * 2000)}
+    rows = {257: (4, 1, 2000), 259: (3, 1, 7), 278: (3, 1, 1)}
+    yield "tiff: segments of many JPEGs", tiff(rows | lists, strip, bytes(20_000_000))
     yield "bmp: run lengths", bmp((1000, 1000), 8, 1, b"\1\1" * 600_000)
     yield "bmp: line ends", bmp((1400, 1400), 8, 1, b"\0\0" * 600_000)
 
