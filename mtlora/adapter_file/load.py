@@ -158,13 +158,13 @@ def is_finite(tensor: Tensor) -> bool:
 def _opened(path: Path) -> BufferedReader:
     """Only plain files: opening a pipe would wait for its other end."""
     try:
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise AdapterFileError(f"cannot read {path}: it is not a plain file")
-    return file
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AdapterFileError(f"cannot open {path}: it is not a plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _read_header(file: BufferedReader, source: str) -> Header:
