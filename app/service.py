@@ -264,6 +264,7 @@ class Service:
         uploader = Uploader(catalog, store, backbone, form.device_bytes, threads, bounds, checked, courtesy)
         pins = Pins(catalog, residency, form.device_bytes, threads.reads)
         lookup = Lookup(catalog, residency, host, threads)
+        residency.reach = lookup.reach
         forget = self.metrics.forget_adapter
         adapters = AdapterService(store, lookup, pins, uploader, forget)
         follower = Follower(store, catalog, adapters, pins, s.store_timeout_s)

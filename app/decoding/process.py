@@ -132,6 +132,8 @@ class DecoderProcess:
         self._channel.close()
         with contextlib.suppress(OSError):
             os.close(self._memory)
+        with contextlib.suppress(BufferError):  # somebody still looks at pixels, and closes it by letting go
+            self._shared.close()
 
     async def _line(self, until: float) -> bytes:
         """The next message; `LostError` if there is none by then."""

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import logging
-import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ class BundledSet:
     path: Path
     revision: Revision
     fault: str = ""  # why it cannot be served; empty: it can, as far as its header tells
+    manifest: AdapterManifest | None = None  # None if its header cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,12 @@ def _bundled(path: Path, check: Callable[[AdapterManifest], None]) -> BundledSet
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a plain file", str(path))
     with path.open("rb"):  # that it cannot be read is no fault of its content
-        fault = ""
+        fault, manifest = "", None
     try:
         if not has_manifest(path):
             return None
-        check(read_manifest(path))
+        manifest = read_manifest(path)
+        check(manifest)
     except MTLoRAError as error:
         fault = str(error)
         log.error("bundled adapter set cannot be served", extra=_told(path) | {"reason": fault})
@@ -103,7 +104,8 @@ def _bundled(path: Path, check: Callable[[AdapterManifest], None]) -> BundledSet
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     created = datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")
-    return BundledSet(path, Revision(revision=1, digest=digest, bytes=status.st_size, created=created), fault)
+    revision = Revision(revision=1, digest=digest, bytes=status.st_size, created=created)
+    return BundledSet(path, revision, fault, manifest)
 
 
 def _told(path: Path) -> dict[str, str]:
@@ -224,8 +226,11 @@ class Catalog:
     def file(self, ref: AdapterRef) -> Path:
         """As `path`, of a file that can be read; `AdapterLoadError` if it cannot."""
         path = self.path(ref)
-        if not (path.is_file() and os.access(path, os.R_OK)):
-            raise AdapterLoadError(f"the file of adapter set {ref} is not there, or cannot be read")
+        try:
+            with path.open("rb") as file:
+                file.read(1)
+        except OSError as error:
+            raise AdapterLoadError(f"the file of adapter set {ref} cannot be opened: {reason_of(error)}") from error
         return path
 
     def manifest(self, ref: AdapterRef) -> AdapterManifest:
@@ -243,7 +248,8 @@ class Catalog:
 
     def known_manifest(self, ref: AdapterRef) -> AdapterManifest | None:
         """As `manifest`, from memory; None if the file must be read."""
-        return self._manifests.get(ref.digest)
+        bundled = self._bundled.get(ref.name)
+        return bundled.manifest if bundled is not None else self._manifests.get(ref.digest)
 
     def activate(self, name: str, revision: int) -> Entry:
         """Make a revision the current one."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import AdapterLoadError
+from app.errors import AdapterLoadError, StoreUnavailableError
 from app.residency.catalog import Catalog, Entry
 from app.residency.host import HostCache
 from app.residency.loader import AdaptedSet
@@ -66,6 +66,20 @@ class Lookup:
         """What a revision's file says about itself; `AdapterLoadError` if it cannot be read."""
         known = self.catalog.known_manifest(ref)
         return known if known is not None else await self.threads.reads.run(self.catalog.manifest, ref)
+
+    async def reach(self, ref: AdapterRef) -> None:
+        """Wait until a set that is to be loaded can be read; `AdapterLoadError` if it cannot.
+
+        A store that hangs then keeps a thread of its own waiting, and not those that load sets which are at hand.
+        """
+        if ref in self.host or self.catalog.is_bundled(ref.name):
+            return
+        try:
+            await self.threads.reads.run(self.catalog.file, ref)
+        except StoreUnavailableError as error:
+            raise AdapterLoadError(
+                f"adapter set {ref} cannot be loaded: {error.detail}", error.retry_after_s
+            ) from error
 
     async def spec(self, ref: AdapterRef) -> AdapterSpec:
         """The shape of a revision, which what is in memory tells as well as its file."""

@@ -7,7 +7,7 @@ evicted then, so a failed load never costs an innocent set its place; the oversh
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,6 +102,8 @@ class Residency(Generic[L]):
         self._slots = asyncio.Semaphore(parallel_loads)
         self._users: Counter[AdapterRef] = Counter()
         self.usage: dict[str, Usage] = {}
+        self.reach: Callable[[AdapterRef], Awaitable[None]] = _at_hand
+        """Waits until a set can be read, so that no loader thread has to; `AdapterLoadError` if it cannot."""
 
     @property
     def used_bytes(self) -> int:
@@ -223,6 +225,7 @@ class Residency(Generic[L]):
 
     async def _bring_in(self, ref: AdapterRef) -> None:
         try:
+            await self.reach(ref)
             async with self._slots:
                 adapted = await self._run_load(ref)
                 await self._make_room(ref, adapted.cost_bytes)
@@ -300,3 +303,7 @@ class Residency(Generic[L]):
             future = self._freed.popleft()
             if not future.done():
                 future.set_result(None)
+
+
+async def _at_hand(_: AdapterRef) -> None:
+    """Nothing has to be waited for."""

@@ -36,17 +36,13 @@ def has_manifest(path: str | Path) -> bool:
 def opened(path: Path) -> BufferedReader:
     """The file, open for reading. Only plain files: opening a pipe would wait for its other end."""
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise AdapterFileError(f"cannot read {path}: it is not a plain file")
-    return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AdapterFileError(f"cannot open {path}: it is not a plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_header(file: BufferedReader, source: str) -> Header:
