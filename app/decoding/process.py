@@ -126,12 +126,14 @@ class DecoderProcess:
             self._written = 0
 
     async def end(self) -> None:
-        """Kill it and wait until it is gone."""
+        """Kill it and wait until it is gone; nothing more if that was done."""
         self._process.kill()
         await asyncio.to_thread(self._process.wait)
+        memory, self._memory = self._memory, -1
+        if memory < 0:
+            return
         self._channel.close()
-        with contextlib.suppress(OSError):
-            os.close(self._memory)
+        os.close(memory)
         with contextlib.suppress(BufferError):  # somebody still looks at pixels, and closes it by letting go
             self._shared.close()
 
