@@ -22,7 +22,7 @@ class PiecesResponse(Response):
         on_sent: Callable[[int], None],
     ) -> None:
         """on_sent: told how many bytes there were, when they are sent or nobody takes them any more"""
-        self._pieces = deque(pieces)
+        self._pieces = deque(piece for piece in pieces if piece)
         self._on_sent = on_sent
         self._size = sum(map(len, pieces))
         super().__init__(None, status, {**headers, "Content-Length": str(self._size)}, media_type)

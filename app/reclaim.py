@@ -13,12 +13,16 @@ from concurrent.futures import Executor
 LEAST_BYTES = 64 << 20
 """Less than this is worth keeping."""
 PAUSE_S = 1.0
+MOST_PAUSES = 10
 
 Trim = Callable[[int], object]
 
 
 class Reclaimer:
-    """Gives free memory back after large work, at most once in a second. Lives on the event loop."""
+    """Gives free memory back once there was no large work for a while, or ten times as long. Lives on the event loop.
+
+    Not after each: the next work of that size, and the engine's next pass, would have to get their pages again.
+    """
 
     def __init__(self, executor: Executor, trim: Trim | None = None, pause_s: float = PAUSE_S) -> None:
         """trim: gives memory back, but for so many bytes at the end of the heap; default: glibc's, if it is there"""
@@ -26,11 +30,21 @@ class Reclaimer:
         self._trim = trim or _glibc_trim()
         self._pause_s = pause_s
         self._waiting: asyncio.TimerHandle | None = None
+        self._latest = 0.0
 
     def freed(self, nbytes: int) -> None:
         """So much was used and is free now, or will be soon."""
-        if self._trim is not None and nbytes >= LEAST_BYTES and self._waiting is None:
-            self._waiting = asyncio.get_running_loop().call_later(self._pause_s, self._begin)
+        if self._trim is None or nbytes < LEAST_BYTES:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._waiting is None:
+            self._latest = now + MOST_PAUSES * self._pause_s
+        elif now < self._latest:
+            self._waiting.cancel()
+        else:
+            return  # it is about to begin
+        self._waiting = loop.call_at(min(now + self._pause_s, self._latest), self._begin)
 
     def close(self) -> None:
         """Give nothing back any more."""

@@ -73,3 +73,16 @@ def test_the_c_library_takes_its_memory_back() -> None:
             await asyncio.sleep(0.02)
 
     asyncio.run(scenario())
+
+
+def test_large_work_without_an_end_puts_it_off_only_so_long() -> None:
+    async def scenario() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            trims = Trims()
+            reclaimer = Reclaimer(pool, trims, pause_s=0.02)
+            while not trims.done.is_set():
+                reclaimer.freed(LEAST_BYTES)
+                await asyncio.sleep(0)
+            reclaimer.close()
+
+    asyncio.run(scenario())
