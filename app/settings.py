@@ -7,7 +7,7 @@ A `Settings` that exists is usable; what is wrong is said before anything starts
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -110,8 +110,9 @@ class Settings(BaseSettings):
         description="float32; faster, and maps differ a little: int8 (on a CPU), bfloat16 (on a GPU)",
     )
     loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
-    decoding: Literal["processes", "threads"] = Field(
+    decoding: str = Field(
         "processes",
+        pattern="^(processes|threads)$",
         description="where photos are decoded: in processes of their own, which no photo harms, or in threads",
     )
     decoders: int = Field(default_factory=default_decoders, ge=1, le=64, description="processes that decode photos")

@@ -11,7 +11,7 @@ def encoded(form: str = "JPEG", size: tuple[int, int] = (64, 48), mode: str = "R
     return buffer.getvalue()
 
 
-def costly(scans: int = 200, side: int = 512) -> bytes:
+def costly(scans: int = 90, side: int = 700) -> bytes:
     """A small JPEG whose last scan comes again and again: a second of work for a quarter of a megapixel."""
     plain = encoded("JPEG", (side, side), progressive=True)
     last = plain[plain.rindex(b"\xff\xda") : -2]
