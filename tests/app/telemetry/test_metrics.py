@@ -31,6 +31,7 @@ CONTRACT = [
     "mtlora_adapter_cache_misses_total",
     "mtlora_build_info",
     "mtlora_ready",
+    "mtlora_store_usable",
 ]
 
 

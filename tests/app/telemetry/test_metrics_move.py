@@ -134,6 +134,7 @@ ELSEWHERE = {
     "mtlora_adapter_budget_bytes": "test_what_was_set_shows",
     "mtlora_build_info": "test_what_was_set_shows",
     "mtlora_ready": "test_ready_falls_when_draining",
+    "mtlora_store_usable": "test_a_store_that_is_gone_shows",
 }
 
 
@@ -238,6 +239,16 @@ def test_ready_falls_when_draining(weights: Weights, tmp_path: Path) -> None:
         assert samples(live)["mtlora_ready"] == 1
         live.service.drain()
         assert samples(live)["mtlora_ready"] == 0
+
+
+def test_a_store_that_is_gone_shows(weights: Weights, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with live_app(settings_for(weights, store)) as live:
+        assert samples(live)["mtlora_store_usable"] == 1
+        store.rename(tmp_path / "away")
+        wait_until(lambda: samples(live)["mtlora_store_usable"] == 0)
+        (tmp_path / "away").rename(store)
+        wait_until(lambda: samples(live)["mtlora_store_usable"] == 1)
 
 
 def test_no_metric_is_left_out() -> None:
