@@ -90,6 +90,16 @@ class IsolatedDecoders:
         self._pool = pool
         self._slots = slots
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes there are now."""
+        return self._pool.pids
+
+    @property
+    def waiting(self) -> int:
+        """Photos that wait for a process."""
+        return self._slots.waiting
+
     async def start(self) -> None:
         """Start the processes."""
         await self._pool.start()

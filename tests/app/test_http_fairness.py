@@ -1,5 +1,7 @@
 """Nobody's flood is everybody's: admission, cold sets and turns, on a server whose engine the tests can stop."""
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ import pytest
 
 from app.batching.costs import Workload
 from app.batching.request import Item
+from app.decoding.decoders import IsolatedDecoders
 from app.engine import Engine, Outcome
 from app.errors import AdapterLoadError
 from app.residency.loader import AdaptedSet, AdapterLoader
@@ -185,14 +188,14 @@ def test_what_an_image_took_is_learnt_though_its_client_left(
 
 
 def test_a_flood_of_large_photos_does_not_delay_the_decoding_of_another_set_s(weights: Weights, tmp_path: Path) -> None:
-    """Count-based: of the photos that waited for the one codec thread, the rare one is decoded among the first."""
+    """Count-based: of the photos that waited for the one decoder, the rare one is decoded among the first."""
     large = encoded(picture(900, 700), "PNG")
     with live_app(settings_for(weights, tmp_path / "store")) as live, ThreadPoolExecutor(20) as pool:
         assert live.client.post("/adapters/people/load").status_code == 200
-        begun, hold = threading.Event(), threading.Event()
-        threads: Any = live.service.parts.pipeline._threads
-        blocking = live.service._pools.codec.submit(lambda: (begun.set(), hold.wait(20)))
-        wait_until(begun.is_set)
+        decoders = live.service.parts.decoders
+        assert isinstance(decoders, IsolatedDecoders)
+        (decoder,) = decoders.pids
+        os.kill(decoder, signal.SIGSTOP)
         done: list[str] = []
 
         def ask(name: str, photo: bytes) -> None:
@@ -200,12 +203,11 @@ def test_a_flood_of_large_photos_does_not_delay_the_decoding_of_another_set_s(we
             done.append(f"{name} {response.status_code}")
 
         floods = [pool.submit(ask, "default", large) for _ in range(12)]
-        wait_until(lambda: threads.waiting == 11)
+        wait_until(lambda: decoders.waiting == 11)
         rare = pool.submit(ask, "people", PHOTO)
-        wait_until(lambda: threads.waiting == 12)
-        hold.set()
+        wait_until(lambda: decoders.waiting == 12)
+        os.kill(decoder, signal.SIGCONT)
         for future in (*floods, rare):
             future.result()
         assert done.index("people 200") <= 2
         assert done.count("default 200") == 12
-        blocking.result()

@@ -21,6 +21,7 @@ CONTRACT = [
     "mtlora_queue_limit_images",
     "mtlora_inflight_requests",
     "mtlora_rejected_total",
+    "mtlora_decoders_lost_total",
     "mtlora_adapters",
     "mtlora_adapter_bytes",
     "mtlora_adapter_budget_bytes",

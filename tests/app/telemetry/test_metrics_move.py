@@ -1,5 +1,7 @@
 """Every metric of the registry moves when what it counts happens: an action over HTTP, and the change expected."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
 from app.batching.request import Item
+from app.decoding.decoders import IsolatedDecoders
 from app.engine import Engine, Outcome
 from app.error_handlers import REJECTION_OF
 from app.pipeline import Pipeline
-from app.telemetry.metrics import REJECTIONS, Metrics
+from app.telemetry.metrics import DECODER_LOSSES, REJECTIONS, Metrics
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 PASCAL = ("semseg", "normals", "saliency", "human_parts")
 STAGES = ("decode", "queue", "load", "forward", "encode")
+LOSSES = {reason: f'mtlora_decoders_lost_total{{reason="{reason}"}}' for reason in DECODER_LOSSES}
 Act = Callable[[Live, Weights], None]
 
 
@@ -128,6 +132,7 @@ ROWS = {
 }
 ELSEWHERE = {
     "mtlora_rejected_total": "test_every_reason_of_a_refusal_is_counted",
+    "mtlora_decoders_lost_total": "test_a_lost_decoder_is_counted",
     "mtlora_queue_images": "test_what_is_under_way_shows",
     "mtlora_inflight_requests": "test_what_is_under_way_shows",
     "mtlora_queue_limit_images": "test_what_was_set_shows",
@@ -218,6 +223,17 @@ def test_room_is_made_and_counted(weights: Weights, tmp_path: Path) -> None:
         name = 'mtlora_adapter_evictions_total{reason="room",tier="device"}'
         assert now[name] > before[name]
         assert now['mtlora_adapter_bytes{tier="device"}'] <= 2 * budget
+
+
+def test_a_lost_decoder_is_counted(weights: Weights, tmp_path: Path) -> None:
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        before, decoders = samples(live), live.service.parts.decoders
+        assert isinstance(decoders, IsolatedDecoders)
+        os.kill(decoders.pids[0], signal.SIGKILL)
+        assert predict(live).status_code == 200
+        now = samples(live)
+        moved_by = {reason: now[name] - before[name] for reason, name in LOSSES.items()}
+        assert moved_by == {"died": 1, "costly": 0, "late": 0, "grown": 0}
 
 
 def test_what_was_set_shows(weights: Weights, tmp_path: Path) -> None:
