@@ -24,11 +24,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
-from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
 
-from benchmarks.harness import family, machine, save
+from benchmarks.harness import machine, save
 from benchmarks.servers import Server, serve
 from benchmarks.sets import make_weights
+from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
 
 ADDRESS_SPACE = 14 << 30
 DEADLINE_S = 60.0
@@ -86,14 +86,8 @@ class Client:
 
 
 def resident_mib(server: Server) -> float:
-    """Of the server and its children; pages that two of them share count twice."""
-    total = 0
-    for pid in family(server.process.pid):
-        try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except (FileNotFoundError, ProcessLookupError, IndexError):
-            continue
-    return total * resource.getpagesize() / MIB
+    """Of the server and its children."""
+    return server.family_rss_bytes() / MIB
 
 
 class Peak:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -79,6 +80,10 @@ class Server:
         """Resident memory of the process alone."""
         return _status_kib(self.process.pid, "VmRSS") * 1024
 
+    def family_rss_bytes(self) -> int:
+        """Resident memory of the process and its children; pages that two of them share count twice."""
+        return sum(_resident_bytes(pid) for pid in family(self.process.pid))
+
     def pss_bytes(self) -> int:
         """Memory of the process and its children, pages that are shared counted once among their sharers."""
         return sum(_pss_kib(pid) for pid in family(self.process.pid)) * 1024
@@ -153,6 +158,14 @@ def _status_kib(pid: int, key: str) -> int:
         if line.startswith(f"{key}:"):
             return int(line.split()[1])
     raise RuntimeError(f"/proc/{pid}/status has no {key}")
+
+
+def _resident_bytes(pid: int) -> int:
+    """0 for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0
 
 
 def _pss_kib(pid: int) -> int:

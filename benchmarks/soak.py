@@ -4,8 +4,8 @@
 
 Owners upload, activate, roll back, delete, load, unload and pin sets in a memory with room for a few; they send files
 that must be refused and leave in the middle of uploads. Users ask for predictions, check every pixel against the
-revision that answered and that revision against what its owner was told, send broken photos, leave, and set hopeless
-deadlines.
+revision that answered and that revision against what its owner was told, send broken photos and photos that are built
+to cost, leave, and set hopeless deadlines.
 
 Fails on: a 5xx (but 503 while restarting), a wrong or impossible answer, anything acknowledged that is gone, a counter
 that fell, memory that grows, a file left over, an error in the log, a queue that does not empty, an exit status but 0.

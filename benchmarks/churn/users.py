@@ -8,8 +8,10 @@ from typing import Any
 from benchmarks.churn.expected import Photo
 from benchmarks.churn.ledger import Ledger, SetNow
 from benchmarks.churn.world import OutageError, World
+from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
 
 JPEG = {"Content-Type": "image/jpeg"}
+HOSTILE = [*REFUSED.items(), *HARMLESS.items()]
 DEADLINE_PASSED = 504
 
 
@@ -23,6 +25,7 @@ class User:
     async def run(self) -> None:
         """Ask until told to stop."""
         actions = {self._ask: 12, self._ask_revision: 4, self._leave: 2, self._bad_photo: 2, self._hurry: 1}
+        actions[self._hostile_photo] = 2
         while not self._world.stopping:
             action = self._chance.choices(list(actions), list(actions.values()))[0]
             try:
@@ -82,6 +85,13 @@ class User:
         reply, _, _ = await self._world.ask("POST", "/predict", body, JPEG)
         self._require(reply.status == expected, f"a photo that is {kind}: {reply.status}, expected {expected}")
         self._world.counts["bad photos"] += 1
+
+    async def _hostile_photo(self) -> None:
+        """A file that is built to cost: refused, or read without its tricks; nobody else may notice."""
+        name, data = self._chance.choice(HOSTILE)
+        reply, _, _ = await self._world.ask("POST", "/predict?masks=none", data, JPEG)
+        self._require(reply.status in {200, 413, 415, 422, 429}, f"the hostile photo {name!r}: {reply.status}")
+        self._world.counts["hostile photos"] += 1
 
     async def _hurry(self) -> None:
         """A deadline that cannot be met: 504, or 429 where that is seen beforehand."""

@@ -1,4 +1,4 @@
-"""The server seen from outside: its metrics every second, its memory, its files, its log."""
+"""The server seen from outside: its metrics every second, its memory with that of its decoders, its files, its log."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class Life:
     def sample(self) -> None:
         """Take one sample from /proc."""
         process = Path(f"/proc/{self.server.process.pid}")
-        self.rss_mib.append(self.server.rss_bytes() / MIB)
+        self.rss_mib.append(self.server.family_rss_bytes() / MIB)
         self.files.append(sum(1 for _ in (process / "fd").iterdir()))
         self.threads.append(sum(1 for _ in (process / "task").iterdir()))
         self.seconds.append(time.monotonic() - self.began)
