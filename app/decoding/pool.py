@@ -88,9 +88,13 @@ class DecoderPool:
                     self._replace(process)
 
     async def _next(self, deadline: float) -> DecoderProcess:
+        """One that lives: what ended an idle one was no photo."""
         try:
             async with asyncio.timeout_at(_on_loop(deadline)):
-                return await self._idle.get()
+                while not (process := await self._idle.get()).is_alive():
+                    self._on_loss("died")
+                    self._replace(process)
+                return process
         except TimeoutError:
             raise DeadlineError("the deadline passed while the image waited for a decoder") from None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import math
 import mmap
@@ -88,6 +89,10 @@ class DecoderProcess:
     def pid(self) -> int:
         """Of the process."""
         return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended, as far as the system knows."""
+        return self._process.poll() is None
 
     async def ask(self, data: bytes, task: Task, until: float) -> Report:
         """What became of a photo; `LostError` if the process did not survive it, or not by `until` (monotonic)."""
@@ -214,12 +219,15 @@ def _environment() -> dict[str, str]:
 
 def _shared_memory(size: int) -> int:
     """A descriptor of memory that two processes can map; zeros until it is written to."""
-    if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("mtlora-photo")
-    else:
+    if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryFile() as file:
             memory = os.dup(file.fileno())
+        os.truncate(memory, size)
+        return memory
+    memory = os.memfd_create("mtlora-photo", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.truncate(memory, size)
+    # Who reads pages that the other has cut off is ended by the system: so nobody can.
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return memory
 
 

@@ -29,6 +29,7 @@ from mtlora.native import Kernels
 PAGE_BYTES = mmap.PAGESIZE
 MEMORY_EXIT = 3  # the watcher's: more memory than granted
 WATCH_S = 0.02
+LARGE_PIXELS = 4 << 20  # what a decoder and its allocator keep of smaller photos is no loss
 SECONDS_PER_PIXEL = 0.2e-6
 """Of a processor: several times what the slowest decoder takes on a slow machine."""
 
@@ -53,10 +54,11 @@ class Memory:
         return {self._statm} if self._statm >= 0 else set()
 
     def resident(self) -> int:
-        """Bytes in memory now; where the system does not say, the most there ever were."""
+        """Bytes of its own in memory now; where the system does not say, the most there ever were."""
         if self._statm < 0:
             return _peak_bytes()
-        return int(os.pread(self._statm, 200, 0).split()[1]) * PAGE_BYTES
+        _, resident, shared, *_ = os.pread(self._statm, 200, 0).split()
+        return (int(resident) - int(shared)) * PAGE_BYTES
 
     def grown(self) -> int:
         """Bytes beyond those at the start."""
@@ -121,7 +123,7 @@ class Worker:
         finally:
             _allow_seconds(0)
         del data
-        if task.memory_bytes > self._limits.small_bytes:
+        if report.width * report.height > LARGE_PIXELS:
             self._trim()
         return Report(
             report.verdict, report.detail[:500], report.width, report.height, report.need, self.memory.grown()

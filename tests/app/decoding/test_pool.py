@@ -148,6 +148,29 @@ def test_a_process_that_something_else_ended_costs_no_photo() -> None:
     assert run(work) == ["died"]
 
 
+def test_whatever_ended_idle_processes_costs_no_photo() -> None:
+    async def work(lab: Lab) -> list[str]:
+        for pid in lab.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        while any(process.is_alive() for process in lab.pool._living):
+            await asyncio.sleep(0.01)
+        photos = [lab.decoders.square(encoded(), SPEC, TURN) for _ in range(4)]
+        assert [decoded.width for decoded in await asyncio.gather(*photos)] == [64] * 4
+        return lab.losses
+
+    assert run(work, 3) == ["died"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forbid that shared memory is cut")
+def test_shared_memory_cannot_be_cut() -> None:
+    async def work(lab: Lab) -> None:
+        (process,) = lab.pool._living
+        with pytest.raises(PermissionError):
+            os.truncate(process._memory, 0)
+
+    run(work)
+
+
 def test_a_process_that_hangs_is_ended_at_the_deadline() -> None:
     async def work(lab: Lab) -> list[str]:
         os.kill(lab.pool.pids[0], signal.SIGSTOP)
