@@ -18,6 +18,7 @@ from app.batching.request import Item
 from app.engine import Engine, Outcome
 from app.errors import InferenceError
 from app.service import Service
+from tests.app.decoding.photos import costly
 from tests.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
@@ -308,3 +309,16 @@ def test_uploads_do_not_hold_up_answers(weights: Weights, tmp_path: Path) -> Non
         assert predict(live).status_code == 200
         finish.set()
         assert upload.result().status_code == 201
+
+
+def test_photos_that_cost_more_than_their_size_are_refused_and_others_go_on(weights: Weights, tmp_path: Path) -> None:
+    narrow = encoded(picture(1, 3000), "PNG")  # counts as 64 times as many pixels: that is what the model's side is
+    with server(weights, tmp_path, decode_seconds=0.02, max_image_pixels=270_000) as live:
+        found = httpx.post(f"{live.url}/predict", content=costly(side=480), headers=JPEG, timeout=30)
+        assert (found.status_code, found.json()["type"]) == (422, "urn:mtlora:problem:image-too-costly")
+        assert "more time or memory" in found.json()["detail"]
+        assert httpx.post(f"{live.url}/predict", content=narrow, headers=JPEG, timeout=30).status_code == 200
+    with server(weights, tmp_path, max_image_pixels=190_000) as live:
+        found = httpx.post(f"{live.url}/predict", content=narrow, headers=JPEG, timeout=30)
+        assert (found.status_code, found.json()["type"]) == (422, "urn:mtlora:problem:image-too-costly")
+        assert "as much work as one of 192000" in found.json()["detail"]
