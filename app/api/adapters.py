@@ -64,7 +64,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=problem_responses(401, 403, 422, 429, 503))
+@router.get("", responses=problem_responses(400, 401, 403, 422, 429, 503))
 async def list_adapters(caller: Reader, parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
     sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list(caller)]
@@ -105,7 +105,7 @@ async def upload_adapter(
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
-@router.get("/{name}", responses=problem_responses(401, 403, 404, 422, 429, 503))
+@router.get("/{name}", responses=problem_responses(400, 401, 403, 404, 422, 429, 503))
 async def get_adapter(name: Name, caller: Reader, parts: PartsDep) -> AdapterSetOut:
     """One adapter set."""
     return await _document(name, caller, parts)

@@ -62,7 +62,7 @@ async def readyz(service: ServiceDep) -> ReadyOut:
     response_class=Response,
     dependencies=[require(Scope.METRICS, any_query=True)],  # scrapers and caches add some
     responses={
-        **problem_responses(401, 403, 429),
+        **problem_responses(400, 401, 403, 429),
         200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     },
 )

@@ -15,7 +15,7 @@ from mtlora.tasks import TRAITS
 router = APIRouter(tags=["predict"])
 
 
-@router.get("/tasks", responses=problem_responses(401, 403, 422, 429, 503))
+@router.get("/tasks", responses=problem_responses(400, 401, 403, 422, 429, 503))
 async def list_tasks(caller: Annotated[Caller, require(Scope.ADAPTERS_READ)], parts: PartsDep) -> TaskListOut:
     """Every task, and the adapter sets that have it."""
     sets = await parts.adapters.list(caller)

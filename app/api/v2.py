@@ -39,7 +39,7 @@ Version = Annotated[str, Path(description="a revision of it", examples=["1"])]
 Predictor = Annotated[Caller, require(Scope.PREDICT)]
 Inferrer = Annotated[Caller, require(Scope.PREDICT, prediction=True)]
 PROBE = [Depends(probing)]
-LOOKED_AT = v2_responses(401, 403, 404, 422, 429, 503)
+LOOKED_AT = v2_responses(400, 401, 403, 404, 422, 429, 503)
 INFERRED = {**INFER_RESPONSES, **v2_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)}
 
 
