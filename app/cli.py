@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from app import listening, preflight
 from app.descriptors import make_room
 from app.errors import ConfigFileError, SettingError, StartupError
-from app.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, metavar, plain_kind
+from app.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, choices_of, metavar, plain_kind
 from app.settings import PREFIX, Settings
 from app.telemetry.logs import printable, set_up_logs
 from mtlora.version import __version__, commit
@@ -104,7 +104,7 @@ def _settings(given: dict[str, Any]) -> tuple[Settings, list[SettingError]]:
         raise typer.Exit(WRONG_SETTING) from None
     except ValidationError as error:
         faults = [
-            SettingError(fault["msg"].removeprefix("Value error, "), setting=".".join(map(str, fault["loc"])))
+            SettingError(_words(fault["msg"], fault["loc"]), setting=".".join(map(str, fault["loc"])))
             for fault in error.errors(include_url=False)
         ]
     fields = Settings.model_fields
@@ -114,6 +114,14 @@ def _settings(given: dict[str, Any]) -> tuple[Settings, list[SettingError]]:
     except ValidationError:  # wrong together: nothing more can be told
         _say(faults, given)
         raise typer.Exit(WRONG_SETTING) from None
+
+
+def _words(message: str, place: tuple[int | str, ...]) -> str:
+    """What is wrong with a value, with the words that it may be rather than a pattern."""
+    choices = choices_of(Settings.model_fields[str(place[0])]) if place and place[0] in Settings.model_fields else []
+    if choices and "pattern" in message:
+        return f"must be one of {', '.join(choices)}"
+    return message.removeprefix("Value error, ")
 
 
 def _names(faults: Iterable[SettingError]) -> set[str]:

@@ -1,5 +1,6 @@
 """`mtlora serve --help`: the settings in groups, two lines or a few each, nothing cut however long its name."""
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ MIN_WIDTH = 50
 FLAG_ONLY_ENVIRONMENT = "api_keys"
 _UNITS = {"_bytes": "BYTES", "_s": "SECONDS", "_ms": "MS", "_px": "PX", "_file": "FILE"}
 _KINDS = {int: "N", float: "NUMBER", Path: "PATH", str: "TEXT"}
+_WORDS = re.compile(r"\^\(([a-z|]+)\)\$")
 INTRODUCTION = """\
 Serve the backbone and its adapter sets over HTTP. Every option is also an environment variable, shown at its right,
 and a line of the file that --config names. Flags win over the environment, the environment over the file."""
@@ -48,10 +50,19 @@ def metavar(name: str, info: FieldInfo) -> str:
     kind = plain_kind(info)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "|".join(str(choice.value) for choice in kind)
+    if choices := choices_of(info):
+        return "|".join(choices)
     for unit, shown in _UNITS.items():
         if name.endswith(unit):
             return shown
     return _KINDS[kind]
+
+
+def choices_of(info: FieldInfo) -> list[str]:
+    """The words that a text may be, where its pattern lists them; else empty."""
+    patterns = (str(getattr(rule, "pattern", None) or "") for rule in info.metadata)
+    found = next((match for pattern in patterns if (match := _WORDS.fullmatch(pattern))), None)
+    return found[1].split("|") if found else []
 
 
 def _settings(width: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ ATTEMPTS = 2
 """A process may be lost to something else than its photo; what loses two of them is to blame itself."""
 GROWN_BYTES = 64 << 20  # a process that holds on to so much is replaced
 PAUSE_S = 1.0  # after a start that failed
+LOOK_S = 1.0  # between looks at idle processes
 _TOO_COSTLY = {-signal.SIGPROF, -signal.SIGXCPU, MEMORY_EXIT}
 
 
@@ -49,6 +50,8 @@ class DecoderPool:
             raise StartupError(
                 f"cannot start the processes that decode photos ({how}); --decoding threads does without them"
             ) from error
+        watching = asyncio.create_task(self._watch(), name="watch decoders")
+        self._tasks.add(watching)
         confined = sorted({word for process in self._living for word in process.confined})
         log.info("decoders started", extra={"count": self._count, "confined": confined})
 
@@ -91,12 +94,29 @@ class DecoderPool:
         """One that lives: what ended an idle one was no photo."""
         try:
             async with asyncio.timeout_at(_on_loop(deadline)):
-                while not (process := await self._idle.get()).is_alive():
-                    self._on_loss("died")
-                    self._replace(process)
+                while not self._lives(process := await self._idle.get()):
+                    continue
                 return process
         except TimeoutError:
             raise DeadlineError("the deadline passed while the image waited for a decoder") from None
+
+    def _lives(self, process: DecoderProcess) -> bool:
+        """Whether it has not ended meanwhile; else it is replaced."""
+        if process.is_alive():
+            return True
+        self._on_loss("died")
+        log.warning("an idle decoder was lost", extra={"pid": process.pid})
+        self._replace(process)
+        return False
+
+    async def _watch(self) -> None:
+        """Notice the end of processes that nobody asks."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+            for process in reversed(idle):
+                if self._lives(process):
+                    self._idle.put_nowait(process)
 
     def _fits(self, report: Report) -> bool:
         """Whether it can go on with another photo."""

@@ -87,4 +87,4 @@ def _check_whole(image: Image.Image, probe: bytes) -> None:
     for top in range(0, image.height, step):
         band = 0, top, image.width, min(top + step, image.height)
         if image.crop(band).tobytes() != other.crop(band).tobytes():
-            raise ImageError(f"the image is truncated or corrupt: pixels are missing in rows {top} to {band[-1]}")
+            raise ImageError("the image is truncated or corrupt: it ends before its last pixels")

@@ -161,6 +161,18 @@ def test_whatever_ended_idle_processes_costs_no_photo() -> None:
     assert run(work, 3) == ["died"] * 3
 
 
+def test_an_idle_process_that_ends_is_replaced_before_anybody_asks() -> None:
+    async def work(lab: Lab) -> list[str]:
+        (before,) = lab.pool.pids
+        os.kill(before, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while lab.pool.pids in ([before], []):
+                await asyncio.sleep(0.01)
+        return lab.losses
+
+    assert run(work) == ["died"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forbid that shared memory is cut")
 def test_shared_memory_cannot_be_cut() -> None:
     async def work(lab: Lab) -> None:
