@@ -284,4 +284,5 @@ def test_the_installed_command_has_that_help() -> None:
         check=True,
         timeout=120,
     )
-    assert "\n  --max-inflight-body-bytes BYTES    MTLORA_MAX_INFLIGHT_BODY_BYTES\n" in done.stdout
+    assert re.search(r"\n  --max-inflight-body-bytes BYTES +MTLORA_MAX_INFLIGHT_BODY_BYTES\n", done.stdout)
+    assert "--log-level debug|info|warning|error" in done.stdout
