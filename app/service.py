@@ -63,6 +63,8 @@ from mtlora.version import __version__
 log = logging.getLogger(__name__)
 
 GPU_BATCH_IMAGES = 16  # twice as many take twice as long (docs/performance.md)
+MOST_DECODE_TIMES = 2  # of the memory for large photos: what needs more than that is refused
+FREE_ENCODE_BYTES = 64 << 20  # answers that take no more never wait for the memory of large ones
 UPLOAD_THREADS = 2
 FILE_THREADS = 2
 READ_THREADS, WAITING_READS = 4, 1000  # of the store; reads are short, and few are needed
@@ -270,7 +272,7 @@ class Service:
         follower = Follower(store, catalog, adapters, pins, s.store_timeout_s)
         limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
         worker = Worker(Engine(form), self.metrics, limits, threads=s.engine_threads)
-        codec = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes)
+        codec = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes, free_bytes=FREE_ENCODE_BYTES)
         admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
         memory = Reclaimer(pools.codec)
         decoders = _decoders(s, codec, self.metrics)
@@ -322,7 +324,8 @@ def _decoders(settings: Settings, threads: FairThreads, metrics: Metrics) -> Dec
     native = kernels()
     plan = Plan(limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None)
     pool = DecoderPool(plan, settings.decoders, lambda reason: metrics.decoders_lost.labels(reason).inc())
-    return IsolatedDecoders(pool, FairProcesses(settings.decoders, memory_bytes=settings.max_decode_bytes))
+    slots = FairProcesses(settings.decoders, memory_bytes=settings.max_decode_bytes)
+    return IsolatedDecoders(pool, slots, most_bytes=MOST_DECODE_TIMES * settings.max_decode_bytes)
 
 
 def _open_backbone(settings: Settings) -> Backbone:

@@ -117,10 +117,12 @@ class Settings(BaseSettings):
     )
     decoders: int = Field(default_factory=default_decoders, ge=1, le=64, description="processes that decode photos")
     decode_seconds: float = Field(
-        2.0, gt=0, le=3600, description="of a processor for one photo, and 0.2 more for each megapixel; above that 422"
+        2.0, gt=0, le=3600, description="of a processor for one photo, and 0.1 more for each megapixel; above that 422"
     )
     max_decode_bytes: int = Field(
-        384 * MIB, ge=1, description="memory for decoding large photos together; what needs more is decoded alone"
+        384 * MIB,
+        ge=1,
+        description="memory for decoding large photos together; what needs more runs alone, twice as much is 422",
     )
     codec_threads: int = Field(2, ge=1, le=64, description="threads that encode answers")
     max_encode_bytes: int = Field(

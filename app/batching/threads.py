@@ -46,10 +46,12 @@ class Job:
 class FairThreads:
     """The threads of an executor, shared fairly. Lives on the event loop."""
 
-    def __init__(self, executor: Executor | None, threads: int, *, memory_bytes: int) -> None:
+    def __init__(self, executor: Executor | None, threads: int, *, memory_bytes: int, free_bytes: int = 0) -> None:
+        """free_bytes: what takes no more than this never waits for memory, and does not count"""
         self._executor = executor
         self._idle = threads
         self._memory_bytes = memory_bytes
+        self._free_bytes = free_bytes
         self._used_bytes = 0
         self._queue: FairQueue[Job] = FairQueue(burst=BURST_US)
         self._lacking_memory: deque[Job] = deque()
@@ -82,7 +84,7 @@ class FairThreads:
 
         cost_us: of each; nbytes: of all
         """
-        loop, memory = asyncio.get_running_loop(), Memory(nbytes, len(works))
+        loop, memory = asyncio.get_running_loop(), Memory(nbytes if nbytes > self._free_bytes else 0, len(works))
         jobs = [Job(flow, work, cost_us, deadline, loop.create_future(), memory) for work in works]
         for job in jobs:
             self._queue.push(flow, job, cost_us, ahead=ahead)

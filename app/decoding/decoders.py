@@ -86,9 +86,11 @@ class FairProcesses(FairThreads):
 class IsolatedDecoders:
     """In processes that may be lost. Those that need much memory run only as far as there is enough for all of them."""
 
-    def __init__(self, pool: DecoderPool, slots: FairProcesses) -> None:
+    def __init__(self, pool: DecoderPool, slots: FairProcesses, *, most_bytes: int) -> None:
+        """most_bytes: of memory that one photo may take"""
         self._pool = pool
         self._slots = slots
+        self._most_bytes = most_bytes
 
     @property
     def pids(self) -> list[int]:
@@ -131,10 +133,18 @@ class IsolatedDecoders:
         task = Task(len(data), wanted, SMALL_BYTES + 2 * len(data))
         found = await self._attempt(data, task, turn, use)
         if isinstance(found, _Large):
+            self._check(found.need)
             found = await self._attempt(data, replace(task, memory_bytes=found.need), turn, use, nbytes=found.need)
         if isinstance(found, _Large):
             raise e.ImageTooCostlyError("the image takes more memory than it said")
         return found
+
+    def _check(self, need: int) -> None:
+        if need > self._most_bytes:
+            raise e.ImageTooCostlyError(
+                f"the image may take {need >> 20} MiB of memory to decode, the limit is {self._most_bytes >> 20}: "
+                "send it smaller, or as a JPEG that is not progressive, or a PNG"
+            )
 
     async def _attempt(
         self,

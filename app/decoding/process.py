@@ -25,6 +25,7 @@ from app.decoding.messages import FLOAT_BYTES, LINE_BYTES, Limits, Ready, Report
 log = logging.getLogger(__name__)
 
 START_S = 60.0  # a busy machine starts a program slowly
+LAST_WORDS_S = 1.0  # for a process whose channel is closed to be gone
 LARGE_BODY_BYTES = 1 << 20  # from here on copying is no work for the event loop
 TIDY_BYTES = 8 << 20
 _PHOTO_CHANNELS = 3
@@ -160,8 +161,12 @@ class DecoderProcess:
         return line
 
     async def _lost(self, reason: str) -> LostError:
-        self._process.kill()
-        status = await asyncio.to_thread(self._process.wait)
+        """Why it is gone. It ends by itself when its channel does; only what does not is killed."""
+        try:
+            status = await asyncio.to_thread(self._process.wait, LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = await asyncio.to_thread(self._process.wait)
         return LostError(reason, status)
 
     @classmethod

@@ -53,6 +53,10 @@ def decode(
             _hand_over(photo, wanted, put, native)
     except ImageError as error:
         return Report(next(verdict for kind, verdict in _VERDICTS if isinstance(error, kind)), str(error))
+    except MemoryError:
+        raise
+    except Exception as error:  # a reader's or a decoder's fault, which is no reason to lose a process or a thread
+        return Report(Verdict.BROKEN, f"the image cannot be read: {type(error).__name__}: {error}"[:300])
     return Report(Verdict.DONE, width=photo.width, height=photo.height)
 
 

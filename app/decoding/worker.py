@@ -30,7 +30,7 @@ PAGE_BYTES = mmap.PAGESIZE
 MEMORY_EXIT = 3  # the watcher's: more memory than granted
 WATCH_S = 0.02
 LARGE_PIXELS = 4 << 20  # what a decoder and its allocator keep of smaller photos is no loss
-SECONDS_PER_PIXEL = 0.2e-6
+SECONDS_PER_PIXEL = 0.1e-6
 """Of a processor: several times what the slowest decoder takes on a slow machine."""
 
 

@@ -72,6 +72,10 @@ class PlainDialect:
     def _planned(self, order: Order, *, images: int) -> Order:
         query = self._query
         form = choose_format(query.format, self._accept, tasks=order.tasks, images=images)
+        if query.logits and form is not AnswerFormat.NPZ:
+            raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
+        if query.masks == "rle" and form not in {AnswerFormat.JSON, AnswerFormat.ZIP}:
+            raise BadParameterError(f"masks=rle is given with formats json and zip only, this answer is {form.value}")
         plan = RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
         return replace(order, plan=plan)
 

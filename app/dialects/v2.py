@@ -3,7 +3,7 @@
 A tensor has one shape, so the photos of one request have one size, and a request fails if one of its images does.
 """
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,8 +37,19 @@ class TensorDialect:
         self._asked = TensorRequest((), "", (), False, None)
 
     def wanted(self) -> Wanted:
-        """The set and the deadline that path and header name; the body can only shorten the latter."""
-        return self._wanted
+        """The set that the path names, and the deadline of header or body, of which there is one."""
+        asked_us = self._asked.timeout_us
+        if not self._asked.images:
+            return replace(self._wanted, final=False)
+        if asked_us is None:
+            return self._wanted
+        asked_ms = max(1, math.ceil(asked_us / 1000))
+        if self._wanted.deadline_ms not in {None, asked_ms}:
+            raise ParameterConflictError(
+                f"the header X-Deadline-Ms says {self._wanted.deadline_ms} ms, the parameter timeout {asked_us} us; "
+                "give the deadline once"
+            )
+        return replace(self._wanted, deadline_ms=asked_ms)
 
     def begin(self, order: Order) -> Order:
         """Nothing yet: tasks and deadline are in the body."""
@@ -59,10 +70,7 @@ class TensorDialect:
         binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
         as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
         plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
-        deadline = order.deadline
-        if asked.timeout_us is not None:
-            deadline = min(deadline, time.monotonic() + asked.timeout_us / 1e6)
-        return replace(order, tasks=tasks, plan=plan, deadline=deadline)
+        return replace(order, tasks=tasks, plan=plan)
 
     def assemble(self, outcomes: Sequence[Outcome], order: Order, *_: object) -> Body:
         """JSON, and behind it the tensors that are wanted as bytes."""

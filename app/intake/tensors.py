@@ -1,5 +1,6 @@
 """Requests of the Open Inference Protocol: JSON, and behind it, where it says so, the images as bytes."""
 
+import json
 import re
 import struct
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.errors import BadBodyError, BadParameterError, EmptyBodyError
-from app.intake.documents import check_values
+from app.intake.documents import check_values, without_doubles
 from app.intake.images import check_count, decode_base64
 from app.schemas.v2 import IMAGE_INPUT, LENGTH_HEADER, InferIn, InputIn, OutputIn
 
@@ -42,6 +43,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
     check_values(head)
     try:
         document = InferIn.model_validate_json(head)
+        json.loads(head, object_pairs_hook=without_doubles)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False, include_input=False)[:FAULTS_TOLD]) from error
     images = _images(_only_input(document.inputs), binary, announced is not None, max_images)

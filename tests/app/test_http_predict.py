@@ -258,6 +258,8 @@ def test_every_response_names_the_request_and_its_timings(client: httpx.Client) 
         ("format=jpeg", {}, PHOTO, 406, "unknown format"),
         ("", {"Accept": "text/html"}, PHOTO, 406, "text/html"),
         ("", {"Accept": "image/png"}, PHOTO, 406, "image/png"),
+        ("tasks=semseg&format=png&masks=rle", {}, PHOTO, 422, "formats json and zip only"),
+        ("tasks=semseg&logits=true", {}, PHOTO, 422, "format npz only"),
         ("masks=yes", {}, PHOTO, 422, "masks"),
         ("deadline_ms=0", {}, PHOTO, 422, "deadline_ms"),
         ("", {}, b"", 422, "no image"),

@@ -36,6 +36,7 @@ _RAW, _OLD_JPEG_COMPRESSION, _JPEG = 1, 6, 7
 _COLOURS = 768
 _MAX_SAMPLES = 6
 _MAX_BITS = 64
+_SUBSAMPLED = 6  # photometric interpretation: fewer colours than pixels
 _PALETTE_COLOURS, _LUMINANCE = 3, 6
 _COPIES_OF_PART = 3  # as stored, as handed over, and one for predictors or another order of bits
 _MAX_NOTE = 1 << 20
@@ -126,6 +127,8 @@ def _check_bytes(directory: Directory, parts: _Parts, max_pixels: int) -> int:
     if max(parts.offsets) >= size:
         raise broken(f"a TIFF's pixels at {max(parts.offsets)} of {size} bytes")
     compression = directory.number(_COMPRESSION, _RAW)
+    if compression == _RAW:
+        _check_raw(directory, parts)
     if compression in {_RAW, _OLD_JPEG_COMPRESSION}:
         return 0
     if len(parts.sizes) < parts.number:
@@ -138,6 +141,23 @@ def _check_bytes(directory: Directory, parts: _Parts, max_pixels: int) -> int:
     if compression != _JPEG:
         return 0
     return check_streams(directory.data, zip(parts.offsets, ends, strict=True), max_pixels)
+
+
+def _check_raw(directory: Directory, parts: _Parts) -> None:
+    """That pixels which are stored as they are end within the file: behind it lies a directory of ours."""
+    if directory.number(_PHOTOMETRIC, 0) == _SUBSAMPLED:
+        return
+    bits = directory.numbers(_BITS, _MAX_SAMPLES) or (1,)
+    samples = 1 if directory.number(_PLANAR, 1) == 2 else directory.number(_SAMPLES, 1)
+    row_bytes = -(-parts.width * samples * min(bits) // 8)
+    height, size = directory.number(_HEIGHT, 0), len(directory.data)
+    down = -(-height // parts.height)
+    across = 1 if not parts.is_tiled else -(-directory.number(_WIDTH, 0) // parts.width)
+    for number, offset in enumerate(parts.offsets):
+        row = number // across % down
+        rows = parts.height if parts.is_tiled else min(parts.height, height - row * parts.height)
+        if offset + rows * row_bytes > size:
+            raise broken(f"a TIFF's pixels end at {offset + rows * row_bytes} of {size} bytes")
 
 
 def _tags(directory: Directory, parts: _Parts, width: int, height: int) -> dict[int, tuple[int, int, bytes]]:

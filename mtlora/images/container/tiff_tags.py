@@ -50,7 +50,7 @@ class Directory:
         count = min(entry.count, most)
         try:
             return struct.unpack_from(f"{self.order}{count}{form}", self.data, entry.offset)
-        except struct.error:
+        except (struct.error, OverflowError):  # the latter for an offset beyond any file
             raise broken(f"{count} values of TIFF tag {tag} at {entry.offset} of {len(self.data)} bytes") from None
 
     def number(self, tag: int, default: int) -> int:

@@ -295,3 +295,26 @@ def test_a_closed_pool_cancels_what_waits() -> None:
             await jobs[1]
 
     asyncio.run(scenario())
+
+
+def test_what_takes_little_never_waits_for_memory() -> None:
+    """One answer larger than all the memory runs alone among the large ones; small ones go on beside it."""
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(2) as executor:
+            threads = FairThreads(executor, 2, memory_bytes=100, free_bytes=10)
+            begun, go = threading.Event(), threading.Event()
+
+            def hold() -> str:
+                begun.set()
+                go.wait(20)
+                return "large"
+
+            large = asyncio.create_task(threads.run(HOG, hold, cost_us=1, deadline=math.inf, nbytes=1000))
+            await asyncio.to_thread(begun.wait, 20)
+            assert await threads.run(RARE, lambda: "small", cost_us=1, deadline=math.inf, nbytes=10) == "small"
+            assert not large.done()
+            go.set()
+            assert await large == "large"
+
+    asyncio.run(scenario())

@@ -55,7 +55,9 @@ class Lab:
         self.pool = DecoderPool(
             Plan(limits, 20_000_000, 256, native.path if native else None), count, self.losses.append
         )
-        self.decoders: Decoders = IsolatedDecoders(self.pool, FairProcesses(count, memory_bytes=memory_bytes))
+        self.decoders: Decoders = IsolatedDecoders(
+            self.pool, FairProcesses(count, memory_bytes=memory_bytes), most_bytes=1 << 30
+        )
 
 
 def run(
@@ -218,6 +220,16 @@ def test_large_photos_take_turns_and_small_ones_pass() -> None:
         assert lab.losses == []
 
     run(work, 2, memory_bytes=1)
+
+
+def test_a_photo_that_needs_more_than_any_may_is_refused() -> None:
+    async def work(lab: Lab) -> None:
+        modest = IsolatedDecoders(lab.pool, FairProcesses(1, memory_bytes=1), most_bytes=100 << 20)
+        with pytest.raises(ImageTooCostlyError, match="MiB of memory to decode, the limit is 100"):
+            await modest.square(encoded("WEBP", (2000, 2000)), SPEC, TURN)
+        assert (await modest.square(encoded("WEBP", (200, 190)), SPEC, TURN)).width == 200
+
+    run(work)
 
 
 def test_a_program_that_does_not_start_is_said() -> None:

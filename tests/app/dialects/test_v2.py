@@ -195,3 +195,28 @@ def test_it_is_counted_as_v2(live: Live) -> None:
     before = metric(live, series)
     assert infer(live.client, document).status_code == 200
     assert metric(live, series) == before + 1
+
+
+@pytest.mark.parametrize("twice", ['"id": "a", "id": "b"', '"model_name": "people", "model_name": "default"'])
+def test_a_key_that_comes_twice_is_refused(client: httpx.Client, twice: str) -> None:
+    data = base64.b64encode(PHOTOS[0]).decode()
+    image = f'{{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["{data}"]}}'
+    body = f'{{{twice}, "inputs": [{image}]}}'
+    refused = client.post("/v2/models/default/infer", content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 400
+    assert "twice" in refused.json()["error"]
+
+
+def test_the_deadline_stands_in_header_or_body_but_not_in_both_with_two_values(client: httpx.Client) -> None:
+    data = base64.b64encode(PHOTOS[0]).decode()
+    inputs = [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [data]}]
+
+    def asked(timeout_us: int, **headers: str) -> httpx.Response:
+        document = {"inputs": inputs, "parameters": {"timeout": timeout_us}}
+        return client.post("/v2/models/default/infer", json=document, headers=headers)
+
+    assert asked(30_000_000).status_code == 200
+    assert asked(30_000_000, **{"X-Deadline-Ms": "30000"}).status_code == 200
+    refused = asked(30_000_000, **{"X-Deadline-Ms": "20000"})
+    assert (refused.status_code, "give the deadline once" in refused.json()["error"]) == (400, True)
+    assert asked(1).status_code in {429, 504}

@@ -197,3 +197,42 @@ def test_anything_cut_short_is_an_image_error_or_as_it_was() -> None:
                 assert len(read_container(content[:end], DEFAULT_MAX_PIXELS).data) <= end + 300
             except ImageError as error:
                 assert "truncated or corrupt" in str(error)
+
+
+@pytest.mark.parametrize("missing", [1, 30, 100, 5000])
+def test_a_raw_tiff_that_lacks_pixels_is_broken(missing: int) -> None:
+    """Nothing of what is written behind the pixels is taken for them."""
+    whole = raw_tiff(120, 90)
+    assert open_photo(whole).size == (120, 90)
+    with pytest.raises(ImageError, match="truncated or corrupt"):
+        open_photo(whole[:-missing])
+
+
+def test_offsets_beyond_any_file_are_broken() -> None:
+    """Of a list in a BigTIFF, whose numbers have 64 bits: an orientation says nothing then, strips cannot be read."""
+    for tag, is_read in ((274, True), (273, False)):
+        data = big_tiff_with(tag, kind=16 if tag == 273 else 3, count=9, offset=2**64 - 1)
+        if is_read:
+            assert open_photo(data).size == (64, 64)
+        else:
+            with pytest.raises(ImageError):
+                open_photo(data)
+
+
+def raw_tiff(width: int, height: int) -> bytes:
+    """Its directory before its pixels, of which nothing follows."""
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: width * height}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    lines = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + lines + bytes(4) + b"\x55" * (width * height)
+
+
+def big_tiff_with(tag: int, *, kind: int, count: int, offset: int) -> bytes:
+    tags = {256: (4, 1, 64), 257: (4, 1, 64), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 277: (3, 1, 1)}
+    tags |= {278: (4, 1, 64), 279: (4, 1, 4096), 273: (16, 1, 0)}
+    tags.setdefault(tag, (3, 1, 1))
+    tags[273] = (16, 1, 16 + 8 + 20 * len(tags) + 8)
+    tags[tag] = (kind, count, offset)
+    lines = b"".join(struct.pack("<HHQQ", name, *entry) for name, entry in sorted(tags.items()))
+    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, len(tags))
+    return head + lines + bytes(8) + b"\x55" * 4096
