@@ -34,6 +34,7 @@ ADDRESS_SPACE = 14 << 30
 DEADLINE_S = 60.0
 QUERY = "tasks=semseg&masks=none"
 SETTLE_S = 4.0
+CALM_MIB = 64  # what warms up meanwhile
 SAMPLE_S = 0.02
 MIB = 1 << 20
 
@@ -141,7 +142,7 @@ def attempt(server: Server, name: str, data: bytes, query: str, copies: int, bas
 def _settled(server: Server, base_mib: float) -> float:
     """Memory that is left, once it has come back or was given the time."""
     end = time.monotonic() + SETTLE_S
-    while (left := resident_mib(server) - base_mib) > 30 and time.monotonic() < end:
+    while (left := resident_mib(server) - base_mib) > CALM_MIB and time.monotonic() < end:
         time.sleep(0.1)
     return left
 
