@@ -97,7 +97,7 @@ def test_bands_are_the_whole_map_whatever_their_height(task: Task, height: int, 
     decoded = decode(task, scores(3 if task is Task.NORMALS else 5 if task is Task.SEMSEG else 1, side=9))
     whole = PhotoMap(task, decoded, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_ops, "_BAND_PIXELS", 3 * width)
+        patch.setattr(plain_ops, "_BAND_PIXELS", 3 * max(width, decoded.shape[-1]))
         bands = [*whole.bands()]
         assert {len(band) for band in bands[:-1]} <= {3}
         np.testing.assert_array_equal(np.concatenate(bands), at_photo_size(task, decoded, height, width))

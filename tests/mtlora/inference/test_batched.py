@@ -29,7 +29,7 @@ needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="no GPU: torch.cuda.is_availa
 FOLDED = (FormKind.LOWRANK, FormKind.MERGED)
 KINDS = (*FOLDED, FormKind.PLAIN) if HAS_GPU else FOLDED
 TIMES = 3  # the second time a pass is recorded, the third replayed
-BFLOAT16_SHARE = 0.03  # of the largest logit
+BFLOAT16_SHARE = 0.05  # of the largest logit; where a processor rounds between products, and how often, is its own
 
 
 @pytest.fixture(autouse=True)
