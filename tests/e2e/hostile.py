@@ -147,7 +147,8 @@ def odd_uploads() -> Iterator[Case]:
     yield Case("name of a bundled set", lambda w: upload(cats(w), name="people"), frozenset({409}))
     yield Case("name of the default set", lambda w: upload(cats(w), name="default"), frozenset({409}))
     yield Case("activate perhaps", lambda w: upload(cats(w), activate="perhaps"), REFUSED)
-    yield Case("long field", lambda w: upload(cats(w), more="x" * 5000), frozenset({400}))
+    yield Case("long field", lambda w: upload(cats(w), name="x" * 5000), frozenset({400}))
+    yield Case("unknown field", lambda w: upload(cats(w), more="x"), REFUSED)
     good = part('name="file"; filename="f"', b"x")
     bad = {
         "two files": form(good, good),
