@@ -33,6 +33,10 @@ class _Machine(NamedTuple):
     prlimit: int
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
 # open creat openat openat2 open_by_handle_at · socket socketpair connect accept accept4 bind listen · execve execveat
 # fork vfork · ptrace process_vm_readv process_vm_writev kill tkill tgkill pidfd_open pidfd_getfd pidfd_send_signal ·
 # rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat link linkat symlink symlinkat chmod fchmodat chown
@@ -41,35 +45,10 @@ class _Machine(NamedTuple):
 _MACHINES = {
     "x86_64": _Machine(
         0xC000003E,
-        (
-            *(
-                2,
-                85,
-                257,
-                437,
-                304,
-                41,
-                53,
-                42,
-                43,
-                288,
-                49,
-                50,
-                59,
-                322,
-                57,
-                58,
-                101,
-                310,
-                311,
-                62,
-                200,
-                234,
-                434,
-                438,
-            ),
-            *(424, 82, 264, 316, 83, 258, 84, 87, 263, 86, 265, 88, 266, 90, 268, 92, 94, 260, 76, 165, 166, 155, 161),
-            *(308, 272, 321, 425, 298, 248, 249, 250, 323, 29, 30, 68, 240),
+        _numbers(
+            "2 85 257 437 304 41 53 42 43 288 49 50 59 322 57 58 101 310 311 62 200 234 434 438 424 82 264 "
+            "316 83 258 84 87 263 86 265 88 266 90 268 92 94 260 76 165 166 155 161 308 272 321 425 298 248 "
+            "249 250 323 29 30 68 240"
         ),
         clone=56,
         clone3=435,
@@ -77,58 +56,9 @@ _MACHINES = {
     ),
     "aarch64": _Machine(
         0xC00000B7,
-        (
-            *(
-                56,
-                437,
-                265,
-                198,
-                199,
-                203,
-                202,
-                242,
-                200,
-                201,
-                221,
-                281,
-                117,
-                270,
-                271,
-                129,
-                130,
-                131,
-                434,
-                438,
-                424,
-                38,
-            ),
-            *(
-                276,
-                34,
-                35,
-                37,
-                36,
-                53,
-                54,
-                45,
-                40,
-                39,
-                41,
-                51,
-                268,
-                97,
-                280,
-                425,
-                241,
-                217,
-                218,
-                219,
-                282,
-                194,
-                196,
-                186,
-            ),
-            180,
+        _numbers(
+            "56 437 265 198 199 203 202 242 200 201 221 281 117 270 271 129 130 131 434 438 424 38 276 34 35 "
+            "37 36 53 54 45 40 39 41 51 268 97 280 425 241 217 218 219 282 194 196 186 180"
         ),
         clone=220,
         clone3=435,

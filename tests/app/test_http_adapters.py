@@ -396,6 +396,5 @@ def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_f
 def test_npz_of_an_uploaded_set_has_its_classes_only(client: httpx.Client, weights: Weights) -> None:
     upload(client, weights.upload("cats"), name="npz")
     response = client.post("/predict?adapter=npz&format=npz", content=PHOTO, headers=JPEG)
-    with np.load(io.BytesIO(response.content)) as arrays:
-        assert arrays.files == ["semseg"]
+    assert [*np.load(io.BytesIO(response.content))] == ["semseg"]
     client.delete("/adapters/npz")
