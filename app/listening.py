@@ -79,7 +79,9 @@ def _bind_all(addresses: Sequence[Address], port: int) -> Sockets:
 
 
 def _bind_one(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only on connections whose protocol is named; without it an answer can wait 40 ms for the
+    # client's delayed acknowledgement.
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         _reuse(taken, True)
         if family == socket.AF_INET6:

@@ -196,8 +196,12 @@ class ThreadedDecoders:
     async def _decode(self, data: bytes, wanted: Wanted, turn: Turn) -> tuple[list[NDArray[Any]], Report]:
         values: list[NDArray[Any]] = []
 
+        def place(_: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+            values.append(np.empty(shape, kind))
+            return values[-1]
+
         def work() -> Report:
-            return decode(data, wanted, self._limits, lambda *_: True, lambda band, _: values.append(band), kernels())
+            return decode(data, wanted, self._limits, lambda *_: True, place, kernels())
 
         cost_us = len(data) // BYTES_PER_US
         report = await self._threads.run(turn.flow, work, cost_us=cost_us, deadline=turn.deadline)

@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.decoding.messages import Limits, Report, Verdict, Wanted
@@ -25,7 +27,8 @@ _VERDICTS = (
     (ImageTooCostlyError, Verdict.TOO_COSTLY),
     (ImageError, Verdict.BROKEN),
 )
-Put = Callable[[np.ndarray, int], None]
+Place = Callable[[int, tuple[int, ...], type[np.generic]], NDArray[Any]]
+"""Bytes of the result that come before, a shape and a kind of number: where those values are to be written."""
 
 
 def decode(
@@ -33,13 +36,12 @@ def decode(
     wanted: Wanted,
     limits: Limits,
     may_take: Callable[[int, int], bool],
-    put: Put,
+    place: Place,
     native: Kernels | None,
 ) -> Report:
-    """Decode a photo and hand its square, or its pixels, to `put`.
+    """Decode a photo; its square, or its pixels, are written where `place` says.
 
     may_take: of a photo's pixels and the memory it will take, asked before it is decoded
-    put:      takes values and how many bytes of the result come before them
     """
     if not data:
         return Report(Verdict.EMPTY, "the image is empty: 0 bytes")
@@ -50,7 +52,7 @@ def decode(
             return Report(Verdict.LARGE, need=need)
         photo = decode_container(container, limits.max_pixels)
         with decoding():
-            _hand_over(photo, wanted, put, native)
+            _hand_over(photo, wanted, place, native)
     except ImageError as error:
         return Report(next(verdict for kind, verdict in _VERDICTS if isinstance(error, kind)), str(error))
     except MemoryError:
@@ -67,13 +69,19 @@ def warm_up(limits: Limits, native: Kernels | None) -> None:
             buffer = io.BytesIO()
             Image.new(mode, (16, 16)).save(buffer, name)
             for antialias in (False, True):
-                decode(buffer.getvalue(), Wanted(16, antialias), limits, lambda *_: True, lambda *_: None, native)
+                decode(buffer.getvalue(), Wanted(16, antialias), limits, lambda *_: True, _anywhere, native)
 
 
-def _hand_over(photo: Photo, wanted: Wanted, put: Put, native: Kernels | None) -> None:
+def _hand_over(photo: Photo, wanted: Wanted, place: Place, native: Kernels | None) -> None:
     if wanted.side:
-        levels = Levels(wanted.scale, wanted.shift)
-        put(square(photo, wanted.side, levels, antialias=wanted.antialias, native=native), 0)
+        out = place(0, (3, wanted.side, wanted.side), np.float32)
+        square(
+            photo, wanted.side, Levels(wanted.scale, wanted.shift), antialias=wanted.antialias, native=native, out=out
+        )
         return
     for top, band in photo.bands():
-        put(np.asarray(band), top * photo.width * 3)
+        place(top * photo.width * 3, (band.height, photo.width, 3), np.uint8)[:] = np.asarray(band)
+
+
+def _anywhere(_: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    return np.empty(shape, kind)

@@ -7,6 +7,7 @@ Started by `process`, as a program of its own and never as a copy of the server.
 import argparse
 import contextlib
 import ctypes
+import math
 import mmap
 import os
 import resource
@@ -18,8 +19,10 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.decoding.confinement import confine
 from app.decoding.messages import LINE_BYTES, Limits, Ready, Report, Task, Verdict
@@ -134,12 +137,11 @@ class Worker:
             _allow_seconds(self._limits.seconds + pixels * SECONDS_PER_PIXEL)
             return nbytes <= task.memory_bytes
 
-        return decode(data, task.wanted, self._limits, may_take, self._put, self._native)
+        return decode(data, task.wanted, self._limits, may_take, self._place, self._native)
 
-    def _put(self, values: np.ndarray, offset: int) -> None:
-        """Into shared memory, `offset` bytes behind where the pixels begin."""
-        place = np.frombuffer(self._shared, values.dtype, values.size, self._room + offset)
-        place[:] = values.ravel()
+    def _place(self, offset: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+        """In shared memory, `offset` bytes behind where the pixels begin."""
+        return np.frombuffer(self._shared, kind, math.prod(shape), self._room + offset).reshape(shape)
 
 
 def _allow_seconds(seconds: float) -> None:

@@ -45,7 +45,9 @@ class Levels:
         return values
 
 
-def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: Kernels | None) -> Square:
+def square(
+    photo: Photo, side: int, levels: Levels, *, antialias: bool, native: Kernels | None, out: Square | None = None
+) -> Square:
     """A photo as float32 [3, side, side], aspect ratio not kept.
 
     Without antialiasing, as published: the cubic kernel with a = -0.75 over the nearest 4 x 4 pixels, so fine texture
@@ -54,53 +56,53 @@ def square(photo: Photo, side: int, levels: Levels, *, antialias: bool, native: 
 
     native: the kernels, or None for the same in numpy and Pillow: with antialiasing 1 of 255 apart, or 4
             where thousands of rows become few
+    out:    where it is written, float32 [3, side, side], contiguous; None: an array of its own
     """
     if side < 1:
         raise ImageError(f"the side of the model's square must be at least 1, got {side}")
+    out = np.empty((3, side, side), np.float32) if out is None else out
+    if out.shape != (3, side, side) or out.dtype != np.dtype(np.float32) or not out.flags.c_contiguous:
+        raise ValueError(f"a square is written to contiguous float32 [3, {side}, {side}], not {out.dtype} {out.shape}")
     if native is None:
-        return _antialiased_plainly(photo, side, levels) if antialias else _cubic_plainly(photo, side, levels)
-    return _antialiased(photo, side, levels, native) if antialias else _cubic(photo, side, levels, native)
+        (_antialiased_plainly if antialias else _cubic_plainly)(photo, levels, out)
+    elif (_antialiased if antialias else _cubic)(photo, levels, out, native):
+        raise MemoryError(f"no memory for a square of {list(out.shape)}")
+    return out
 
 
-def _antialiased(photo: Photo, side: int, levels: Levels, native: Kernels) -> Square:
-    """Torch's integer arithmetic, to the last bit."""
-    sums, table, out = np.zeros((side, side, 4), np.int32), levels.table(), np.empty((3, side, side), np.float32)
-    failed = 0
+def _antialiased(photo: Photo, levels: Levels, out: Square, native: Kernels) -> int:
+    """Torch's integer arithmetic, to the last bit. Not 0 where memory ran out."""
+    side, failed = out.shape[-1], 0
+    sums, table = np.zeros((side, side, 4), np.int32), levels.table()
     for top, band in photo.bands():
         rows = pixels_of(band)
         count, width, step = rows.shape
         failed |= native.antialias_rows(
             rows.ctypes.data, sums.ctypes.data, width, photo.height, step, side, top, count
         )  # fmt: skip
-    failed |= native.antialias_finish(sums.ctypes.data, table.ctypes.data, out.ctypes.data, photo.height, side)
-    return _checked(out, failed)
+    return failed | native.antialias_finish(sums.ctypes.data, table.ctypes.data, out.ctypes.data, photo.height, side)
 
 
-def _cubic(photo: Photo, side: int, levels: Levels, native: Kernels) -> Square:
-    out, numbers = np.empty((3, side, side), np.float32), np.array([levels.scale, levels.shift], np.float32)
-    failed = 0
+def _cubic(photo: Photo, levels: Levels, out: Square, native: Kernels) -> int:
+    side, failed = out.shape[-1], 0
+    numbers = np.array([levels.scale, levels.shift], np.float32)
     for begin, end, top, part in _parts(photo, side):
         rows = pixels_of(part)
         _, width, step = rows.shape
         failed |= native.resize_cubic(
             rows.ctypes.data, out.ctypes.data, numbers.ctypes.data, photo.height, width, step, side, top, begin, end
         )
-    return _checked(out, failed)
+    return failed
 
 
-def _checked(out: Square, failed: int) -> Square:
-    if failed:
-        raise MemoryError(f"no memory for a square of {list(out.shape)}")
-    return out
+def _antialiased_plainly(photo: Photo, levels: Levels, out: Square) -> None:
+    small = np.asarray(photo.whole().resize(out.shape[1:], Image.Resampling.BICUBIC))
+    for color, table in enumerate(levels.table()):
+        out[color] = table[small[..., color]]
 
 
-def _antialiased_plainly(photo: Photo, side: int, levels: Levels) -> Square:
-    small = np.asarray(photo.whole().resize((side, side), Image.Resampling.BICUBIC))
-    return np.stack([table[small[..., color]] for color, table in enumerate(levels.table())])
-
-
-def _cubic_plainly(photo: Photo, side: int, levels: Levels) -> Square:
-    out = np.empty((3, side, side), np.float32)
+def _cubic_plainly(photo: Photo, levels: Levels, out: Square) -> None:
+    side = out.shape[-1]
     at, weights = _taps(photo.width, side)
     for begin, end, top, part in _parts(photo, side):
         pixels = np.asarray(part, np.float32)
@@ -110,7 +112,6 @@ def _cubic_plainly(photo: Photo, side: int, levels: Levels) -> Square:
     for plane, scale, shift in zip(out, levels.scale, levels.shift, strict=True):
         plane *= np.float32(scale)
         plane += np.float32(shift)
-    return out
 
 
 def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Square]:

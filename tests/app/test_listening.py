@@ -1,5 +1,6 @@
 """The port is ours from `bind` on, and open from `listen` on."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -86,3 +87,22 @@ def test_wrong_hosts(host: str, words: str) -> None:
     with pytest.raises(SettingError, match=words) as refused:
         listening.bind(host, 0)
     assert refused.value.setting == "host"
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """Without TCP_NODELAY the second part of an answer waits some 40 ms for a client that acknowledges late."""
+    assert asyncio.run(nodelay_of_a_connection()) != 0
+
+
+async def nodelay_of_a_connection() -> int:
+    found: asyncio.Queue[int] = asyncio.Queue()
+
+    async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.put_nowait(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with bound("127.0.0.1") as (sock,):
+        async with await asyncio.start_server(look, sock=sock):
+            _, writer = await asyncio.open_connection(*sock.getsockname())
+            with contextlib.closing(writer):
+                return await found.get()

@@ -105,3 +105,20 @@ def test_levels_scale_and_shift_each_colour(antialias: bool, plain: bool) -> Non
 def test_a_square_has_a_side() -> None:
     with pytest.raises(ImageError, match="at least 1, got 0"):
         square(Photo(noise(3, 3)), 0, Levels(), antialias=True, native=None)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+def test_it_is_written_where_the_caller_says(antialias: bool, plain: bool) -> None:
+    image, native = noise(40, 30), None if plain else kernels()
+    out = np.full((3, 32, 32), np.nan, np.float32)
+    assert square(Photo(image), 32, Levels(), antialias=antialias, native=native, out=out) is out
+    np.testing.assert_array_equal(out, square(Photo(image), 32, Levels(), antialias=antialias, native=native))
+
+
+@pytest.mark.parametrize(
+    "out", [np.empty((3, 32, 31), np.float32), np.empty((3, 32, 32)), np.empty((6, 32, 32), "f")[::2]]
+)
+def test_what_it_is_written_to_must_fit(out: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"contiguous float32 \[3, 32, 32\]"):
+        square(Photo(noise(40, 30)), 32, Levels(), antialias=True, native=kernels(), out=out)
