@@ -19,7 +19,7 @@ help:  ## show this list
 
 setup: $(STAMP)  ## make .venv and install the project with its test tools
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard mtlora/native/src/*)
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard mtlora/kernels/src/*)
 	@echo 'installing into $(VENV): minutes the first time, about 6 GB of disk'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'

@@ -1,4 +1,4 @@
-"""Builds the optional native kernels (see mtlora/native) and bakes the commit in; all else is in pyproject.toml."""
+"""Builds the optional native kernels (see mtlora/kernels) and bakes the commit in; all else is in pyproject.toml."""
 
 import os
 import platform
@@ -43,9 +43,9 @@ class BakeCommit(build_py):
 def kernels(name: str, flags: list[str]) -> Extension:
     """Optional: without a compiler, or with one that does not know the flags, it is left out and torch runs instead."""
     return Extension(
-        f"mtlora.native.kernels_{name}",
-        ["mtlora/native/src/kernels.cpp"],
-        depends=sorted(str(header) for header in Path("mtlora/native/src").glob("*.hpp")),
+        f"mtlora.kernels.kernels_{name}",
+        ["mtlora/kernels/src/kernels.cpp"],
+        depends=sorted(str(header) for header in Path("mtlora/kernels/src").glob("*.hpp")),
         extra_compile_args=FLAGS + flags,
         language="c++",
         optional=True,

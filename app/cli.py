@@ -12,11 +12,11 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from app import listening, preflight
-from app.descriptors import make_room
-from app.errors import ConfigFileError, SettingError, StartupError
-from app.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, choices_of, metavar, plain_kind
-from app.settings import PREFIX, Settings
+from app.core.errors import ConfigFileError, SettingError, StartupError
+from app.startup import listening, preflight
+from app.startup.descriptors import make_room
+from app.startup.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, choices_of, metavar, plain_kind
+from app.startup.settings import PREFIX, Settings
 from app.telemetry.logs import printable, set_up_logs
 from mtlora.version import __version__, commit
 

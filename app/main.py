@@ -3,20 +3,25 @@
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app import error_handlers
-from app.api import adapters, health, home, predict, tasks, v2
-from app.deps import door_of
-from app.lifespan import lifespan
-from app.middleware import RequestMiddleware
-from app.schemas.adapters import CurrentIn
-from app.schemas.predict import CocoOut, HfMaskOut, PredictManyOut, PredictOut
-from app.schemas.problem import Problem
-from app.schemas.v2 import InferIn, InferOut, V2ErrorOut
-from app.service import Service
-from app.settings import Settings
+from app.api import errors
+from app.api.adapters.routes import router as adapters
+from app.api.adapters.schemas import CurrentIn
+from app.api.dependencies import door_of
+from app.api.health import router as health
+from app.api.middleware import RequestMiddleware
+from app.api.open_inference.routes import router as open_inference
+from app.api.open_inference.schemas import InferIn, InferOut, V2ErrorOut
+from app.api.predict.routes import router as predict
+from app.api.predict.schemas import CocoOut, HfMaskOut, PredictManyOut, PredictOut
+from app.api.problem import Problem
+from app.api.tasks.routes import router as tasks
+from app.composition.lifespan import lifespan
+from app.composition.service import Service
+from app.startup.settings import Settings
+from app.web.pages import router as pages
 from mtlora.version import __version__
 
 SUMMARY = "Dense prediction with one frozen backbone and many hot-swapped MTLoRA adapter sets."
@@ -37,10 +42,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    routers = [module.router for module in (predict, adapters, tasks, v2, health, home)]
+    routers: list[APIRouter] = [predict, adapters, tasks, open_inference, health, pages]
     for router in routers:
         app.include_router(router)
-    error_handlers.install(app)
+    errors.install(app)
     doors = partial(door_of, [route for router in routers for route in router.routes])
     app.add_middleware(RequestMiddleware, metrics=service.metrics, doors=doors, tracer=service.tracer)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

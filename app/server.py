@@ -12,16 +12,16 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app import listening
-from app.descriptors import Shortages, lengthen_queues
-from app.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
-from app.known_variables import warn_of_unknown_variables
-from app.listening import Sockets
+from app.composition.service import Service
+from app.core.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
+from app.http.bounded_h11 import ConnectionLimits, bounded_protocol
 from app.main import create_app
-from app.protocol import ConnectionLimits, bounded_protocol
-from app.service import Service
-from app.settings import Settings
-from mtlora.errors import MTLoRAError
+from app.startup import listening
+from app.startup.descriptors import Shortages, lengthen_queues
+from app.startup.known_variables import warn_of_unknown_variables
+from app.startup.listening import Sockets
+from app.startup.settings import Settings
+from mtlora.vocabulary.errors import MTLoRAError
 
 log = logging.getLogger(__name__)
 

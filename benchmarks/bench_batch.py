@@ -34,10 +34,10 @@ def cases(options: argparse.Namespace) -> tuple[str, dict[str, Callable[[], obje
     import torch
 
     from benchmarks.sets import make_weights
-    from mtlora.adapter_file import load_adapter
-    from mtlora.backbone import load_backbone
     from mtlora.inference import Query, make_form
-    from mtlora.options import FormKind
+    from mtlora.vocabulary.options import FormKind
+    from mtlora.weights.adapter_file import load_adapter
+    from mtlora.weights.backbone import load_backbone
 
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:

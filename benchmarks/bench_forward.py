@@ -22,12 +22,12 @@ from benchmarks.forward_table import table
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from benchmarks.work import useful_gflop
-from mtlora.adapter_file import AdapterSet
-from mtlora.backbone import Backbone, import_backbone
 from mtlora.inference import Form, Query, make_form
-from mtlora.native import status
-from mtlora.options import FormKind, Precision
-from mtlora.tasks import Task
+from mtlora.kernels import status
+from mtlora.vocabulary.options import FormKind, Precision
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import AdapterSet
+from mtlora.weights.backbone import Backbone, import_backbone
 
 MATRIX_SIDE = 2048
 ROOFLINE_GFLOP = 38.0  # of Swin-T, 448 px, four tasks: the least that was counted on; `benchmarks.work` counts more

@@ -18,11 +18,11 @@ from benchmarks.bench_forward import Run, runner
 from benchmarks.harness import interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from benchmarks.work import useful_gflop
-from mtlora.adapter_file import AdapterSet
-from mtlora.backbone import import_backbone
 from mtlora.inference import Form, make_form
-from mtlora.options import FormKind, Precision
-from mtlora.spec import AdapterSpec
+from mtlora.vocabulary.options import FormKind, Precision
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.weights.adapter_file import AdapterSet
+from mtlora.weights.backbone import import_backbone
 
 BACKBONE = "swin_tiny_patch4_window7_224"
 SIZE, RANK, TASK_RANK = 448, 64, 4

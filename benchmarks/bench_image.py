@@ -13,22 +13,22 @@ from pathlib import Path
 
 import torch
 
-from app.imaging.decode import decode
-from app.imaging.plan import RenderPlan
-from app.imaging.render import Share, render
-from app.intake.formats import AnswerFormat
+from app.answers.negotiation import AnswerFormat
+from app.answers.plan import RenderPlan
+from app.answers.render import Share, render
+from app.core.decoded_photo import decode
 from benchmarks.harness import OtherLoad, interleaved, median_ms
 from benchmarks.sets import TINY448, make_weights, write_photo
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
 from mtlora.images.opening import open_photo
-from mtlora.options import FormKind
-from mtlora.outputs import PhotoMap, decode_coarse
-from mtlora.png import Painting, encode, encode_normals
-from mtlora.prediction import coarse_logits
-from mtlora.preprocess import preprocess, resize
-from mtlora.tasks import Task
+from mtlora.maps.map_png import Painting, encode, encode_normals
+from mtlora.maps.postprocessing import PhotoMap, decode_coarse
+from mtlora.ops.preprocess import preprocess, resize
+from mtlora.prediction.adapted import build_adapted
+from mtlora.prediction.predict import coarse_logits
+from mtlora.vocabulary.options import FormKind
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
-from mtlora.inference import ops, plain_ops
-from mtlora.native import status
+from mtlora.kernels import status
+from mtlora.ops import ops, plain_ops
 
 SIDES, WIDTHS, HEADS, WINDOW, TASKS = (112, 56, 28, 14), (96, 192, 384, 768), (3, 6, 12, 24), 7, 4
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from benchmarks.lab import answer
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
 from mtlora.inference import Query, make_form
-from mtlora.options import Precision
+from mtlora.vocabulary.options import Precision
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone
 
 
 def measure(plan: dict[str, Any]) -> dict[str, float]:

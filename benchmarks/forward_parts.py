@@ -14,14 +14,15 @@ from typing import Any
 import torch
 
 from benchmarks.bench_forward import FOUR_TASKS, import_backbone, paper_spec, random_set, runner
-from mtlora.inference import encode, folded
-from mtlora.inference.choose import make_form
-from mtlora.options import FormKind
+from mtlora.inference.backends import cpu
+from mtlora.inference.backends.choose import make_form
+from mtlora.inference.forward import encoder
+from mtlora.vocabulary.options import FormKind
 
 SIZE, RANK, TASK_RANK = 448, 64, 4
 PARTS = (
-    (encode, ("_patches", "_run_fused", "_merge", "_merged_map", "_last_map")),
-    (folded, ("encode", "_decode")),
+    (encoder, ("_patches", "_run_fused", "_merge", "_merged_map", "_last_map")),
+    (cpu, ("encode", "_decode")),
 )
 
 

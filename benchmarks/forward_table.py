@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
-from mtlora.backbone import Backbone, import_backbone
 from mtlora.inference import Form, Query, make_form
-from mtlora.options import FormKind
+from mtlora.vocabulary.options import FormKind
+from mtlora.weights.backbone import Backbone, import_backbone
 
 BACKBONES = {"tiny": "swin_tiny_patch4_window7_224", "small": "swin_small_patch4_window7_224",
              "base": "swin_base_patch4_window7_224"}  # fmt: skip

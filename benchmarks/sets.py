@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mtlora.adapter_file import AdapterManifest, AdapterSet, load_adapter, save_adapter
-from mtlora.backbone import Backbone, import_backbone, save_backbone
-from mtlora.model import build_model
-from mtlora.spec import AdapterSpec, TaskSpec
-from mtlora.store import bundled_backbone, find_adapter
-from mtlora.tasks import Task
+from mtlora.model.mtlora import build_model
+from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import AdapterManifest, AdapterSet, load_adapter, save_adapter
+from mtlora.weights.backbone import Backbone, import_backbone, save_backbone
+from mtlora.weights.bundled import bundled_backbone, find_adapter
 
 PHOTO_SIZE = (1280, 960)
 SAMPLES = Path(__file__).parents[1] / "docs" / "samples"

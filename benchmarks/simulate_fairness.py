@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from app.batching.policy import FairQueue, Flow
+from app.scheduling.fair_queue import FairQueue, Flow
 
 HORIZON_S = 20_000
 QUEUE_PER_SET = 64

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from mtlora.decoders.hrnet import EXPANSION
-from mtlora.spec import IN_CHANNELS, PATCH_SIZE, AdapterSpec
-from mtlora.tasks import Task
+from mtlora.model.decoders.hrnet import EXPANSION
+from mtlora.vocabulary.spec import IN_CHANNELS, PATCH_SIZE, AdapterSpec
+from mtlora.vocabulary.tasks import Task
 
 
 def useful_gflop(spec: AdapterSpec, tasks: Sequence[Task]) -> float:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from mtlora.version import __version__
 
 if TYPE_CHECKING:
-    from mtlora.adapted import build_adapted
-    from mtlora.adapter_file import load_adapter, read_manifest, save_adapter
-    from mtlora.backbone import Backbone, import_backbone, load_backbone, save_backbone
-    from mtlora.errors import MTLoRAError
-    from mtlora.model import MTLoRAModel, build_model, parameter_counts
-    from mtlora.prediction import predict
-    from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
-    from mtlora.tasks import Task
+    from mtlora.model.mtlora import MTLoRAModel, build_model, parameter_counts
+    from mtlora.prediction.adapted import build_adapted
+    from mtlora.prediction.predict import predict
+    from mtlora.vocabulary.errors import MTLoRAError
+    from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, TaskSpec
+    from mtlora.vocabulary.tasks import Task
+    from mtlora.weights.adapter_file import load_adapter, read_manifest, save_adapter
+    from mtlora.weights.backbone import Backbone, import_backbone, load_backbone, save_backbone
 
 _HOMES = {
     "AdapterSpec": "spec",

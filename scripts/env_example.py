@@ -1,11 +1,11 @@
-"""Write deploy/env.example: every setting, commented out at its default. Run it after a change of app/settings.py."""
+"""Write deploy/env.example: every setting, commented out at its default. Run it after a change of the settings."""
 
 import textwrap
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from app.settings import Settings
+from app.startup.settings import Settings
 
 TARGET = Path(__file__).parents[1] / "deploy" / "env.example"
 DECIDED = ("host", "port", "store", "insecure", "keys_file")  # by compose.yaml and compose.keys.yaml
@@ -13,7 +13,7 @@ INSTALLED = ("backbone", "adapters", "config")  # paths in the image
 
 HEAD = """\
 # Settings of the stack. Copy to .env beside compose.yaml and uncomment what you change; docs/settings.md explains each.
-# Made by scripts/env_example.py from app/settings.py.
+# Made by scripts/env_example.py from app/startup/settings.py.
 
 # ---- The stack: ports on loopback; the server's container; images
 

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mtlora import build_adapted, load_adapter, load_backbone
-from mtlora.adapted import Adapted
 from mtlora.images.opening import open_photo
-from mtlora.png import encode_map
-from mtlora.spec import TaskSpec
-from mtlora.store import bundled_backbone, find_adapter
+from mtlora.maps.map_png import encode_map
+from mtlora.prediction.adapted import Adapted
+from mtlora.vocabulary.spec import TaskSpec
+from mtlora.weights.bundled import bundled_backbone, find_adapter
 
 CELL_HEIGHT_PX = 260
 CAPTION_PX = 44
@@ -41,7 +41,7 @@ def main() -> None:
 
 def row(photo: Image.Image, model: Adapted) -> Image.Image:
     """The photo and all its maps side by side."""
-    from mtlora.prediction import predict
+    from mtlora.prediction.predict import predict
 
     maps = predict(model, photo)
     cells = [(photo, "photo", [])]

@@ -53,7 +53,7 @@ check_inside() {
     done
     inside sh -c 'tr "\0" "\n" < /proc/1/environ' | grep -qx 'MALLOC_MMAP_MAX_=0' || die "the allocator setting is missing"
     inside python -c "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['MTLORA_PORT'] + '/readyz')"
-    [ -n "$(inside python -c 'from mtlora.native import status; print(status().instruction_set)')" ] || die "no native kernels"
+    [ -n "$(inside python -c 'from mtlora.kernels import status; print(status().instruction_set)')" ] || die "no native kernels"
     say "user 10001, read-only, no build tools, allocator set, native kernels, health check passes"
 }
 

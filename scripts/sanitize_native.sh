@@ -16,10 +16,10 @@ trap 'rm -rf "$COPY"' EXIT
 cp -r mtlora tests benchmarks adapters docs "$COPY"
 cd "$COPY"
 SUFFIX=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
-rm -f mtlora/native/*.so
+rm -f mtlora/kernels/*.so
 g++ -O1 -g -w -std=gnu++17 -fPIC -shared $MARCH -fsanitize=address,undefined -fno-sanitize-recover=all \
-    mtlora/native/src/kernels.cpp -o "mtlora/native/kernels_$SET$SUFFIX"
+    mtlora/kernels/src/kernels.cpp -o "mtlora/kernels/kernels_$SET$SUFFIX"
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$COPY MTLORA_NATIVE=$SET \
     "$PYTHON" -m pytest -q -p no:cacheprovider -rs -k "$SET or native" \
-    tests/mtlora/inference/test_ops.py tests/mtlora/test_png_file.py tests/mtlora/inference/test_integers.py tests/mtlora/inference/test_folded.py
+    tests/mtlora/ops/test_ops.py tests/mtlora/maps/test_png_writer.py tests/mtlora/inference/prepare/test_int8.py tests/mtlora/inference/backends/test_cpu.py

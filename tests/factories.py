@@ -7,10 +7,10 @@ from torch import Tensor
 
 from benchmarks.baselines import plain_mtlora
 from benchmarks.baselines.plain_mtlora import PlainMTLoRA
-from mtlora.backbone import Backbone, build_swin
-from mtlora.model import MTLoRAModel, build_model
-from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
-from mtlora.tasks import Task
+from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, TaskSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.backbone import Backbone, build_swin
 
 PASCAL_TASKS = (Task.SEMSEG, Task.NORMALS, Task.SALIENCY, Task.HUMAN_PARTS)
 

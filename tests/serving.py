@@ -20,14 +20,14 @@ import torch
 import uvicorn
 from PIL import Image
 
+from app.composition.service import Service
 from app.main import create_app
 from app.server import http_config
-from app.service import Service
-from app.settings import Settings
-from mtlora.adapter_file import save_adapter
-from mtlora.backbone import Backbone, save_backbone
-from mtlora.spec import AdapterSpec
-from mtlora.tasks import Task
+from app.startup.settings import Settings
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import save_adapter
+from mtlora.weights.backbone import Backbone, save_backbone
 from tests.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model
 
 START_TIMEOUT_S = 180.0  # a busy machine imports torch slowly

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app.access.key_file import change_keys, read_keys
 from app.access.keys import ApiKey, Quota, first_fault, parse_scopes
-from app.errors import KeyFileError
+from app.core.errors import KeyFileError
 
 PREFIX = "mtlora_"  # tells people and secret scanners what it is
 SHOWN_DIGITS = 8

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.access.key_file import read_keys, signature
 from app.access.keys import ApiKey, Caller, Scope, check_distinct
 from app.access.rates import Rates
-from app.errors import ForbiddenError, KeyFileError, QuotaError, UnauthorizedError
+from app.core.errors import ForbiddenError, KeyFileError, QuotaError, UnauthorizedError
 from app.telemetry import audit
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.access.keys import ApiKey, check_distinct, first_fault
-from app.errors import KeyFileError
-from mtlora.atomic import write_atomically
+from app.core.errors import KeyFileError
+from mtlora.weights.atomic import write_atomically
 
 MODE = 0o600
 MAX_BYTES = 4 * 2**20

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from app.residency.names import NAMESPACE_RULE
+from app.core.names import NAMESPACE_RULE
 
 FORM = "LABEL:SHA256:SCOPE+SCOPE, comma separated"
 LABEL_RULE = r"^[A-Za-z0-9._-]{1,64}$"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.access.keys import Caller
-from app.errors import QuotaError
+from app.core.errors import QuotaError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.access.keys import Scope
-from app.deps import ServiceDep, probing, require
-from app.schemas.problem import problem_responses
+from app.api.dependencies import ServiceDep, probing, require
+from app.api.problem import problem_responses
 
 router = APIRouter(tags=["operate"])
 

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app import errors as e
-from app.batching.policy import Flow
-from app.batching.threads import FairThreads
+from app.core import errors as e
+from app.core.decoded_photo import Decoded
 from app.decoding.messages import Limits, Report, Task, Verdict, Wanted
 from app.decoding.pool import DecoderPool
 from app.decoding.process import DecoderProcess
 from app.decoding.work import decode
-from app.imaging.decode import Decoded
+from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_queue import Flow
 from mtlora.images.resampling import Levels
-from mtlora.native import kernels
-from mtlora.spec import AdapterSpec
+from mtlora.kernels import kernels
+from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]

@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from app.core.errors import DeadlineError, StartupError
 from app.decoding.messages import Report, Task, Verdict
 from app.decoding.process import DecoderProcess, LostError, Plan, status_of
 from app.decoding.worker import MEMORY_EXIT
-from app.errors import DeadlineError, StartupError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

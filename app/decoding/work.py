@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.decoding.messages import Limits, Report, Verdict, Wanted
-from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 from mtlora.images.container import read_container
 from mtlora.images.opening import FORMATS, decode_container
 from mtlora.images.photo import Photo, decoding
 from mtlora.images.resampling import Levels, square
-from mtlora.native import Kernels
+from mtlora.kernels import Kernels
+from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 
 ROOM_BYTES = 24 << 20
 """For bands of rows on their way, beside what the decoder takes."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from app.decoding.confinement import confine
 from app.decoding.messages import LINE_BYTES, Limits, Ready, Report, Task, Verdict
 from app.decoding.work import decode, warm_up
-from mtlora.native import Kernels
+from mtlora.kernels import Kernels
 
 PAGE_BYTES = mmap.PAGESIZE
 MEMORY_EXIT = 3  # the watcher's: more memory than granted

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.errors import AdapterLoadError
-from app.residency.host import HostCache
-from app.residency.names import AdapterRef
-from app.residency.tiers import Tier, TierEvents
-from mtlora.adapter_file import AdapterSet, CheckedFiles, load_adapter
-from mtlora.errors import MTLoRAError
+from app.core.errors import AdapterLoadError
+from app.core.names import AdapterRef
+from app.core.tiers import Tier, TierEvents
+from app.residency.host_cache import HostCache
 from mtlora.inference import Form, Resident
-from mtlora.spec import AdapterSpec
+from mtlora.vocabulary.errors import MTLoRAError
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.weights.adapter_file import AdapterSet, CheckedFiles, load_adapter
 
 
 @dataclass(frozen=True, slots=True, eq=False)

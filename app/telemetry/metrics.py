@@ -16,14 +16,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from app.residency.budgets import Budgets
-from app.residency.tiers import Tier
+from app.core.stages import STAGES
+from app.core.tiers import Tier
 from app.telemetry.labels import BoundedCounter
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 COUNT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-STAGES = ("decode", "queue", "load", "forward", "encode")
 REJECTIONS = (
     "queue_full",
     "queue_age",
@@ -141,10 +140,10 @@ class Metrics(Collector):
         """A set was deleted: its label goes."""
         self._images.forget(name)
 
-    def budgets(self, budgets: Budgets) -> None:
+    def budgets(self, *, device_bytes: int, host_bytes: int) -> None:
         """What adapter sets may take was decided."""
-        self.adapter_budget.labels(Tier.HOST.value).set(budgets.host_bytes)
-        self.adapter_budget.labels(Tier.DEVICE.value).set(budgets.device_bytes)
+        self.adapter_budget.labels(Tier.HOST.value).set(host_bytes)
+        self.adapter_budget.labels(Tier.DEVICE.value).set(device_bytes)
 
     def batch(self, images: int, adapters: int) -> None:
         """A micro-batch is about to run."""

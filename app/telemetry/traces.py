@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from app.order import Stages
+from app.core.stages import Stages
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from benchmarks.baselines.plain_mtlora import PlainMTLoRA
-from mtlora.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 
 
 def plain_mtlora(spec: AdapterSpec, state: Mapping[str, Tensor]) -> PlainMTLoRA:

@@ -4,11 +4,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
-from mtlora.model import build_model
-from mtlora.png import encode_map
-from mtlora.prediction import predict
+from mtlora.maps.map_png import encode_map
+from mtlora.model.mtlora import build_model
+from mtlora.prediction.predict import predict
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone
 
 
 class SwappedModel:

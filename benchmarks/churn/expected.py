@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import Backbone
-from mtlora.options import FormKind
-from mtlora.png import encode_map
-from mtlora.prediction import predict
+from mtlora.maps.map_png import encode_map
+from mtlora.prediction.adapted import build_adapted
+from mtlora.prediction.predict import predict
+from mtlora.vocabulary.options import FormKind
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import Backbone
 
 CLASSES_OFF = 0.005  # share of pixels whose class may differ by rounding
 GREY_OFF = 0.5  # mean difference of 8-bit values that rounding may make

@@ -11,8 +11,8 @@ from PIL import Image
 from benchmarks.churn.expected import Photo
 from benchmarks.servers import room_for
 from benchmarks.sets import SAMPLES, Weights, make_weights, variation
-from mtlora.adapter_file import load_adapter, save_adapter
-from mtlora.store import find_adapter
+from mtlora.weights.adapter_file import load_adapter, save_adapter
+from mtlora.weights.bundled import find_adapter
 
 UPLOADS = 6
 ROOM = 4.5  # sets that fit on the device, so that evictions never stop
@@ -43,7 +43,7 @@ def bundled_material(root: Path) -> Material:
 
 def random_material(root: Path) -> Material:
     """A backbone of 8 channels with random weights: a forward takes milliseconds, so more happens."""
-    from mtlora.backbone import save_backbone
+    from mtlora.weights.backbone import save_backbone
     from tests.factories import PASCAL_TASKS, adapter_spec, make_backbone
     from tests.serving import write_set
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mtlora.bench.load import QUANTILES, Plan, Stream, StreamReport, Target, quantile, run
-from mtlora.errors import RemoteError
+from mtlora.vocabulary.errors import RemoteError
 
 IDLE_S = 4.0
 WARM_UP_S = 1.0

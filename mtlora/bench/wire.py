@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from mtlora.shown import shown
+from mtlora.vocabulary.shown import shown
 
 STREAM_LIMIT = 1 << 20  # of a head and of the read buffer
 MOST_BYTES = 1 << 28  # of the body of an answer, whatever it announces

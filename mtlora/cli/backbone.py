@@ -28,7 +28,7 @@ def backbone(
     """Make a backbone file from timm's pretrained Swins or from an official Swin checkpoint."""
     import torch
 
-    from mtlora.backbone import import_backbone, save_backbone
+    from mtlora.weights.backbone import import_backbone, save_backbone
 
     imported = import_backbone(source, pretrained=not random)
     save_backbone(imported, out, getattr(torch, dtype.value))

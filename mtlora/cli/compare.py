@@ -7,10 +7,10 @@ import typer
 
 from mtlora.cli import options as o
 from mtlora.cli.say import say
-from mtlora.errors import TrainingError
+from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
-    from mtlora.training.config import TrainConfig
+    from mtlora.training.adapters.config import TrainConfig
 
 METHODS = "single,full,decoders,bitfit,lora,mtlora,mtlora+"
 
@@ -52,8 +52,8 @@ def compare(  # noqa: PLR0913 (a command's options)
     """Train and score the methods of the paper alike; writes OUT/results.md and pareto.svg. Run it again to go on."""
     from mtlora.comparison.cells import plan, read_result, run_cells
     from mtlora.comparison.page import PICTURE_FILE, fill_page, write_report
-    from mtlora.tasks import parse_tasks
-    from mtlora.training.methods import Method
+    from mtlora.training.adapters.methods import Method
+    from mtlora.vocabulary.tasks import parse_tasks
 
     base = _base(locals())
     wanted = [o.member(Method, name, "method") for name in _names(methods)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlora.errors import RefusedError, RemoteError
+from mtlora.vocabulary.errors import RefusedError, RemoteError
 
 if TYPE_CHECKING:
     from mtlora.client import AsyncClient, Client
@@ -93,7 +93,7 @@ def adapter_names(incomplete: str) -> list[str]:
     Only what can be a name: shells evaluate what they are given to complete.
     """
     from mtlora.client import Client, Limits, Retry
-    from mtlora.errors import MTLoRAError
+    from mtlora.vocabulary.errors import MTLoRAError
 
     url = os.environ.get("MTLORA_URL", "http://127.0.0.1:8000")
     try:

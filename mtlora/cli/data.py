@@ -23,7 +23,7 @@ def check(
     """Read every photo and label and list every problem; exit status 1 if there is any."""
     from mtlora.cli.progress import bar
     from mtlora.data.check import check_dataset
-    from mtlora.tasks import Task
+    from mtlora.vocabulary.tasks import Task
 
     own = {Task.SEMSEG: semseg_classes} if semseg_classes else None
     with bar("check") as progress:
@@ -43,13 +43,13 @@ def soft_labels(
     device: o.DeviceOption = "auto",
 ) -> None:
     """Store a teacher's logits of every photo of a split, to learn from without running it again."""
-    from mtlora.adapted import build_adapted
-    from mtlora.adapter_file import load_adapter
-    from mtlora.backbone import load_backbone
     from mtlora.cli.progress import bar
     from mtlora.data.layout import open_dataset
-    from mtlora.store import find_adapter, find_backbone
-    from mtlora.training.soft import store_logits
+    from mtlora.prediction.adapted import build_adapted
+    from mtlora.training.adapters.soft import store_logits
+    from mtlora.weights.adapter_file import load_adapter
+    from mtlora.weights.backbone import load_backbone
+    from mtlora.weights.bundled import find_adapter, find_backbone
 
     base = load_backbone(find_backbone(backbone)).to(o.device_name(device))
     model = build_adapted(base, load_adapter(find_adapter(adapter)))

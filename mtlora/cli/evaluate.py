@@ -6,11 +6,11 @@ import typer
 
 from mtlora.cli import options as o
 from mtlora.cli.say import say, say_json
-from mtlora.options import Precision
+from mtlora.vocabulary.options import Precision
 
 if TYPE_CHECKING:
-    from mtlora.evaluate import TaskReport
-    from mtlora.tasks import Task
+    from mtlora.evaluation.evaluate import TaskReport
+    from mtlora.vocabulary.tasks import Task
 
 
 def evaluate(
@@ -26,14 +26,14 @@ def evaluate(
     ),
 ) -> None:
     """Score an adapter set on a split: mIoU, saliency IoU, angles, in all and by the labels' origin."""
-    from mtlora.adapted import build_adapted
-    from mtlora.adapter_file import load_adapter
-    from mtlora.backbone import load_backbone
     from mtlora.cli.progress import bar
     from mtlora.data.layout import open_dataset
-    from mtlora.evaluate import evaluate as run
-    from mtlora.store import find_adapter, find_backbone
-    from mtlora.tasks import parse_tasks
+    from mtlora.evaluation.evaluate import evaluate as run
+    from mtlora.prediction.adapted import build_adapted
+    from mtlora.vocabulary.tasks import parse_tasks
+    from mtlora.weights.adapter_file import load_adapter
+    from mtlora.weights.backbone import load_backbone
+    from mtlora.weights.bundled import find_adapter, find_backbone
 
     loaded = load_adapter(find_adapter(adapter))
     frozen = load_backbone(find_backbone(backbone)).to(o.device_name(device))

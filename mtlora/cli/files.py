@@ -8,13 +8,13 @@ import typer
 
 from mtlora.cli.backbone import StorageType
 from mtlora.cli.say import say, say_json, say_text
-from mtlora.errors import ImageError, MTLoRAError
-from mtlora.shown import shown
+from mtlora.vocabulary.errors import ImageError, MTLoRAError
+from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
-    from mtlora.adapted import Adapted
-    from mtlora.backbone import Backbone
-    from mtlora.tasks import Task
+    from mtlora.prediction.adapted import Adapted
+    from mtlora.vocabulary.tasks import Task
+    from mtlora.weights.backbone import Backbone
 
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
 AdapterOption = Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")]
@@ -33,10 +33,10 @@ def convert(
     """Turn a published checkpoint into a backbone file and an adapter file."""
     import torch
 
-    from mtlora.adapter_file import parameter_counts, save_adapter
-    from mtlora.backbone import save_backbone
-    from mtlora.convert import convert_checkpoint
-    from mtlora.tasks import parse_tasks
+    from mtlora.vocabulary.tasks import parse_tasks
+    from mtlora.weights.adapter_file import parameter_counts, save_adapter
+    from mtlora.weights.backbone import save_backbone
+    from mtlora.weights.convert import convert_checkpoint
 
     converted = convert_checkpoint(checkpoint, config=config, tasks=parse_tasks(tasks))
     save_backbone(converted.backbone, backbone_out)
@@ -67,7 +67,7 @@ def forward(
     import numpy as np
     import torch
 
-    from mtlora.tasks import parse_tasks
+    from mtlora.vocabulary.tasks import parse_tasks
 
     model = _model(backbone, adapter)
     x = torch.from_numpy(_input_array(input_file, model.spec.image_size))
@@ -112,7 +112,7 @@ def info(
 def _installation() -> dict[str, Any]:
     import torch
 
-    from mtlora.native import status
+    from mtlora.kernels import status
     from mtlora.version import __version__
 
     return {
@@ -132,8 +132,8 @@ def predict(
     backbone: BackboneOption = None,
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
-    from mtlora.store import find_adapter, find_backbone
-    from mtlora.tasks import parse_tasks
+    from mtlora.vocabulary.tasks import parse_tasks
+    from mtlora.weights.bundled import find_adapter, find_backbone
 
     model = _model(find_backbone(backbone), find_adapter(adapter))
     wanted = model.spec.select(parse_tasks(tasks))
@@ -154,8 +154,8 @@ def predict(
 
 def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
     """Write the maps of one photo; the paths written."""
-    from mtlora.png import encode_map
-    from mtlora.prediction import predict as predict_maps
+    from mtlora.maps.map_png import encode_map
+    from mtlora.prediction.predict import predict as predict_maps
 
     paths = []
     for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():
@@ -166,9 +166,9 @@ def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base:
 
 
 def _model(backbone: Path, adapter: Path) -> "Adapted":
-    from mtlora.adapted import build_adapted
-    from mtlora.adapter_file import load_adapter
-    from mtlora.backbone import load_backbone
+    from mtlora.prediction.adapted import build_adapted
+    from mtlora.weights.adapter_file import load_adapter
+    from mtlora.weights.backbone import load_backbone
 
     return build_adapted(load_backbone(backbone), load_adapter(adapter))
 
@@ -189,9 +189,9 @@ def _input_array(path: Path, side: int) -> Any:
 
 def _describe(file: str) -> dict[str, Any]:
     """What a file holds, as a JSON object: an adapter set, or else a backbone."""
-    from mtlora.adapter_file.announced import has_manifest
-    from mtlora.errors import AdapterFileError
-    from mtlora.store import find_adapter
+    from mtlora.vocabulary.errors import AdapterFileError
+    from mtlora.weights.adapter_file.announced import has_manifest
+    from mtlora.weights.bundled import find_adapter
 
     path = find_adapter(file)
     try:
@@ -205,7 +205,7 @@ def _describe(file: str) -> dict[str, Any]:
 
 def _is_backbone(path: Path) -> bool:
     """Backbones may be larger, or of another origin, than an adapter file's header rules allow."""
-    from mtlora.backbone import load_backbone
+    from mtlora.weights.backbone import load_backbone
 
     try:
         load_backbone(path)
@@ -215,8 +215,8 @@ def _is_backbone(path: Path) -> bool:
 
 
 def _describe_adapter(path: Path) -> dict[str, Any]:
-    from mtlora.adapter_file import load_adapter, parameter_counts
     from mtlora.inference import device_bytes, forward_bytes
+    from mtlora.weights.adapter_file import load_adapter, parameter_counts
 
     adapter = load_adapter(path)
     manifest, spec = adapter.manifest, adapter.manifest.spec
@@ -251,7 +251,7 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
 
 
 def _describe_backbone(path: Path) -> dict[str, Any]:
-    from mtlora.backbone import load_backbone
+    from mtlora.weights.backbone import load_backbone
 
     loaded = load_backbone(path)
     return {
@@ -267,8 +267,8 @@ def _describe_backbone(path: Path) -> dict[str, Any]:
 
 def _fingerprints(backbone: "Backbone") -> dict[str, str]:
     """What sets trained on this backbone record: MTLoRA leaves attention and MLP frozen, MTLoRA+ patch merging too."""
-    from mtlora.spec import AdapterSpec, TaskSpec
-    from mtlora.tasks import Task
+    from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
+    from mtlora.vocabulary.tasks import Task
 
     smallest = 32 * backbone.spec.window_size  # any input side and task will do: they do not count
     spec = AdapterSpec(

@@ -10,8 +10,8 @@ from mtlora.cli import backbone, bench, compare, evaluate, files, pretrain, trai
 from mtlora.cli.data import data
 from mtlora.cli.remote import remote
 from mtlora.cli.say import say, say_text
-from mtlora.errors import MTLoRAError
 from mtlora.version import full_version
+from mtlora.vocabulary.errors import MTLoRAError
 
 COMMANDS_GROUP = "mtlora.commands"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlora.errors import TrainingError
+from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
-    from mtlora.tasks import Task
+    from mtlora.vocabulary.tasks import Task
 
 PUBLISHED_EPOCHS = 300
 PUBLISHED_WARMUP_EPOCHS = 20
@@ -73,7 +73,7 @@ def zoom_range(text: str) -> tuple[float, float]:
 
 def task_weights(text: str) -> "dict[Task, float]":
     """`semseg=1,normals=3` as a mapping."""
-    from mtlora.tasks import parse_task
+    from mtlora.vocabulary.tasks import parse_task
 
     weights = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
@@ -113,8 +113,8 @@ def task_specs(
     tasks: str, semseg_classes: str, ranks: str, scaling: float, decoder: str, dataset: "PhotoDataset"
 ) -> tuple[Any, ...]:
     """Descriptions of the tasks; classes are those named, or the dataset's."""
-    from mtlora.spec import DecoderKind, TaskSpec, familiar_classes, palette_classes
-    from mtlora.tasks import Task, parse_tasks
+    from mtlora.vocabulary.spec import DecoderKind, TaskSpec, familiar_classes, palette_classes
+    from mtlora.vocabulary.tasks import Task, parse_tasks
 
     wanted = parse_tasks(tasks)
     if not wanted:

@@ -11,9 +11,9 @@ from mtlora.cli.say import say
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
-    from mtlora.spec import AdapterSpec
-    from mtlora.training.loop import LoopConfig
-    from mtlora.training.pretrain import PretrainConfig
+    from mtlora.training.pretraining.pretrain import PretrainConfig
+    from mtlora.training.run.loop import LoopConfig
+    from mtlora.vocabulary.spec import AdapterSpec
 
 
 def pretrain(  # noqa: PLR0913 (a command's options)
@@ -68,9 +68,9 @@ def pretrain(  # noqa: PLR0913 (a command's options)
 def _config(given: dict[str, Any]) -> "PretrainConfig":
     """The settings of a run from the command's options, by name."""
     from mtlora.data.layout import open_dataset
-    from mtlora.training.optim import OptimizerKind
-    from mtlora.training.pretrain import PRETRAIN_AUGMENT, PretrainConfig
-    from mtlora.training.teacher_maps import TeacherKind
+    from mtlora.training.pretraining.pretrain import PRETRAIN_AUGMENT, PretrainConfig
+    from mtlora.training.pretraining.teacher_maps import TeacherKind
+    from mtlora.training.run.optim import OptimizerKind
 
     dataset = open_dataset(given["data"], given["split"])
     alike = (
@@ -89,7 +89,7 @@ def _config(given: dict[str, Any]) -> "PretrainConfig":
 
 
 def _spec(dataset: "PhotoDataset", given: dict[str, Any]) -> "AdapterSpec":
-    from mtlora.spec import AdapterSpec, BackboneSpec
+    from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec
 
     shape = BackboneSpec(
         name=given["name"],
@@ -109,8 +109,8 @@ def _spec(dataset: "PhotoDataset", given: dict[str, Any]) -> "AdapterSpec":
 
 
 def _loop(dataset: "PhotoDataset", given: dict[str, Any]) -> "LoopConfig":
-    from mtlora.training.loop import LoopConfig
-    from mtlora.training.precision import Precision
+    from mtlora.training.run.loop import LoopConfig
+    from mtlora.training.run.precision import Precision
 
     steps = o.step_count(dataset, given["steps"], given["epochs"], given["batch"])
     return LoopConfig(
@@ -127,9 +127,9 @@ def _loop(dataset: "PhotoDataset", given: dict[str, Any]) -> "LoopConfig":
 
 
 def _run(config: "PretrainConfig", resume: bool) -> None:
-    from mtlora.training.console import ConsoleReport, report_caching
-    from mtlora.training.pretrain import pretrain as run
-    from mtlora.training.processes import leading
+    from mtlora.training.pretraining.pretrain import pretrain as run
+    from mtlora.training.run.console import ConsoleReport, report_caching
+    from mtlora.training.run.processes import leading
 
     written = run(config, ConsoleReport("pretrain"), report_caching, resume=resume)
     if leading():

@@ -8,8 +8,8 @@ import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
 from mtlora.cli.say import say, say_json, say_text
-from mtlora.errors import RefusedError, RemoteError
-from mtlora.shown import shown
+from mtlora.vocabulary.errors import RefusedError, RemoteError
+from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
     from mtlora.client import AdapterSet

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mtlora.shown import shown
+from mtlora.vocabulary.shown import shown
 
 LINE_CHARACTERS = 4000
 _UNSEEN = re.compile(r"[^\n\x20-\x7e]")

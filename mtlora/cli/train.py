@@ -8,14 +8,14 @@ import typer
 
 from mtlora.cli import options as o
 from mtlora.cli.say import say
-from mtlora.errors import TrainingError
+from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
-    from mtlora.spec import AdapterSpec
-    from mtlora.tasks import Task
-    from mtlora.training.config import TrainConfig, Validation
-    from mtlora.training.loop import LoopConfig
+    from mtlora.training.adapters.config import TrainConfig, Validation
+    from mtlora.training.run.loop import LoopConfig
+    from mtlora.vocabulary.spec import AdapterSpec
+    from mtlora.vocabulary.tasks import Task
 
 
 def train(  # noqa: PLR0913 (a command's options)
@@ -102,9 +102,9 @@ def make_config(given: dict[str, Any]) -> "TrainConfig":
     """The settings of a run from the command's options, by name."""
     from mtlora.data.augment import AugmentConfig
     from mtlora.data.layout import open_dataset
-    from mtlora.store import find_backbone
-    from mtlora.training.config import TrainConfig
-    from mtlora.training.methods import Method, spec_for, unfreeze_for
+    from mtlora.training.adapters.config import TrainConfig
+    from mtlora.training.adapters.methods import Method, spec_for, unfreeze_for
+    from mtlora.weights.bundled import find_backbone
 
     dataset = open_dataset(given["data"], given["split"]).spread(given["photos"])
     path = find_backbone(given["backbone"])
@@ -127,8 +127,8 @@ def make_config(given: dict[str, Any]) -> "TrainConfig":
 
 
 def _spec(backbone: Path, dataset: "PhotoDataset", given: dict[str, Any]) -> "AdapterSpec":
-    from mtlora.backbone import load_backbone
-    from mtlora.spec import AdapterSpec
+    from mtlora.vocabulary.spec import AdapterSpec
+    from mtlora.weights.backbone import load_backbone
 
     return AdapterSpec(
         backbone=load_backbone(backbone).spec,
@@ -144,8 +144,8 @@ def _spec(backbone: Path, dataset: "PhotoDataset", given: dict[str, Any]) -> "Ad
 
 
 def _loop(dataset: "PhotoDataset", given: dict[str, Any]) -> "LoopConfig":
-    from mtlora.training.loop import LoopConfig
-    from mtlora.training.precision import Precision
+    from mtlora.training.run.loop import LoopConfig
+    from mtlora.training.run.precision import Precision
 
     steps = o.step_count(dataset, given["steps"], given["epochs"], given["batch"])
     lr = given["lr"] or 5e-4 * given["batch"] / 512
@@ -164,7 +164,7 @@ def _loop(dataset: "PhotoDataset", given: dict[str, Any]) -> "LoopConfig":
 
 
 def _validation(given: dict[str, Any]) -> "Validation | None":
-    from mtlora.training.config import Validation
+    from mtlora.training.adapters.config import Validation
 
     if not given["val_every"]:
         if given["patience"]:
@@ -181,7 +181,7 @@ def _validation(given: dict[str, Any]) -> "Validation | None":
 
 def _baseline(path: Path) -> "dict[Task, float]":
     from mtlora.metrics import HEADLINE
-    from mtlora.tasks import parse_task
+    from mtlora.vocabulary.tasks import parse_task
 
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
@@ -191,10 +191,10 @@ def _baseline(path: Path) -> "dict[Task, float]":
 
 
 def _run(config: "TrainConfig", resume: bool) -> None:
-    from mtlora.adapter_file import read_manifest
-    from mtlora.training.console import ConsoleReport, report_caching
-    from mtlora.training.processes import leading
-    from mtlora.training.train import train as run
+    from mtlora.training.adapters.train import train as run
+    from mtlora.training.run.console import ConsoleReport, report_caching
+    from mtlora.training.run.processes import leading
+    from mtlora.weights.adapter_file import read_manifest
 
     written = run(config, ConsoleReport("train"), report_caching, resume=resume)
     if leading():
@@ -205,13 +205,13 @@ def _run(config: "TrainConfig", resume: bool) -> None:
 def _dry_run(config: "TrainConfig") -> None:
     from rich.console import Console
 
-    from mtlora.backbone import load_backbone
-    from mtlora.training.console import report_caching
-    from mtlora.training.job import AdapterJob
-    from mtlora.training.picture import batch_picture
-    from mtlora.training.processes import Crew
-    from mtlora.training.table import parameter_table
-    from mtlora.training.train import open_cache, prepare_model
+    from mtlora.training.adapters.job import AdapterJob
+    from mtlora.training.adapters.table import parameter_table
+    from mtlora.training.adapters.train import open_cache, prepare_model
+    from mtlora.training.run.console import report_caching
+    from mtlora.training.run.picture import batch_picture
+    from mtlora.training.run.processes import Crew
+    from mtlora.weights.backbone import load_backbone
 
     crew = Crew()
     photos = open_cache(config, report_caching)

@@ -17,7 +17,7 @@ from mtlora.client.maps import Pictures, Prediction
 from mtlora.client.photos import Photo
 from mtlora.client.retry import Retry
 from mtlora.client.synchronous import Client
-from mtlora.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
+from mtlora.vocabulary.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
 
 __all__ = [
     "AdapterList",

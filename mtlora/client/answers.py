@@ -13,8 +13,8 @@ from pydantic_core import from_json
 
 from mtlora.client.reply import Reply
 from mtlora.client.retry import retry_after_s
-from mtlora.errors import BadAnswerError, RefusedError, RemoteError
-from mtlora.shown import SHOWN_CHARACTERS, shown
+from mtlora.vocabulary.errors import BadAnswerError, RefusedError, RemoteError
+from mtlora.vocabulary.shown import SHOWN_CHARACTERS, shown
 
 M = TypeVar("M", bound="Answer")
 E = TypeVar("E")

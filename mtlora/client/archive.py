@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import IO
 
 from mtlora.client.reply import Reply
-from mtlora.errors import BadAnswerError
-from mtlora.shown import shown
+from mtlora.vocabulary.errors import BadAnswerError
+from mtlora.vocabulary.shown import shown
 
 MOST_ENTRIES = 1000
 _DIRECTORY_BYTES = 512 * MOST_ENTRIES  # of the list of entries

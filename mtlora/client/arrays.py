@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlora.client.archive import Archive, Entry
-from mtlora.shown import shown
+from mtlora.vocabulary.shown import shown
 
 ENDING = ".npy"
 _MAGIC = b"\x93NUMPY"

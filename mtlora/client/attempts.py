@@ -11,8 +11,15 @@ from mtlora.client.calls import Call
 from mtlora.client.connection import Outcome
 from mtlora.client.reply import Reply
 from mtlora.client.retry import BUSY, LASTING_QUOTAS, Retry
-from mtlora.errors import BadAnswerError, LostAnswerError, MTLoRAError, RefusedError, RemoteError, UnreachableError
-from mtlora.shown import shown
+from mtlora.vocabulary.errors import (
+    BadAnswerError,
+    LostAnswerError,
+    MTLoRAError,
+    RefusedError,
+    RemoteError,
+    UnreachableError,
+)
+from mtlora.vocabulary.shown import shown
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from mtlora.client.limits import Limits
 from mtlora.client.maps import Pictures, Prediction, read_pictures, read_png, read_prediction
 from mtlora.client.photos import Photo, photo_bytes, pixels_of
 from mtlora.client.reply import Reply
-from mtlora.errors import RemoteError
-from mtlora.tasks import parse_tasks
+from mtlora.vocabulary.errors import RemoteError
+from mtlora.vocabulary.tasks import parse_tasks
 
 T = TypeVar("T")
 

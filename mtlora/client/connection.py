@@ -16,9 +16,9 @@ from mtlora.client.calls import Call
 from mtlora.client.limits import Limits, attempt
 from mtlora.client.reply import Body, Reply
 from mtlora.client.streams import AsyncTimedBackend, TimedBackend
-from mtlora.errors import BadAnswerError, MTLoRAError, RemoteError
-from mtlora.shown import shown
 from mtlora.version import __version__
+from mtlora.vocabulary.errors import BadAnswerError, MTLoRAError, RemoteError
+from mtlora.vocabulary.shown import shown
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 KEY_VARIABLE = "MTLORA_KEY"

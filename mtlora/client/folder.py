@@ -14,11 +14,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from mtlora.atomic import write_atomically
 from mtlora.client.asynchronous import AsyncClient
 from mtlora.client.maps import TASK_NAME, Pictures
-from mtlora.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
-from mtlora.tasks import parse_tasks
+from mtlora.vocabulary.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
+from mtlora.vocabulary.tasks import parse_tasks
+from mtlora.weights.atomic import write_atomically
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels", "image-too-costly", "body-too-large",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from mtlora.errors import BadAnswerError, RemoteError
+from mtlora.vocabulary.errors import BadAnswerError, RemoteError
 
 HEAD_BYTES = 2**18  # of all heads of an answer; httpcore takes no single one of more than 100 KiB
 SLOWEST_BYTES_S = 65_536

@@ -13,9 +13,9 @@ from mtlora.client.answers import answered_by, read_object
 from mtlora.client.archive import archive
 from mtlora.client.arrays import read_arrays
 from mtlora.client.reply import Reply
-from mtlora.errors import BadAnswerError, TaskError
-from mtlora.shown import shown
-from mtlora.tasks import TRAITS, Decode
+from mtlora.vocabulary.errors import BadAnswerError, TaskError
+from mtlora.vocabulary.shown import shown
+from mtlora.vocabulary.tasks import TRAITS, Decode
 
 LOGITS = "logits_"
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a server's words become names of files: nothing else will do

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.errors import ImageError
+from mtlora.vocabulary.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from mtlora.errors import BadAnswerError
-from mtlora.shown import shown
+from mtlora.vocabulary.errors import BadAnswerError
+from mtlora.vocabulary.shown import shown
 
 SAID_CHARACTERS = 200  # of an answer that nobody understands
 FREE_PARTS = 1000

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from mtlora.errors import RemoteError
+from mtlora.vocabulary.errors import RemoteError
 
 BUSY = frozenset({429, 503})
 """Statuses by which a server says that it did nothing and would be asked again."""

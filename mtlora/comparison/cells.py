@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
 from mtlora.data.layout import open_dataset
-from mtlora.errors import TrainingError
-from mtlora.evaluate import evaluate
+from mtlora.evaluation.evaluate import evaluate
 from mtlora.metrics import HEADLINE
-from mtlora.tasks import Task, parse_task
-from mtlora.training.config import TrainConfig
-from mtlora.training.console import ConsoleReport
-from mtlora.training.methods import Method, spec_for, unfreeze_for
-from mtlora.training.record import RECORD_FILE
-from mtlora.training.train import ADAPTER_FILE, BACKBONE_FILE, train
+from mtlora.prediction.adapted import build_adapted
+from mtlora.training.adapters.config import TrainConfig
+from mtlora.training.adapters.methods import Method, spec_for, unfreeze_for
+from mtlora.training.adapters.train import ADAPTER_FILE, BACKBONE_FILE, train
+from mtlora.training.run.console import ConsoleReport
+from mtlora.training.run.record import RECORD_FILE
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import Task, parse_task
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone
 
 SCORES_FILE = "scores.json"
 CELLS_FOLDER = "cells"

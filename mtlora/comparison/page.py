@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtlora.atomic import write_atomically
 from mtlora.comparison.cells import Result
 from mtlora.comparison.picture import pareto_svg
 from mtlora.comparison.table import make_rows, markdown, order_found
-from mtlora.errors import TrainingError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.atomic import write_atomically
 
 RESULTS_FILE, TABLE_FILE, PICTURE_FILE = "results.json", "results.md", "pareto.svg"
 BEGIN, END = "<!-- compare: begin -->", "<!-- compare: end -->"

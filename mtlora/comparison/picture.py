@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from mtlora.comparison.table import TITLES, Row
-from mtlora.training.methods import Method
+from mtlora.training.adapters.methods import Method
 
 WIDTH, HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 200, 20, 50

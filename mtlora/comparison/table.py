@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mtlora.comparison.cells import Result
 from mtlora.metrics import delta_m
 from mtlora.metrics.delta import LOWER_IS_BETTER
-from mtlora.tasks import Task
-from mtlora.training.methods import Method
+from mtlora.training.adapters.methods import Method
+from mtlora.vocabulary.tasks import Task
 
 TITLES = {
     Method.SINGLE: "single task",

@@ -17,8 +17,8 @@ from torch import Generator, Tensor
 
 from mtlora.data.read import MM_PER_M
 from mtlora.data.shelf import PhotoShelves
-from mtlora.errors import TrainingError
-from mtlora.tasks import IGNORE_INDEX, Task
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 NO_VALUE = -1.0
 """Ignore value of saliency and edge targets, which are 0..1 otherwise."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from mtlora.data.read import CHANNELS, IGNORE_VALUE, Uint8Array, label_dtype, photo_size, read_label, read_photo
 from mtlora.data.records import VOC_LABELS, LabelArray, PhotoDataset
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 
 LABEL_SHRINK = {Task.NORMALS: 2}
 """Labels of these tasks are smooth and cached at side / 2."""

@@ -12,8 +12,8 @@ from mtlora.data.cache import Progress, no_progress
 from mtlora.data.layout import collect, find_layout, splits_of
 from mtlora.data.read import open_image
 from mtlora.data.records import LabelArray, PhotoDataset, PhotoRecord
-from mtlora.errors import DataError
-from mtlora.tasks import IGNORE_INDEX, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 UNIT_TOLERANCE = 0.1
 """How far from 1 the mean length of a label's normals may be."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlora.spec import TaskSpec
-from mtlora.tasks import IGNORE_INDEX
+from mtlora.vocabulary.spec import TaskSpec
+from mtlora.vocabulary.tasks import IGNORE_INDEX
 
 BACKGROUND = "background"
 

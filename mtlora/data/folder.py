@@ -27,8 +27,8 @@ from mtlora.data.records import (
     files_by_id,
     read_ids,
 )
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 
 NAME = "a folder dataset"
 SPLITS = "ImageSets"

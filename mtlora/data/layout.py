@@ -6,8 +6,8 @@ from types import ModuleType
 
 from mtlora.data import folder, nyud, pascal
 from mtlora.data.records import PHOTO_SUFFIXES, Collected, PhotoDataset, PhotoRecord, split_names
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 
 MAX_PROBLEMS_SHOWN = 20
 LAYOUTS: tuple[ModuleType, ...] = (nyud, pascal, folder)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mtlora.data.read import MM_PER_M, read_grey
 from mtlora.data.records import Collected, LabelSource, PhotoDataset, PhotoRecord, Reader, files_by_id, read_ids
-from mtlora.errors import DataError
-from mtlora.tasks import IGNORE_INDEX, NYU_CLASSES, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, NYU_CLASSES, Task
 
 NAME = "NYUD-MT"
 SPLITS = "gt_sets"

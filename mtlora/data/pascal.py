@@ -33,8 +33,8 @@ from mtlora.data.records import (
     files_by_id,
     read_ids,
 )
-from mtlora.errors import DataError
-from mtlora.tasks import IGNORE_INDEX, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 NAME = "PASCAL-Context"
 SPLITS = "ImageSets/Context"

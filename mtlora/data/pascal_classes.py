@@ -1,6 +1,6 @@
 """Class facts of PASCAL-Context's multi-task benchmark."""
 
-from mtlora.tasks import HUMAN_PARTS_CLASSES
+from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES
 
 _MERGED = {
     "head": "hair head lear lebrow leye mouth nose rear rebrow reye",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mtlora.data.records import LabelArray, LabelSource
-from mtlora.errors import DataError
-from mtlora.tasks import IGNORE_INDEX, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 Uint8Array = NDArray[np.uint8]
 MM_PER_M = 1000

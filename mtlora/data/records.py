@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.errors import DataError
-from mtlora.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, VOC_CLASSES, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, VOC_CLASSES, Task
 
 LabelArray = NDArray[np.unsignedinteger[Any]]
 """A label as it is stored and cached: [H, W], normals [H, W, 3].

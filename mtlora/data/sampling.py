@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from mtlora.data.cache import PhotoCache
-from mtlora.errors import TrainingError
-from mtlora.tasks import IGNORE_INDEX, Task
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 _SHUFFLE = 7  # sets the orders of passes apart from the random numbers of steps
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtlora.data.cache import PhotoCache
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
 
 _HELD_TYPES = (np.uint8, np.float16)
 _MOST_OF_WHAT_IS_FREE = 0.25

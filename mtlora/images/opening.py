@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from mtlora.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 from mtlora.images.container import Container, read_container
 from mtlora.images.photo import BAND_PIXELS, DECODER_FAULTS, Photo, decoding
+from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 
 DEFAULT_MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")

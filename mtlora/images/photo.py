@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtlora.errors import ImageError, ImageTooCostlyError
+from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError
 
 BAND_PIXELS = 1 << 20
 """Turned and converted at once: what is made on the way to the model's square stays this small."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtlora.errors import ImageError
+from mtlora.vocabulary.errors import ImageError
 
 _CHANNELS = 4  # the last of them is nothing
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mtlora.errors import ImageError
 from mtlora.images.photo import BAND_PIXELS, Photo
 from mtlora.images.pixels import pixels_of
-from mtlora.native import Kernels
+from mtlora.kernels import Kernels
+from mtlora.vocabulary.errors import ImageError
 
 _TAPS = 4
 _CUBIC = np.float32(-0.75)  # the published kernel's coefficient

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlora.errors import TaskError
-from mtlora.tasks import IGNORE_INDEX, TRAITS, Task
+from mtlora.vocabulary.errors import TaskError
+from mtlora.vocabulary.tasks import IGNORE_INDEX, TRAITS, Task
 
 EDGE_POSITIVE_WEIGHT = 0.95
 _CLASS_TASKS = (Task.SEMSEG, Task.HUMAN_PARTS)

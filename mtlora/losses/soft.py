@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlora.tasks import TRAITS, Decode, Task
+from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
 
 def soft_loss(task: Task, logits: Tensor, teacher: Tensor, inside: Tensor, temperature: float) -> Tensor:

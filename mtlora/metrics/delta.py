@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from mtlora.errors import TaskError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import TaskError
+from mtlora.vocabulary.tasks import Task
 
 LOWER_IS_BETTER = frozenset({Task.NORMALS, Task.DEPTH})
 """Tasks whose headline metric is an error."""

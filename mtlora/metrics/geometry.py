@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.errors import DataError
+from mtlora.vocabulary.errors import DataError
 
 WITHIN_DEG = (11.25, 22.5, 30.0)
 _BINS_PER_DEG = 20

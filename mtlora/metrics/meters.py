@@ -7,12 +7,12 @@ import numpy as np
 
 from mtlora.data.read import MM_PER_M
 from mtlora.data.records import LabelArray
+from mtlora.maps.postprocessing import Map
 from mtlora.metrics.geometry import DepthErrors, NormalsErrors
 from mtlora.metrics.saliency import SaliencyCounts, iou_at_half, max_f_beta, max_mean_iou
 from mtlora.metrics.segmentation import ConfusionMatrix, class_iou, mean_iou, pixel_accuracy, reference_mean_iou
-from mtlora.outputs import Map
-from mtlora.spec import TaskSpec
-from mtlora.tasks import Task
+from mtlora.vocabulary.spec import TaskSpec
+from mtlora.vocabulary.tasks import Task
 
 Scores = dict[str, float]
 """Name to value; a value may be NaN where nothing was labelled."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.errors import DataError
+from mtlora.vocabulary.errors import DataError
 
 THRESHOLDS = np.linspace(0.2, 0.9, 15)
 """Thresholds of the published metric."""

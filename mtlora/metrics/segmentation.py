@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.errors import DataError
-from mtlora.tasks import IGNORE_INDEX
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import IGNORE_INDEX
 
 
 class ConfusionMatrix:

@@ -14,11 +14,11 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from app.cli import ENVIRONMENT, serve
-from app.help import help_text
-from app.settings import GROUPS, PREFIX, Settings
+from app.startup.help import help_text
+from app.startup.settings import GROUPS, PREFIX, Settings
+from tests.paths import ROOT
 from tests.serving import Weights, free_port
 
-ROOT = Path(__file__).parents[2]
 MAIN = "from mtlora.cli.main import main; main()"
 IMPORTED = 77
 Refused = Callable[..., list[str]]

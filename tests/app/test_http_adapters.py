@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from app.batching.request import Item
-from app.courtesy import Courtesy
-from app.engine import Outcome
-from app.residency.names import AdapterRef
-from mtlora.adapter_file import AdapterManifest
-from mtlora.recent import Recent
+from app.core.names import AdapterRef
+from app.engine.engine import Outcome
+from app.engine.work_item import Item
+from app.scheduling.background_throttle import Courtesy
+from mtlora.vocabulary.recent import Recent
+from mtlora.weights.adapter_file import AdapterManifest
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
@@ -384,7 +384,7 @@ def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_f
                 begun.append("change")
                 yield
 
-    monkeypatch.setattr("app.service.Courtesy", Watched)
+    monkeypatch.setattr("app.composition.service.Courtesy", Watched)
     with live_app(settings_for(weights, tmp_path / "store")) as live:
         begun.clear()
         upload(live.client, weights.upload("cats"), name="cats")

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from app.batching.costs import Workload
-from app.batching.request import Item
+from app.core.errors import AdapterLoadError
+from app.core.names import AdapterRef
 from app.decoding.decoders import IsolatedDecoders
-from app.engine import Engine, Outcome
-from app.errors import AdapterLoadError
+from app.engine.engine import Engine, Outcome
+from app.engine.work_item import Item
 from app.residency.loader import AdaptedSet, AdapterLoader
-from app.residency.names import AdapterRef
+from app.scheduling.cost_model import Workload
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-import app.protocol
-from app.batching.request import Item
-from app.engine import Engine, Outcome
-from app.errors import InferenceError
-from app.service import Service
+import app.http.bounded_h11
+from app.composition.service import Service
+from app.core.errors import InferenceError
+from app.engine.engine import Engine, Outcome
+from app.engine.work_item import Item
 from tests.app.decoding.photos import costly
 from tests.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
 
@@ -96,7 +96,7 @@ def test_who_ended_their_side_is_waited_for(
     weights: Weights, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     """Signs of life tell them from those who left. To HTTP/1.0 none is sent: it would be taken for the answer."""
-    monkeypatch.setattr(app.protocol, "PROBES_S", (0.01,))
+    monkeypatch.setattr(app.http.bounded_h11, "PROBES_S", (0.01,))
     with server(weights, tmp_path) as live:
         host, port = live.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), 30) as sock:

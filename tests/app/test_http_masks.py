@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mtlora.tasks import HUMAN_PARTS_CLASSES, VOC_CLASSES
+from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, VOC_CLASSES
 from tests.serving import Live, encoded, metric, picture
 
 PHOTO = encoded(picture(90, 70), "JPEG")

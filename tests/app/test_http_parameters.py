@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.batching.request import Item
-from app.engine import Engine
+from app.engine.engine import Engine
+from app.engine.work_item import Item
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")

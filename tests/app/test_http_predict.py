@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlora.tasks import Task, voc_color
+from mtlora.vocabulary.tasks import Task, voc_color
 from tests.app.rle_decoder import decode_rle
 from tests.serving import encoded, picture
 

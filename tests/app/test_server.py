@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import app.server
-from app import listening
-from app.errors import AdapterLoadError, DeviceError, KeyFileError, ServiceError, StartupError
-from mtlora.backbone import save_backbone
-from mtlora.errors import AdapterMismatchError, BackboneError
+from app.core.errors import AdapterLoadError, DeviceError, KeyFileError, ServiceError, StartupError
+from app.startup import listening
+from mtlora.vocabulary.errors import AdapterMismatchError, BackboneError
+from mtlora.weights.backbone import save_backbone
 from tests.factories import make_backbone
 from tests.serving import Weights, settings_for
 

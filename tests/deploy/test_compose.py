@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.startup.settings import Settings
 from tests.deploy.tools import DEPLOY, ROOT, needs, run
 
 FILES = {

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from app.schemas.v2 import LENGTH_HEADER
-from mtlora.adapter_file.manifest import METADATA_KEY
+from app.api.open_inference.schemas import LENGTH_HEADER
+from mtlora.weights.adapter_file.manifest import METADATA_KEY
 from tests.app.intake.test_tensors import LYING, head, packed
 from tests.app.test_protocol import CONFUSING
 from tests.e2e.hostile_images import flipped_images, huge_pictures, image_bombs, no_images, photo_form, truncated_images

@@ -10,9 +10,10 @@ import pytest
 from app.access.keys import Scope
 from tests.app.access.test_gatekeeper import add, key
 from tests.deploy.tools import needs
+from tests.paths import DOCS
 from tests.serving import Weights, live_app, settings_for
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = DOCS / "operations.md"
 
 
 def recipe(store: Path, backup: Path) -> str:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.main import create_app
-from app.settings import Settings
+from app.startup.settings import Settings
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for
 
 EXAMPLES = int(os.environ.get("MTLORA_CONTRACT_EXAMPLES", "12"))

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from tests.e2e.pages import SHELLS, blocks_of, promises, script_of
+from tests.paths import ROOT
 from tests.serving import ServerProcess, Weights
 
-ROOT = Path(__file__).parents[2]
 BUNDLED = Weights(ROOT, ROOT / "adapters" / "backbone.safetensors", ROOT / "adapters", ROOT)
 PAGES = (
     "README.md",

@@ -10,9 +10,9 @@ import torch
 from benchmarks.churn.expected import Photo, content_of
 from benchmarks.servers import serve
 from benchmarks.sets import Weights, write_photo
-from mtlora.backbone import load_backbone
 from mtlora.bench.wire import Client
-from mtlora.store import bundled_adapters, bundled_backbone, bundled_folder
+from mtlora.weights.backbone import load_backbone
+from mtlora.weights.bundled import bundled_adapters, bundled_backbone, bundled_folder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is False")
 JPEG = {"Content-Type": "image/jpeg"}

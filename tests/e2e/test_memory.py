@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mtlora.backbone import save_backbone
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.backbone import save_backbone
 from tests.factories import adapter_spec, backbone_spec, make_backbone
 from tests.serving import ServerProcess, Weights, write_set
 

@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.api import home
+from app.web import pages
 
-SCRIPTS = sorted(home.STATIC.rglob("*.js"))
+SCRIPTS = sorted(pages.STATIC.rglob("*.js"))
 LINKED = re.compile(r'(?:src|href)="(static/[^"]+)"')
 IMPORTED = re.compile(r'from "\./([^"]+)"')
 
@@ -18,7 +18,7 @@ IMPORTED = re.compile(r'from "\./([^"]+)"')
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     app = FastAPI(docs_url=None)
-    app.include_router(home.router)
+    app.include_router(pages.router)
     with TestClient(app) as client:
         yield client
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mtlora.backbone import save_backbone
+from mtlora.weights.backbone import save_backbone
 from tests.factories import make_backbone
 from tests.serving import START_TIMEOUT_S, ServerProcess, Weights
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.batching.request import Item
-from app.engine import Engine, Outcome
+from app.engine.engine import Engine, Outcome
+from app.engine.work_item import Item
 from mtlora.bench.load import Plan, Report, Stream, Target, quantile, run
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mtlora.native import library
+from mtlora.kernels import library
 
 
 @pytest.fixture(

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from mtlora.adapter_file.layout import adapter_shapes, frozen_shapes
-from mtlora.backbone import Backbone
-from mtlora.spec import AdapterSpec, BackboneSpec, TaskSpec
-from mtlora.tasks import Task
+from mtlora.vocabulary.model_shapes import adapter_shapes, frozen_shapes
+from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, TaskSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.backbone import Backbone
 
 FINGERPRINT = "0123456789abcdef" * 4
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from mtlora.spec import AdapterSpec, BackboneSpec, DecoderKind, SharedMode, TaskSpec, palette_classes
-from mtlora.tasks import TRAITS, Task
+from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, DecoderKind, SharedMode, TaskSpec, palette_classes
+from mtlora.vocabulary.tasks import TRAITS, Task
 
 
 @st.composite

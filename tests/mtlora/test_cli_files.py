@@ -10,14 +10,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from mtlora.adapter_file import load_adapter, read_manifest, save_adapter
-from mtlora.backbone import load_backbone, save_backbone
 from mtlora.cli import files
-from mtlora.errors import AdapterFileError, BackboneError, ImageError, MTLoRAError, TaskError
 from mtlora.inference import forward_bytes
-from mtlora.model import build_model
-from mtlora.native import status
-from mtlora.store import find_adapter
+from mtlora.kernels import status
+from mtlora.model.mtlora import build_model
+from mtlora.vocabulary.errors import AdapterFileError, BackboneError, ImageError, MTLoRAError, TaskError
+from mtlora.weights.adapter_file import load_adapter, read_manifest, save_adapter
+from mtlora.weights.backbone import load_backbone, save_backbone
+from mtlora.weights.bundled import find_adapter
 from tests.mtlora.convert.published import publish
 from tests.mtlora.convert.test_conversion import whole
 from tests.mtlora.small import SPEC, random_backbone, random_tensors

@@ -1,7 +1,6 @@
 """The model against recordings of the published implementation; what they are: tests/data/golden/README.md."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtlora.backbone import Backbone
-from mtlora.convert import Converted, convert_checkpoint
 from mtlora.losses.dense import task_loss, weighted_sum
-from mtlora.model import MTLoRAModel, build_model, parameter_counts
-from mtlora.tasks import TRAITS, Task
+from mtlora.model.mtlora import MTLoRAModel, build_model, parameter_counts
+from mtlora.vocabulary.tasks import TRAITS, Task
+from mtlora.weights.backbone import Backbone
+from mtlora.weights.convert import Converted, convert_checkpoint
+from tests.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CASES = ("tiny_w4_r8", "plus_w7_r4")
 LOGITS_TOLERANCE = 1e-4  # of the largest absolute logit
 STEP_TOLERANCE = 1e-3  # relative

@@ -12,6 +12,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_predict_is_the_function_whatever_was_imported_first() -> None:
     """No module may be called like a public function: importing it would hide the function."""
-    script = "import mtlora.preprocess, mtlora.prediction, mtlora; assert callable(mtlora.predict), mtlora.predict"
+    modules = "mtlora.ops.preprocess, mtlora.prediction.predict, mtlora"
+    script = f"import {modules}; assert callable(mtlora.predict), mtlora.predict"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 0, finished.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
+from app.startup.settings import Settings
 from scripts.env_example import TARGET, env_example
 
 TEXT = TARGET.read_text()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mtlora.errors import ImageError, ImageTooCostlyError, ImageTooLargeError
+from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError, ImageTooLargeError
 
 MAX_SIDE = 65_535
 """Pixels of one side. What follows a decoder holds something for each row or column, not only for each pixel."""

@@ -5,9 +5,9 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mtlora.errors import ImageError
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.exif import orientation
+from mtlora.vocabulary.errors import ImageError
 
 MAX_JPEG_SEGMENTS = 4096  # a colour profile may take 255, and each scan a few
 MAX_JPEG_SCANS = 100  # encoders write up to some 20

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from mtlora.errors import ImageError
 from mtlora.images.container import exif
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.jpeg import check_streams
@@ -14,6 +13,7 @@ from mtlora.images.container.tiff_tags import (
     read_directory,
     with_directory,
 )
+from mtlora.vocabulary.errors import ImageError
 
 __all__ = ["TIFF_PREFIXES", "read_tiff"]
 

@@ -3,8 +3,8 @@
 import struct
 from dataclasses import dataclass
 
-from mtlora.errors import ImageError
 from mtlora.images.container.bounds import broken, refuse_costly
+from mtlora.vocabulary.errors import ImageError
 
 TIFF_PREFIXES = {
     b"II*\0": ("<", False),

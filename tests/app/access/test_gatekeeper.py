@@ -11,7 +11,7 @@ import pytest
 from app.access.gatekeeper import LOOK_AGAIN_S, Gatekeeper, KeyRing
 from app.access.key_file import change_keys
 from app.access.keys import ApiKey, Caller, Quota, Scope, parse_keys
-from app.errors import ForbiddenError, KeyFileError, QuotaError, UnauthorizedError
+from app.core.errors import ForbiddenError, KeyFileError, QuotaError, UnauthorizedError
 from tests.app.access.test_rates import Clock
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.access.key_file import change_keys
 from app.access.keys import Quota, Scope
-from app.settings import Settings
+from app.startup.settings import Settings
 from tests.app.access.test_gatekeeper import add, key, remove
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.access.key_file import change_keys, read_keys
 from app.access.keys import ApiKey, Scope
-from app.errors import KeyFileError
+from app.core.errors import KeyFileError
 
 
 def key(label: str) -> ApiKey:

@@ -14,13 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.batching.policy import Flow
-from app.batching.threads import FairThreads
-from app.decoding.decoders import SMALL_BYTES, Decoders, FairProcesses, IsolatedDecoders, ThreadedDecoders, Turn
-from app.decoding.messages import Limits
-from app.decoding.pool import DecoderPool
-from app.decoding.process import Plan
-from app.errors import (
+from app.core.errors import (
     BadImageError,
     DeadlineError,
     EmptyBodyError,
@@ -29,9 +23,15 @@ from app.errors import (
     TooManyPixelsError,
     UnsupportedMediaError,
 )
+from app.decoding.decoders import SMALL_BYTES, Decoders, FairProcesses, IsolatedDecoders, ThreadedDecoders, Turn
+from app.decoding.messages import Limits
+from app.decoding.pool import DecoderPool
+from app.decoding.process import Plan
+from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_queue import Flow
 from mtlora.images.opening import open_photo
-from mtlora.native import kernels
-from mtlora.preprocess import preprocess
+from mtlora.kernels import kernels
+from mtlora.ops.preprocess import preprocess
 from tests.app.decoding.photos import costly, encoded
 from tests.mtlora.small import SPEC
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.residency.following import POLL_S, PRELOAD_S
+from app.composition.service import Service
+from app.core.names import AdapterRef
+from app.registry.store_watcher import POLL_S, PRELOAD_S
 from app.residency.loader import AdaptedSet, AdapterLoader
-from app.residency.names import AdapterRef
-from app.residency.store import AdapterStore
-from app.service import Service
+from app.store.adapter_store import AdapterStore
 from tests.app.residency.test_http_tiers import predict, upload
 from tests.serving import ServerProcess, Weights, live_app, metric, settings_for, wait_until
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.errors import AdapterLoadError
-from app.residency.host import HostCache
+from app.core.errors import AdapterLoadError
+from app.core.names import AdapterRef
+from app.core.tiers import Tier
+from app.residency.host_cache import HostCache
 from app.residency.loader import AdapterLoader
-from app.residency.names import AdapterRef
-from app.residency.tiers import Tier
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import CheckedFiles, load_adapter
-from mtlora.backbone import Backbone, load_backbone
 from mtlora.inference import PlainForm, Query
-from mtlora.outputs import at_model_size
+from mtlora.maps.postprocessing import at_model_size
+from mtlora.prediction.adapted import build_adapted
+from mtlora.weights.adapter_file import CheckedFiles, load_adapter
+from mtlora.weights.backbone import Backbone, load_backbone
 from tests.serving import Weights
 
 

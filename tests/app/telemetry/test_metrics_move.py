@@ -13,12 +13,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import errors
-from app.batching.request import Item
+from app.api.errors import REJECTION_OF
+from app.core import errors
 from app.decoding.decoders import IsolatedDecoders
-from app.engine import Engine, Outcome
-from app.error_handlers import REJECTION_OF
-from app.pipeline import Pipeline
+from app.engine.engine import Engine, Outcome
+from app.engine.work_item import Item
+from app.prediction.pipeline import Pipeline
 from app.telemetry.metrics import DECODER_LOSSES, REJECTIONS, Metrics
 from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 

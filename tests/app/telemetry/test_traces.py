@@ -225,7 +225,7 @@ import sys
 if sys.argv[1] == "True":
     sys.modules["opentelemetry.sdk"] = None
 from app.main import create_app
-from app.settings import Settings
+from app.startup.settings import Settings
 assert create_app(Settings()).state.service.tracer is None
 heavy = ("opentelemetry.sdk", "opentelemetry.exporter")
 print([name for name, module in sys.modules.items() if module and name.startswith(heavy)])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.churn.expected import Content, Photo, content_of, nearest_others
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone
-from mtlora.png import encode_map
-from mtlora.prediction import predict
+from mtlora.maps.map_png import encode_map
+from mtlora.prediction.adapted import build_adapted
+from mtlora.prediction.predict import predict
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone
 from tests.serving import Weights, encoded, make_weights, picture
 
 PHOTO = Photo("disc", encoded(picture(), "JPEG"))

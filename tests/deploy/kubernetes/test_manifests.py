@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.startup.settings import Settings
 from mtlora.version import __version__
 from tests.deploy.tools import DEPLOY, ROOT, needs, run
 

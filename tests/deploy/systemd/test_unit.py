@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from app.settings import Settings
+from app.startup.settings import Settings
 from tests.deploy.tools import DEPLOY, needs, run
 
 UNIT = DEPLOY / "systemd" / "mtlora.service"

@@ -14,7 +14,7 @@ from mtlora.bench import measure as measuring
 from mtlora.bench.load import StreamReport
 from mtlora.bench.measure import Load, Measured, measure
 from mtlora.cli.main import cli
-from mtlora.errors import RefusedError, RemoteError
+from mtlora.vocabulary.errors import RefusedError, RemoteError
 from tests.mtlora.client.stub import Say, Stub, problem
 
 DELAY_S = 0.05

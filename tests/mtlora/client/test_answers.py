@@ -10,7 +10,7 @@ import pytest
 from mtlora.client import AdapterList
 from mtlora.client.answers import MOST_PROBLEMS, problem_of, read_as, read_pushed, read_status
 from mtlora.client.reply import Reply
-from mtlora.errors import BadAnswerError, RefusedError
+from mtlora.vocabulary.errors import BadAnswerError, RefusedError
 
 JSON = "application/json"
 TASK = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtlora.client import AsyncClient, Client, Retry
-from mtlora.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
+from mtlora.vocabulary.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
 from tests.mtlora.client.asking import KINDS, ask
 from tests.mtlora.client.stub import HANG_UP, Say, Stub, problem
 from tests.serving import free_port

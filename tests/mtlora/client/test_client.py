@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mtlora.client import AsyncClient
-from mtlora.errors import ImageError, RefusedError, TaskError
+from mtlora.vocabulary.errors import ImageError, RefusedError, TaskError
 from tests.mtlora.client.asking import KINDS, ask
 from tests.serving import Weights, encoded, picture
 

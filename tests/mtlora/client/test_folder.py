@@ -11,7 +11,7 @@ import pytest
 
 from mtlora.client import AsyncClient, Retry
 from mtlora.client.folder import FolderReport, Wanted, find_photos, predict_folder
-from mtlora.errors import ImageError, MTLoRAError, RefusedError, UnreachableError
+from mtlora.vocabulary.errors import ImageError, MTLoRAError, RefusedError, UnreachableError
 from tests.mtlora.client.stub import Say, Stub, problem, raw
 from tests.serving import free_port
 

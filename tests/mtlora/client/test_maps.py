@@ -19,7 +19,7 @@ from mtlora.client.calls import Call
 from mtlora.client.maps import read_pictures, read_prediction
 from mtlora.client.photos import pixels_of
 from mtlora.client.reply import Reply
-from mtlora.errors import BadAnswerError, MTLoRAError
+from mtlora.vocabulary.errors import BadAnswerError, MTLoRAError
 from tests.serving import encoded, picture
 
 MOST = 1_000_000

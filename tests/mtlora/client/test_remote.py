@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from mtlora.cli.connection import adapter_names
 from mtlora.cli.main import cli
-from mtlora.errors import MTLoRAError, RefusedError, RemoteError, UnreachableError
+from mtlora.vocabulary.errors import MTLoRAError, RefusedError, RemoteError, UnreachableError
 from tests.mtlora.client.stub import Say, Stub, problem
 from tests.serving import Weights, free_port
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mtlora.client import Retry
 from mtlora.client.retry import retry_after_s
-from mtlora.errors import RemoteError
+from mtlora.vocabulary.errors import RemoteError
 
 NOW = datetime(2030, 1, 31, 12, 0, 0, tzinfo=UTC)
 told = st.none() | st.floats(0, 100)

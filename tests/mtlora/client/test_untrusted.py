@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mtlora.client import Limits, Retry
-from mtlora.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError
+from mtlora.vocabulary.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError
 from tests.mtlora.client.asking import KINDS, ask
 from tests.mtlora.client.stub import Say, Stub, drip, raw
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mtlora.backbone import save_backbone
 from mtlora.cli.main import cli
 from mtlora.comparison.page import BEGIN, END, fill_page
-from mtlora.errors import TrainingError
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.weights.backbone import save_backbone
 from tests.factories import backbone_spec, make_backbone
 from tests.mtlora.data.tiny import write_dataset
 

@@ -5,9 +5,9 @@ import pytest
 from mtlora.comparison.cells import Cell, Result, plan
 from mtlora.comparison.picture import pareto_svg
 from mtlora.comparison.table import make_rows, markdown, order_found
-from mtlora.errors import TrainingError
-from mtlora.tasks import Task
-from mtlora.training.methods import Method
+from mtlora.training.adapters.methods import Method
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import Task
 
 TASKS = (Task.SEMSEG, Task.NORMALS)
 

@@ -1,6 +1,6 @@
 """Makes checkpoints as the published code saves them, from our own tensors: names, layout, configuration turned round.
 
-Written independently of `mtlora.convert`, so that `convert(publish(x)) == x` tests the one with the other.
+Written independently of `mtlora.weights.convert`, so that `convert(publish(x)) == x` tests the one with the other.
 """
 
 import re
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlora.spec import AdapterSpec, SharedMode
-from mtlora.tasks import TRAITS
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.tasks import TRAITS
 
 ADAPTED = re.compile(r"(backbone\..+\.(?:qkv|proj|fc1|fc2|reduction))\.(?:shared|tasks|norm)\.")
 

@@ -19,8 +19,8 @@ from mtlora.data.augment import (
 )
 from mtlora.data.cache import PhotoCache
 from mtlora.data.shelf import PhotoShelves
-from mtlora.errors import TrainingError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.tasks import Task
 
 SIDE = 32
 

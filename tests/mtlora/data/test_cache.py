@@ -8,8 +8,8 @@ from mtlora.data.cache import cached
 from mtlora.data.layout import open_dataset
 from mtlora.data.read import read_depth, read_grey, read_label, read_normals
 from mtlora.data.records import LabelSource
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 from tests.mtlora.data.tiny import COUNT, SIZE, write_dataset
 
 TASKS = (Task.SEMSEG, Task.SALIENCY, Task.NORMALS)

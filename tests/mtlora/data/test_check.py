@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mtlora.cli.main import cli
 from mtlora.data.check import check_dataset
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
 from tests.mtlora.data.tiny import COUNT, write_dataset
 
 

@@ -1,8 +1,8 @@
 import torch
 
 from mtlora.data.classes import apply_table, label_table, source_rows
-from mtlora.spec import TaskSpec, palette_classes
-from mtlora.tasks import VOC_CLASSES, Task
+from mtlora.vocabulary.spec import TaskSpec, palette_classes
+from mtlora.vocabulary.tasks import VOC_CLASSES, Task
 
 
 def test_fewer_classes_go_by_name() -> None:

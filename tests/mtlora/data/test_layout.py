@@ -5,8 +5,8 @@ from PIL import Image
 
 from mtlora.data.layout import open_dataset, open_photos
 from mtlora.data.read import read_photo
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 from tests.mtlora.data.tiny import COUNT, write_dataset
 
 

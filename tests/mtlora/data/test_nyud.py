@@ -9,9 +9,9 @@ from mtlora.data.classes import label_table
 from mtlora.data.layout import open_dataset
 from mtlora.data.read import read_label
 from mtlora.data.records import LabelSource
-from mtlora.errors import DataError
-from mtlora.spec import TaskSpec, palette_classes
-from mtlora.tasks import NYU_CLASSES, Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.spec import TaskSpec, palette_classes
+from mtlora.vocabulary.tasks import NYU_CLASSES, Task
 from tests.mtlora.data.published import HEIGHT, WIDTH, write_nyud
 
 

@@ -12,8 +12,8 @@ from mtlora.data.layout import open_dataset, splits_of
 from mtlora.data.pascal_classes import NORMALS_CLASSES, PARTS
 from mtlora.data.read import read_label
 from mtlora.data.records import PhotoRecord
-from mtlora.errors import DataError
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import DataError
+from mtlora.vocabulary.tasks import Task
 from tests.mtlora.data.published import HEIGHT, PASCAL_IDS, WIDTH, annotation, write_pascal
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mtlora.data.sampling import class_weights, draw, repeat_factors, shuffled, step_generator
-from mtlora.errors import TrainingError
+from mtlora.vocabulary.errors import TrainingError
 
 
 def test_a_step_always_draws_the_same() -> None:

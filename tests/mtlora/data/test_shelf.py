@@ -4,7 +4,7 @@ import torch
 
 from mtlora.data.augment import AugmentConfig, make_batch
 from mtlora.data.shelf import PhotoShelves, Shelf
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
 from tests.mtlora.data.test_augment import SIDE, generator, paraboloid
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlora.errors import ImageTooCostlyError
 from mtlora.images import photo as module
 from mtlora.images.photo import Photo, decoding, to_rgb
+from mtlora.vocabulary.errors import ImageTooCostlyError
 
 SIDEWAYS = range(5, 9)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlora.errors import ImageError
 from mtlora.images.pixels import pixels_of
+from mtlora.vocabulary.errors import ImageError
 
 
 def noise(width: int, height: int) -> np.ndarray:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional
 
-from mtlora.errors import ImageError
 from mtlora.images import photo as photo_module
 from mtlora.images import resampling
 from mtlora.images.photo import Photo
 from mtlora.images.resampling import Levels, square
-from mtlora.native import Kernels, kernels, library
-from mtlora.native.library import INSTRUCTION_SETS, best_instruction_set, library_path
+from mtlora.kernels import Kernels, kernels, library
+from mtlora.kernels.library import INSTRUCTION_SETS, best_instruction_set, library_path
+from mtlora.vocabulary.errors import ImageError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHAPES = [(500, 375), (40, 30), (64, 64), (63, 65), (1, 1), (2000, 3), (3, 2000), (1, 65_535), (65_535, 1)]

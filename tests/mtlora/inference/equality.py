@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from mtlora.adapter_file import AdapterSet
-from mtlora.adapter_file.manifest import AdapterManifest
-from mtlora.backbone import Backbone
 from mtlora.inference import Form, Query
-from mtlora.spec import AdapterSpec
-from mtlora.tasks import Task
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import AdapterSet
+from mtlora.weights.adapter_file.manifest import AdapterManifest
+from mtlora.weights.backbone import Backbone
 from tests.factories import make_model
 
 TOLERANCE = 1e-4  # of the largest absolute logit; forms differ in the order of float32 sums only

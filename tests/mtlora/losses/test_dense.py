@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from mtlora.errors import TaskError
 from mtlora.losses import (
     cross_entropy,
     depth_loss,
@@ -14,7 +13,8 @@ from mtlora.losses import (
     task_loss,
     weighted_sum,
 )
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import TaskError
+from mtlora.vocabulary.tasks import Task
 
 LN2 = math.log(2)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mtlora.losses.soft import soft_loss
-from mtlora.tasks import Task
+from mtlora.vocabulary.tasks import Task
 
 EVERYWHERE = torch.ones(2, 1, 4, 4, dtype=torch.bool)
 CHANNELS = {Task.SEMSEG: 5, Task.SALIENCY: 1, Task.NORMALS: 3, Task.DEPTH: 1}

@@ -1,8 +1,8 @@
 import pytest
 
-from mtlora.errors import TaskError
 from mtlora.metrics import delta_m
-from mtlora.tasks import Task
+from mtlora.vocabulary.errors import TaskError
+from mtlora.vocabulary.tasks import Task
 
 
 def test_by_hand_with_an_error_among_the_scores() -> None:

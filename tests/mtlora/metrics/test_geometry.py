@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from mtlora.errors import DataError
 from mtlora.metrics.geometry import DepthErrors, NormalsErrors
+from mtlora.vocabulary.errors import DataError
 
 FACING = (128, 128, 0)  # about (0, 0, -1)
 

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from mtlora.errors import DataError
 from mtlora.metrics.saliency import (
     THRESHOLDS,
     SaliencyCounts,
@@ -13,6 +12,7 @@ from mtlora.metrics.saliency import (
     max_mean_iou,
     reference_max_mean_iou,
 )
+from mtlora.vocabulary.errors import DataError
 
 
 def counts(*images: tuple[list[float], list[int]], apply_sigmoid: bool = False) -> np.ndarray:

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from mtlora.errors import DataError
 from mtlora.metrics.segmentation import ConfusionMatrix, class_iou, mean_iou, pixel_accuracy, reference_mean_iou
+from mtlora.vocabulary.errors import DataError
 
 
 def matrix(prediction: list[int], label: list[int], classes: int = 3) -> ConfusionMatrix:

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from mtlora.data.augment import AugmentConfig
-from mtlora.spec import AdapterSpec, TaskSpec
-from mtlora.tasks import Task
-from mtlora.training.config import TrainConfig
-from mtlora.training.loop import LoopConfig
-from mtlora.training.pretrain import PretrainConfig
-from mtlora.training.train import train
+from mtlora.training.adapters.config import TrainConfig
+from mtlora.training.adapters.train import train
+from mtlora.training.pretraining.pretrain import PretrainConfig
+from mtlora.training.run.loop import LoopConfig
+from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
+from mtlora.vocabulary.tasks import Task
 from tests.factories import backbone_spec
 
 TASKS = (Task.SEMSEG, Task.HUMAN_PARTS, Task.SALIENCY, Task.NORMALS)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import load_backbone, save_backbone
-from mtlora.tasks import Task
-from mtlora.training.checkpoint import load_checkpoint
-from mtlora.training.precision import Precision
-from mtlora.training.train import train
+from mtlora.prediction.adapted import build_adapted
+from mtlora.training.adapters.train import train
+from mtlora.training.run.checkpoint import load_checkpoint
+from mtlora.training.run.precision import Precision
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone, save_backbone
 from tests.factories import make_backbone
 from tests.mtlora.data.tiny import write_dataset
 from tests.mtlora.training.runs import loop, silent, spec, train_config

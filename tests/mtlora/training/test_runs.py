@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlora.adapted import build_adapted
-from mtlora.adapter_file import load_adapter
-from mtlora.backbone import Backbone, load_backbone, save_backbone
-from mtlora.errors import DataError, TrainingError
-from mtlora.spec import AdapterSpec, TaskSpec, palette_classes
-from mtlora.tasks import Task
-from mtlora.training.checkpoint import load_checkpoint
-from mtlora.training.pretrain import pretrain
-from mtlora.training.train import train
+from mtlora.prediction.adapted import build_adapted
+from mtlora.training.adapters.train import train
+from mtlora.training.pretraining.pretrain import pretrain
+from mtlora.training.run.checkpoint import load_checkpoint
+from mtlora.vocabulary.errors import DataError, TrainingError
+from mtlora.vocabulary.spec import AdapterSpec, TaskSpec, palette_classes
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
 from tests.mtlora.data.tiny import write_dataset
 from tests.mtlora.training.runs import pretrain_config, silent, spec, train_config
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlora.backbone import save_backbone
-from mtlora.training.checkpoint import load_checkpoint
-from mtlora.training.train import train
+from mtlora.training.adapters.train import train
+from mtlora.training.run.checkpoint import load_checkpoint
+from mtlora.weights.backbone import save_backbone
 from tests.factories import backbone_spec, make_backbone
 from tests.mtlora.data.tiny import write_dataset
 from tests.mtlora.training.runs import repeatable, silent

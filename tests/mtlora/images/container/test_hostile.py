@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from mtlora.errors import ImageError, ImageTooCostlyError, ImageTooLargeError
 from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
+from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError, ImageTooLargeError
 from tests.mtlora.images.container.hostile_files import (
     ANIM,
     HARMLESS,

@@ -7,9 +7,9 @@ import warnings
 import pytest
 from PIL import Image, features
 
-from mtlora.errors import ImageError, ImageFormatError
 from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, FORMATS, open_photo
+from mtlora.vocabulary.errors import ImageError, ImageFormatError
 from tests.mtlora.images.container.variants import ALL, SIZE, by_hand, encoded, jpegs, picture
 
 

@@ -1,0 +1,116 @@
+"""Maps as labelled masks with scores, in the shapes of Hugging Face's image segmentation and of COCO.
+
+Masks that a map has: of a class map one per class that is present; of saliency and edges, the pixels whose value is
+at least one half. A score is the mean probability of the mask's pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pybase64
+import torch
+from numpy.typing import NDArray
+
+from app.answers.run_lengths import Runs, class_bbox, class_rle, find_runs
+from mtlora.maps.map_png import Painting
+from mtlora.maps.png_writer import banded_png
+from mtlora.maps.postprocessing import PhotoMap
+from mtlora.vocabulary.spec import TaskSpec
+from mtlora.vocabulary.stopping import Check
+from mtlora.vocabulary.tasks import TRAITS, Decode, Task
+
+LEAST_PROBABILITY = 0.5
+LABEL_OF = {Task.SALIENCY: "salient", Task.EDGE: "edge"}
+IMAGE_ID = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One mask of a map: the pixels of `labels` that are `id`."""
+
+    id: int
+    name: str
+    score: float  # 0..1
+    pixels: int
+
+
+def to_hf(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> list[dict[str, Any]]:
+    """A list of `{"label", "score", "mask"}`; masks are 8-bit grey PNGs as base64, 255 inside and 0 outside."""
+    labels, masks = find_masks(source, coarse, spec)
+    return [{"label": m.name, "score": m.score, "mask": _png(labels, m.id, source.check)} for m in masks]
+
+
+def to_coco(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> dict[str, Any]:
+    """A whole dataset of one image: categories are the classes of the task, by their ids; one annotation per mask."""
+    labels, masks = find_masks(source, coarse, spec)
+    runs = find_runs(labels, source.check)
+    names = [(i, c.name) for i, c in enumerate(spec.classes)] or [(m.id, m.name) for m in masks]
+    return {
+        "images": [{"id": IMAGE_ID, "width": source.width, "height": source.height}],
+        "categories": [{"id": i, "name": name, "supercategory": spec.task.value} for i, name in names],
+        "annotations": [_annotation(number, mask, runs) for number, mask in enumerate(masks, 1)],
+    }
+
+
+def find_masks(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> tuple[NDArray[np.uint8], list[Mask]]:
+    """The photo's pixels as labels, uint8 [H, W], and the masks that they make.
+
+    coarse: float [K, h, w], the decoder's logits that `source` was made of
+    """
+    if TRAITS[spec.task].decode is Decode.SIGMOID:
+        labels, score = _likely(source)
+        return labels, [Mask(1, LABEL_OF[spec.task], score, int(np.count_nonzero(labels)))]
+    labels, counts = source.whole().astype(np.uint8, copy=False), Painting(source, spec).counts
+    present = [index for index in range(len(spec.classes)) if counts[index]]
+    scores = _class_scores(source.decoded, coarse, present)
+    return labels, [Mask(i, spec.classes[i].name, scores[i], counts[i]) for i in present]
+
+
+def _likely(source: PhotoMap) -> tuple[NDArray[np.uint8], float]:
+    """1 where the probability is at least one half, and its mean there (0 if it is nowhere)."""
+    labels = np.empty(source.shape, np.uint8)
+    total, count, top = 0.0, 0, 0
+    for band in source.bands():
+        inside: NDArray[np.bool_] = band >= LEAST_PROBABILITY
+        total += float(band.sum(where=inside, dtype=np.float64))
+        count += int(np.count_nonzero(inside))
+        labels[top : top + len(band)] = inside
+        top += len(band)
+    return labels, round(total / count, 6) if count else 0.0
+
+
+def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int]) -> dict[int, float]:
+    """Mean probability of each class over its pixels in the class map at the model's resolution.
+
+    decoded: uint8 [S, S]
+    coarse:  float [K, s, s], s a divisor of S
+    """
+    probabilities = coarse.float().softmax(dim=0)
+    side = coarse.shape[-1]
+    cells = decoded.reshape(side, decoded.shape[0] // side, side, decoded.shape[1] // side)
+    scores = {}
+    for index in present:
+        share = (cells == index).float().mean(dim=(1, 3))  # of each coarse cell that is this class
+        scores[index] = round(float((share * probabilities[index]).sum() / share.sum()), 6)
+    return scores
+
+
+def _png(labels: NDArray[np.uint8], index: int, check: Check) -> str:
+    def fill(top: int, bottom: int, out: NDArray[Any]) -> None:
+        np.multiply(labels[top:bottom] == index, np.uint8(255), out=out)
+
+    return pybase64.b64encode_as_string(banded_png(fill, labels.shape, labels.dtype, check=check).file())
+
+
+def _annotation(number: int, mask: Mask, runs: Runs) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": IMAGE_ID,
+        "category_id": mask.id,
+        "segmentation": class_rle(runs, mask.id),
+        "area": mask.pixels,
+        "bbox": list(class_bbox(runs, mask.id)),
+        "iscrowd": 0,
+        "score": mask.score,
+    }

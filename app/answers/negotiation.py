@@ -1,0 +1,110 @@
+"""Which form of answer a client gets: `format` first, then `Accept`. Pure functions."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from app.core.errors import BadParameterError, NotAcceptableError
+from mtlora.vocabulary.tasks import TRAITS, Decode, Task
+
+
+class AnswerFormat(StrEnum):
+    """Forms of answer; the values are those of the `format` parameter, and of the metrics' label `format`."""
+
+    JSON = "json"
+    PNG = "png"
+    ZIP = "zip"
+    NPZ = "npz"
+    OVERLAY = "overlay"
+    HF = "hf"
+    COCO = "coco"
+    V2 = "v2"  # tensors of the Open Inference Protocol: the form of its own path, not one to ask for
+
+
+OFFERED = tuple(form for form in AnswerFormat if form is not AnswerFormat.V2)
+MEDIA_TYPE = {
+    AnswerFormat.JSON: "application/json",
+    AnswerFormat.PNG: "image/png",
+    AnswerFormat.ZIP: "application/zip",
+    AnswerFormat.NPZ: "application/x-npz",
+    AnswerFormat.OVERLAY: "image/png",
+    AnswerFormat.HF: "application/json",
+    AnswerFormat.COCO: "application/json",
+}
+_BY_ACCEPT = {MEDIA_TYPE[f]: f for f in (AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP, AnswerFormat.NPZ)}
+_OF_MASKS = {AnswerFormat.HF, AnswerFormat.COCO}
+_ONE_TASK = {AnswerFormat.PNG, AnswerFormat.OVERLAY, *_OF_MASKS}
+_WITH_MASKS = {Decode.ARGMAX, Decode.SIGMOID}
+
+
+def choose_format(wanted: str | None, accept: str, *, tasks: Sequence[Task], images: int) -> AnswerFormat:
+    """The form for an answer of these tasks and so many images; `NotAcceptableError` if it cannot be given.
+
+    `BadParameterError`: a form of masks for a task that has none.
+    """
+    if wanted is not None:
+        chosen = _named(wanted)
+        problem = _obstacle(chosen, len(tasks), images)
+        if problem:
+            raise NotAcceptableError(f"format {chosen.value!r} {problem}")
+        _check_masks(chosen, tasks)
+        return chosen
+    for candidate in accepted(accept):
+        if not _obstacle(candidate, len(tasks), images):
+            return candidate
+    raise NotAcceptableError(
+        f"none of {accept[:200]!r} can be given for {len(tasks)} tasks and {images} images; "
+        f"forms: {', '.join(_BY_ACCEPT)} (image/png for one task and one image, the other two for one image)"
+    )
+
+
+def accepted(accept: str) -> list[AnswerFormat]:
+    """Forms that an `Accept` header allows, the most wanted first; on a tie JSON, then PNG, zip, npz."""
+    ranges = _ranges(accept) if accept.strip() else {"*/*": 1.0}
+    quality = {form: _quality(ranges, media) for media, form in _BY_ACCEPT.items()}
+    return sorted((f for f in quality if quality[f] > 0), key=lambda f: -quality[f])
+
+
+def _named(wanted: str) -> AnswerFormat:
+    chosen = next((form for form in OFFERED if form == wanted.lower()), None)
+    if chosen is None:
+        raise NotAcceptableError(f"unknown format {wanted[:40]!r}; known: {', '.join(OFFERED)}")
+    return chosen
+
+
+def _check_masks(form: AnswerFormat, tasks: Sequence[Task]) -> None:
+    lacking = [task for task in tasks if form in _OF_MASKS and TRAITS[task].decode not in _WITH_MASKS]
+    if lacking:
+        others = ", ".join(other for other in OFFERED if other not in _OF_MASKS)
+        raise BadParameterError(f"format {form.value!r} carries masks, task {lacking[0]} has none; {others} carry it")
+
+
+def _obstacle(form: AnswerFormat, tasks: int, images: int) -> str:
+    """Why this form cannot carry the answer; empty if it can."""
+    if form is not AnswerFormat.JSON and images != 1:
+        return f"carries one image, the request has {images}; ask for json"
+    if form in _ONE_TASK and tasks != 1:
+        return f"carries one task, the request has {tasks}; name one with tasks="
+    return ""
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    ranges: dict[str, float] = {}
+    for part in accept.split(","):
+        media, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = min(max(float(parameter[2:]), 0.0), 1.0)
+                except ValueError:
+                    quality = 0.0
+        ranges[media] = quality
+    return ranges
+
+
+def _quality(ranges: dict[str, float], media: str) -> float:
+    """The most specific range decides, as RFC 9110 says."""
+    for candidate in (media, media.partition("/")[0] + "/*", "*/*"):
+        if candidate in ranges:
+            return ranges[candidate]
+    return 0.0

@@ -1,0 +1,147 @@
+"""Whence handlers get what they work with. All of it is at hand, so nothing here goes through a thread."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, Request, Security, params
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+from starlette import types
+from starlette.routing import BaseRoute, Match
+
+from app.access.keys import Caller, Scope
+from app.api.predict.schemas import LISTS
+from app.composition.parts import Parts
+from app.composition.service import Service
+from app.core.errors import BadParameterError
+from app.core.request_context import RequestContext, context_of
+from app.http.body_stream import announced_bytes
+from app.http.parameters import check_query, in_query
+
+_bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+async def get_service(request: Request) -> Service:
+    """The one service of this application."""
+    service = request.app.state.service
+    if not isinstance(service, Service):
+        raise TypeError(f"app.state.service must be a Service, got {type(service).__name__}")
+    return service
+
+
+async def get_context(request: Request) -> RequestContext:
+    """What to tell the middleware."""
+    return context_of(request.scope)
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+ContextDep = Annotated[RequestContext, Depends(get_context)]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A dependency that lets only keys with `scope` in, and says who it was; everyone where no keys are set.
+
+    change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
+    prediction: whether it asks for one: metrics count it as such, even if refused
+    any_query: parameters that nobody knows are ignored; else the request is refused for them
+    no_body: a body is refused: what it says would be ignored
+    """
+
+    scope: Scope
+    change: str = ""
+    prediction: bool = False
+    any_query: bool = False
+    no_body: bool = False
+
+    async def __call__(
+        self,
+        request: Request,
+        service: ServiceDep,
+        context: ContextDep,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        header: Annotated[str | None, Security(_header)],
+    ) -> Caller:
+        """Who asks; refused if they may not."""
+        self.announce(context)
+        presented = bearer.credentials if bearer else header
+        caller = service.gatekeeper.admit(presented, self.scope, known=partial(_tell, context))
+        if request.scope["query_string"] and not self.any_query:
+            check_query(in_query(request), known_query(request.scope["route"]), LISTS)
+        if self.no_body:
+            check_no_body(request)
+        return caller
+
+    def announce(self, context: RequestContext) -> None:
+        """What is wanted of the server, whatever becomes of it."""
+        context.change, context.prediction = self.change, self.prediction
+        if self.prediction:
+            context.format = "none"
+
+
+def _tell(context: RequestContext, caller: Caller) -> None:
+    """Who it is, for log and audit."""
+    context.facts |= {"key": caller.label, "namespace": caller.namespace}
+
+
+def require(scope: Scope, change: str = "", **more: bool) -> params.Depends:
+    """A dependency that is a `Door`; more: its other fields."""
+    dependency: params.Depends = Depends(Door(scope, change, **more))
+    return dependency
+
+
+def door_of(routes: Iterable[BaseRoute], scope: types.Scope) -> Door | None:
+    """The door that a request would come to, for one that is refused on its way there; it then has its path's names."""
+    for route in routes:
+        match, found = route.matches(scope)
+        if match is Match.FULL and isinstance(route, APIRoute):
+            scope["path_params"] = found["path_params"]
+            return next((d.call for d in route.dependant.dependencies if isinstance(d.call, Door)), None)
+    return None
+
+
+async def probing(context: ContextDep) -> None:
+    """A dependency of routes that only ask whether the server is ready: it may say no without having refused work."""
+    context.probe = True
+
+
+def known_query(route: APIRoute) -> tuple[str, ...]:
+    """Names of the query parameters that a route's handler takes."""
+    names: list[str] = []
+    for field in route.dependant.query_params:
+        kind = field.field_info.annotation
+        names += kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [field.alias]
+    return tuple(names)
+
+
+def check_no_body(request: Request) -> None:
+    """`BadParameterError` for a request with a body; the two bytes of an empty JSON object are none."""
+    if "transfer-encoding" in request.headers or announced_bytes(request) > len("{}"):
+        known = ", ".join(known_query(request.scope["route"])) or "none"
+        raise BadParameterError(
+            f"{request.method} {request.url.path[:200]} takes no body, which would be ignored; "
+            f"its query parameters: {known}"
+        )
+
+
+def changing(change: str, *, body: bool = False) -> params.Depends:
+    """A dependency for changes of adapter sets; `body`: whether the change is described in one."""
+    return require(Scope.ADAPTERS_WRITE, change, no_body=not body)
+
+
+async def get_parts(service: ServiceDep) -> Parts:
+    """Parts for looking: available while starting up and draining."""
+    return service.parts
+
+
+async def get_ready_parts(service: ServiceDep) -> Parts:
+    """Parts for work and changes: 503 unless ready."""
+    return service.require_ready()
+
+
+PartsDep = Annotated[Parts, Depends(get_parts)]
+ReadyDep = Annotated[Parts, Depends(get_ready_parts)]

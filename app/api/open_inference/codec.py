@@ -1,0 +1,130 @@
+"""The words of the Open Inference Protocol: adapter sets are models, tasks are outputs, maps are tensors.
+
+A tensor has one shape, so the photos of one request have one size, and a request fails if one of its images does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starlette.requests import Request
+
+from app.answers.negotiation import AnswerFormat
+from app.answers.oip_tensors import channels, datatype
+from app.answers.plan import RenderPlan
+from app.answers.render import Document, Pieces, Rendered, to_json
+from app.api.open_inference.parse import TensorRequest, parse_request
+from app.api.open_inference.schemas import LENGTH_HEADER, OutputIn
+from app.core.errors import BadParameterError, ParameterConflictError
+from app.core.names import plain_name
+from app.http.body_budget import Hold
+from app.http.body_stream import read_all
+from app.prediction.handler import Body, Wanted
+from app.prediction.job import ImageAnswer, Order, Outcome
+from app.prediction.read_images import Bounds, open_body
+from mtlora.vocabulary.tasks import Task
+
+MOST_TEXT_VALUES = 4_000_000  # of one output as JSON: some 80 MB; binary tensors have no such bound
+
+
+class TensorDialect:
+    """One request for inference."""
+
+    partial = False
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._asked = TensorRequest((), "", (), False, None)
+
+    def wanted(self) -> Wanted:
+        """The set that the path names, and the deadline of header or body, of which there is one."""
+        asked_us = self._asked.timeout_us
+        if not self._asked.images:
+            return replace(self._wanted, final=False)
+        if asked_us is None:
+            return self._wanted
+        asked_ms = max(1, math.ceil(asked_us / 1000))
+        if self._wanted.deadline_ms not in {None, asked_ms}:
+            raise ParameterConflictError(
+                f"the header X-Deadline-Ms says {self._wanted.deadline_ms} ms, the parameter timeout {asked_us} us; "
+                "give the deadline once"
+            )
+        return replace(self._wanted, deadline_ms=asked_ms)
+
+    def begin(self, order: Order) -> Order:
+        """Nothing yet: tasks and deadline are in the body."""
+        return replace(order, plan=RenderPlan(AnswerFormat.V2))
+
+    async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
+        """The images, as base64 in JSON or as bytes behind it."""
+        body = await read_all(open_body(request, hold, bounds))
+        self._asked = parse_request(body, request.headers.get(LENGTH_HEADER), bounds.images)
+        return self._asked.images
+
+    def finish(self, order: Order) -> Order:
+        """The tasks that are asked for as outputs, and by when."""
+        asked = self._asked
+        _check_model(asked, order)
+        outputs = asked.outputs or [OutputIn(name=task) for task in order.spec.task_names]
+        tasks = tuple(_task(output.name, order) for output in outputs)
+        binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
+        as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
+        plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
+        return replace(order, tasks=tasks, plan=plan)
+
+    def assemble(self, outcomes: Sequence[Outcome], order: Order, *_: object) -> Body:
+        """JSON, and behind it the tensors that are wanted as bytes."""
+        rendered = [outcome.rendered for outcome in outcomes if isinstance(outcome, ImageAnswer)]
+        size = _common_size(rendered)
+        model = {"model_name": plain_name(order.ref.name), "model_version": str(order.ref.revision)}
+        if self._asked.id:
+            model["id"] = self._asked.id
+        head: Pieces = [to_json(model)[:-1], b',"outputs":[']
+        behind: Pieces = []
+        for number, task in enumerate(order.tasks):
+            parts = [one.tensors[task] for one in rendered]
+            described: Document = {
+                "name": task,
+                "datatype": datatype(task),
+                "shape": [len(parts), *size, *channels(task)],
+            }
+            head += [b","] if number else []
+            if task in order.plan.as_text:
+                head += [to_json(described)[:-1], b',"data":[', *_between_commas(parts), b"]}"]
+                continue
+            tensor = [piece for pieces in parts for piece in pieces]
+            described["parameters"] = {"binary_data_size": sum(map(len, tensor))}
+            head.append(to_json(described))
+            behind += tensor
+        head.append(b"]}")
+        if not behind:
+            return Body(head, "application/json", {})
+        return Body([*head, *behind], "application/octet-stream", {LENGTH_HEADER: str(sum(map(len, head)))})
+
+
+def _between_commas(parts: Sequence[Pieces]) -> Pieces:
+    return [piece for number, pieces in enumerate(parts) for piece in ([b",", *pieces] if number else pieces)]
+
+
+def _check_model(asked: TensorRequest, order: Order) -> None:
+    """KServe's client names the model in the body too."""
+    ref = order.ref
+    if asked.model not in {None, plain_name(ref.name), str(ref)} or asked.version not in {None, str(ref.revision)}:
+        raise ParameterConflictError(f"the path means model {ref}, the body {asked.model}, version {asked.version}")
+
+
+def _task(name: str, order: Order) -> Task:
+    found = next((task for task in order.spec.task_names if task == name), None)
+    if found is None:
+        known = ", ".join(order.spec.task_names)
+        raise BadParameterError(f"there is no output {name!r}; adapter set {order.ref} has {known}")
+    return found
+
+
+def _common_size(rendered: Sequence[Rendered]) -> tuple[int, int]:
+    """Height and width that all images have."""
+    sizes = list(dict.fromkeys((r.height, r.width) for r in rendered))
+    if len(sizes) > 1:
+        told = ", ".join(f"{width}x{height}" for height, width in sizes)
+        raise BadParameterError(f"a tensor has one shape, so the photos of a request have one size; got {told}")
+    return sizes[0]

@@ -1,0 +1,50 @@
+"""POST /predict."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from app.access.keys import Caller, Scope
+from app.api.dependencies import ContextDep, ServiceDep, require
+from app.api.predict.codec import PlainDialect
+from app.api.predict.schemas import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
+from app.api.problem import problem_responses
+from app.http.parameters import in_headers, in_query
+from app.prediction.read_images import may_say_more
+
+router = APIRouter(tags=["predict"])
+HEADERS = {"x-adapter": "adapter", "x-deadline-ms": "deadline_ms"}
+ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+
+
+@router.post(
+    "/predict",
+    responses={**OK_RESPONSES, **ERRORS},
+    openapi_extra=REQUEST_BODY,
+    response_class=Response,
+)
+async def predict(
+    request: Request,
+    caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
+    service: ServiceDep,
+    context: ContextDep,
+    query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
+    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
+    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`")] = None,  # noqa: ARG001
+) -> Response:
+    """Maps of one photo, or of several.
+
+    Segmentation, human parts, saliency, surface normals, as the adapter set has them.
+
+    Send the photo as raw `image/*` bytes, as multipart parts named `image`, or as JSON with base64.
+    Parameters stand in the query, in form fields or in keys of the JSON body; one with two values is refused.
+    Maps have the size of the photo after its EXIF orientation is applied.
+    """
+    parts = service.require_ready()
+    found = in_query(request)
+    for header, name in HEADERS.items():
+        found += in_headers(request, header, name)
+    accept = ", ".join(request.headers.getlist("accept"))
+    dialect = PlainDialect(found, accept, open_to_more=may_say_more(request))
+    return await parts.predictions.answer(request, caller, dialect, context)

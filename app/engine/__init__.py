@@ -1,0 +1,1 @@
+"""The engine: one thread that runs micro-batches of waiting images."""

@@ -1,0 +1,1 @@
+"""HTTP below the routes: connections, heads, bodies and parameters, all of them bounded."""

@@ -1,0 +1,1 @@
+"""The path of one prediction: from a request to its answer."""

@@ -1,0 +1,1 @@
+"""Adapter sets by name: which there are, and what operators change about them."""

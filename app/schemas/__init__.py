@@ -1,1 +1,0 @@
-"""Bodies of answers, as documented in /openapi.json."""

@@ -1,0 +1,168 @@
+"""What can be known to be wrong before torch is imported: files, folders, the device. Nothing is changed by looking."""
+
+import difflib
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.core.errors import SettingError
+from app.core.names import NAME
+from app.startup.cuda_driver import check_device
+from app.startup.paths import adapters_folder, backbone_file
+from app.startup.settings import Settings
+from app.store.set_state import SetState
+from mtlora.vocabulary.errors import MTLoRAError, ProblemsError
+from mtlora.vocabulary.spec import BackboneSpec
+from mtlora.weights.adapter_file import check_shape, has_manifest, read_manifest
+from mtlora.weights.backbone.header import read_backbone_spec
+from mtlora.weights.bundled import BACKBONE_FILE, SUFFIX
+
+SHOWN_PROBLEMS = 3
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # a full disk is no wrong setting: sets can be served, and deleted
+
+
+def faults(settings: Settings) -> list[SettingError]:
+    """Everything that is wrong, one fault for each setting at most."""
+    checks = (_check_backbone, _check_adapters, _check_default_adapter, _check_store, _check_audit_log, _check_device)
+    return [fault for check in checks if (fault := _fault_of(check, settings)) is not None]
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line, with the first few of its problems."""
+    if not isinstance(error, ProblemsError) or not error.problems:
+        return " ".join(str(error).split("\n"))
+    rest = len(error.problems) - SHOWN_PROBLEMS
+    shown = "; ".join(error.problems[:SHOWN_PROBLEMS]) + (f"; and {rest} more" if rest > 0 else "")
+    return f"{error.summary}: {shown}"
+
+
+def _fault_of(check: Callable[[Settings], None], settings: Settings) -> SettingError | None:
+    try:
+        check(settings)
+    except SettingError as fault:
+        return fault
+    return None
+
+
+def _check_backbone(settings: Settings) -> None:
+    path = backbone_file(settings)
+    try:
+        read_backbone_spec(path)
+    except MTLoRAError as error:
+        raise SettingError(one_line(error), setting="backbone") from error
+
+
+def _check_adapters(settings: Settings) -> None:
+    folder = adapters_folder(settings)
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+    except OSError as error:
+        raise SettingError(f"{folder}: {_reason(error)}", setting="adapters") from error
+
+
+def _check_default_adapter(settings: Settings) -> None:
+    name, folder = settings.default_adapter, adapters_folder(settings)
+    path = folder / f"{name}{SUFFIX}"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return  # said of the folder
+    try:
+        if path.is_file() and has_manifest(path):
+            manifest = read_manifest(path)
+            if (spec := _known_spec(settings)) is not None:
+                check_shape(manifest, spec)
+            return
+    except MTLoRAError as error:
+        raise SettingError(f"{name} cannot be served: {one_line(error)}", setting="default_adapter") from error
+    if not _may_be_stored(settings.store, name):
+        names = _names(settings)
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        there = ", ".join(names) or f"none in {folder} or {settings.store}"
+        raise SettingError(f"there is no adapter set {name!r}{meant}; sets found: {there}", setting="default_adapter")
+
+
+def _known_spec(settings: Settings) -> BackboneSpec | None:
+    try:
+        return read_backbone_spec(backbone_file(settings))
+    except MTLoRAError:
+        return None  # said of the backbone
+
+
+def _may_be_stored(store: Path, name: str) -> bool:
+    """Whether an uploaded set of that name is there, or cannot be ruled out."""
+    try:
+        return bool(SetState.model_validate_json((store / "sets" / name / "state.json").read_bytes()).revisions)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValidationError):
+        return True
+
+
+def _names(settings: Settings) -> list[str]:
+    """Sets that the global name space has, by the names of their files."""
+    bundled = {path.stem for path in adapters_folder(settings).glob(f"*{SUFFIX}") if path.name != BACKBONE_FILE}
+    try:
+        stored = {
+            path.name for path in (settings.store / "sets").iterdir() if _may_be_stored(settings.store, path.name)
+        }
+    except OSError:
+        stored = set()
+    return sorted(name for name in bundled | stored if NAME.fullmatch(name))
+
+
+def _check_store(settings: Settings) -> None:
+    store = settings.store
+    for folder in (store, store / "sets", store / "incoming"):
+        _check_writable("store", folder)
+    lock = store / "lock"
+    if lock.exists() and not os.access(lock, os.W_OK):
+        raise SettingError(f"{lock}: permission denied", setting="store")
+
+
+def _check_audit_log(settings: Settings) -> None:
+    path = settings.audit_log
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise SettingError(f"{path}: is a folder; name a file in it", setting="audit_log")
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():
+            _check_writable("audit_log", path.parent)
+        elif not os.access(path, os.W_OK):  # a pipe or a terminal is not opened: that may wait for ever
+            raise SettingError(f"{path}: permission denied", setting="audit_log")
+    except OSError as error:
+        raise SettingError(f"{path}: {_reason(error)}", setting="audit_log") from error
+
+
+def _check_writable(setting: str, folder: Path) -> None:
+    """`SettingError` unless files can be made in the folder, or the folder itself where it is still missing."""
+    there = folder
+    try:
+        while not os.path.lexists(there) and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise SettingError(
+                f"{there}: is no folder" if there == folder else f"{folder}: {there} is no folder", setting=setting
+            )
+        with tempfile.TemporaryFile(dir=there):  # asking for permissions would not tell of read-only file systems
+            pass
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            missing = "" if there == folder else f"cannot be made in {there}: "
+            raise SettingError(f"{folder}: {missing}{_reason(error)}", setting=setting) from error
+
+
+def _check_device(settings: Settings) -> None:
+    if settings.device.startswith("cuda"):
+        check_device(settings.device)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,221 @@
+"""Every knob of the server: environment `MTLORA_*`, the flag of the same name, or a line of a configuration file.
+
+docs/settings.md has them all. Flags win over the environment, the environment over the file.
+A `Settings` that exists is usable; what is wrong is said before anything starts.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.access.gatekeeper import KeyRing
+from app.access.key_file import read_keys
+from app.access.keys import FORM, parse_keys
+from app.core.errors import KeyFileError
+from app.core.names import NAME, NAME_RULE
+from app.startup.config_file import read_config
+from mtlora.vocabulary.options import FormKind, Precision
+
+MIB = 1024 * 1024
+PREFIX = "MTLORA_"
+
+GROUPS = {
+    "host": "Network and access",
+    "backbone": "Weights and store",
+    "max_body_bytes": "Limits",
+    "max_queue_images": "Queue and batches",
+    "device_bytes": "Memory and threads",
+    "grace_s": "Operation",
+}
+"""Headings, by the setting that each begins at; those of docs/settings.md too."""
+
+
+def default_store() -> Path:
+    """Where uploaded sets live unless told otherwise."""
+    return Path.home() / ".local" / "share" / "mtlora" / "store"
+
+
+def default_decoders() -> int:
+    """One more than two costly photos at once can hold up, or one for each processor."""
+    return min(16, max(3, os.cpu_count() or 1))
+
+
+class Settings(BaseSettings):
+    """Values, units in the names, defaults that suit a small CPU machine."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
+    keys_file: Path | None = Field(None, description="file of API keys, which `mtlora keys` makes and changes")
+    api_keys: str = Field("", repr=False, description=f"API keys as hashes: {FORM}; empty: open")
+
+    backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
+    adapters: Path | None = Field(
+        None, description="folder of read-only bundled adapter sets; default: the installed one"
+    )
+    store: Path = Field(default_factory=default_store, description="folder of uploaded adapter sets")
+    default_adapter: str = Field("default", description="adapter set of requests that name none; always resident")
+
+    max_body_bytes: int = Field(20_000_000, ge=1024, description="largest request body of a prediction")
+    max_inflight_body_bytes: int = Field(
+        512 * MIB, ge=1024, description="bodies of all predictions together, from their first byte to their answer"
+    )
+    max_image_pixels: int = Field(50_000_000, ge=1, description="largest photo, checked before decoding")
+    max_images: int = Field(16, ge=1, le=1000, description="most images in one request")
+    max_adapter_bytes: int = Field(256 * MIB, ge=1024, description="largest adapter file")
+    max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
+    store_max_bytes: int = Field(0, ge=0, description="bytes of all uploaded adapter files together; 0: no limit")
+    store_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="longest wait for the store: for its lock, for a file of it"
+    )
+    max_uploads: int = Field(16, ge=1, le=1000, description="adapter files arriving at the same time")
+    max_connections: int = Field(800, ge=1, description="connections open at the same time")
+    max_header_bytes: int = Field(16_384, ge=1024, description="head of a request: its first line and its headers")
+    header_timeout_s: float = Field(20.0, gt=0, description="time for a request's head to arrive")
+    stall_timeout_s: float = Field(60.0, gt=0, description="how long a client may take nothing of its answer")
+    body_timeout_s: float = Field(60.0, gt=0, description="time for a prediction's body to arrive")
+    upload_timeout_s: float = Field(600.0, gt=0, description="time for an adapter file to arrive")
+
+    max_queue_images: int = Field(64, ge=1, description="images admitted and not yet answered, above that 429")
+    max_queue_age_ms: int = Field(60_000, ge=1, description="longest expected wait for the engine, above that 429")
+    max_batch_images: int | None = Field(
+        None, ge=1, le=256, description="images in one micro-batch; default: 1, on a GPU 16"
+    )
+    max_batch_bytes: int = Field(4096 * MIB, ge=1, description="memory that one micro-batch may add, estimated")
+    batch_wait_ms: float = Field(
+        0.0, ge=0, le=10_000, description="how long the first image waits for others to fill a micro-batch"
+    )
+    deadline_ms: int = Field(60_000, ge=1, description="deadline of requests that pass none")
+    max_deadline_ms: int = Field(600_000, ge=1, description="longest deadline a request may pass")
+
+    device_bytes: int | None = Field(
+        None, ge=1, description="adapter sets on the device together; default: 40% of the memory, 60% of a GPU's"
+    )
+    host_bytes: int | None = Field(
+        None, ge=0, description="copies of adapter sets in main memory together; default: 10% of the memory"
+    )
+    load_failure_ttl_s: float = Field(10.0, ge=0, description="how long a failed load is answered from memory")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
+    )
+    form: FormKind = Field(FormKind.AUTO, description="how sets are kept on the device: auto, merged, lowrank or plain")
+    precision: Precision = Field(
+        Precision.FLOAT32,
+        description="float32; faster, and maps differ a little: int8 (on a CPU), bfloat16 (on a GPU)",
+    )
+    loader_threads: int = Field(1, ge=1, le=64, description="adapter sets loaded at the same time")
+    decoding: str = Field(
+        "processes",
+        pattern="^(processes|threads)$",
+        description="where photos are decoded: in processes of their own, which no photo harms, or in threads",
+    )
+    decoders: int = Field(default_factory=default_decoders, ge=1, le=64, description="processes that decode photos")
+    decode_seconds: float = Field(
+        2.0, gt=0, le=3600, description="of a processor for one photo, and 0.1 more for each megapixel; above that 422"
+    )
+    max_decode_bytes: int = Field(
+        384 * MIB,
+        ge=1,
+        description="memory for decoding large photos together; what needs more runs alone, twice as much is 422",
+    )
+    codec_threads: int = Field(2, ge=1, le=64, description="threads that encode answers")
+    max_encode_bytes: int = Field(
+        512 * MIB, ge=1, description="memory for encoding answers, estimated; what needs more is encoded alone"
+    )
+    engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
+
+    grace_s: float = Field(30.0, ge=0, description="after SIGTERM: longest wait for running requests")
+    drain_delay_s: float = Field(0.0, ge=0, description="after SIGTERM: how long to answer 503 before the port closes")
+    keep_alive_s: int = Field(75, ge=1, description="how long an idle connection stays open")
+    metric_adapters: int = Field(20, ge=0, le=1000, description="adapter sets with a metric label of their own")
+    audit_log: Path | None = Field(None, description="file that each change of sets and keys adds a line to")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+    log_format: str = Field(
+        "auto", pattern="^(auto|plain|json)$", description="plain lines, JSON, or auto: plain on a terminal only"
+    )
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags and environment win")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file that one of them names."""
+        path = init_settings().get("config") or env_settings().get("config")
+        if not path:
+            return init_settings, env_settings
+        found = InitSettingsSource(settings_cls, read_config(Path(path), cls.model_fields))
+        return init_settings, env_settings, found
+
+    @field_validator("keys_file")
+    @classmethod
+    def _check_keys_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                read_keys(path)
+            except KeyFileError as error:
+                raise ValueError(error.detail) from error
+        return path
+
+    @field_validator("default_adapter")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"adapter names match {NAME_RULE}, got {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.max_images > self.max_queue_images:
+            raise ValueError(
+                f"a request of max_images {self.max_images} would never fit a queue of {self.max_queue_images} images"
+            )
+        if self.max_body_bytes > self.max_inflight_body_bytes:
+            raise ValueError(
+                f"a body of max_body_bytes {self.max_body_bytes} would never fit max_inflight_body_bytes "
+                f"{self.max_inflight_body_bytes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        for lower, place, wrong in ((Precision.INT8, "CPU", "cuda"), (Precision.BFLOAT16, "GPU", "cpu")):
+            if self.precision is lower and (self.form is FormKind.PLAIN or self.device.startswith(wrong)):
+                raise ValueError(
+                    f"precision {lower} needs a {place} and a form other than plain, got {self.device}, {self.form}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        try:
+            ring = KeyRing(parse_keys(self.api_keys), self.keys_file)
+        except KeyFileError as error:
+            raise ValueError(error.detail) from error
+        if ring.open and not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"refusing to listen on {self.host!r}: without API keys the server is open to everyone who reaches it; "
+                "use 127.0.0.1, give a key file (mtlora keys new, --keys-file) or MTLORA_API_KEYS, or pass --insecure "
+                "if the network itself is the protection"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The playground: its page and the files it is made of."""

@@ -1,0 +1,128 @@
+"""Forms whose sets are folded layers: pairs merged into weights, or kept apart beside frozen weights that sets share.
+
+Merged is the fastest form on a CPU, at the price of a copy of the adapted weights for every set. Apart costs a set only
+what it trained, and images of different sets can share a pass: the form for a GPU, or for many sets.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mtlora.inference.backends.backend import Query
+from mtlora.inference.backends.folded_sets import SHAPES_KEPT, Folding, heads_of, plan_of
+from mtlora.inference.forward.decoders import Head
+from mtlora.inference.forward.encoder import encode
+from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
+from mtlora.inference.prepare.fold import fold_encoder
+from mtlora.inference.prepare.int8 import integer_weight
+from mtlora.inference.prepare.layers import Block, Encoder, own_bytes, tensors_of
+from mtlora.inference.prepare.packing_plan import Recipe, make_recipe
+from mtlora.kernels import Kernels, kernels
+from mtlora.ops.denormals import denormals_are_zero
+from mtlora.vocabulary.errors import MTLoRAError
+from mtlora.vocabulary.options import Precision
+from mtlora.vocabulary.recent import Recent
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.backbone import Backbone
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class FoldedSet:
+    """A set's layers, on the device."""
+
+    spec: AdapterSpec
+    encoder: Encoder
+    heads: dict[Task, Head]
+    signature: Hashable  # sets with equal ones can share a pass
+    cost_bytes: int
+
+
+class FoldedForm(Folding[FoldedSet]):
+    """Sets as folded layers; see the module."""
+
+    def __init__(self, backbone: Backbone, *, merge: bool, precision: Precision = Precision.FLOAT32) -> None:
+        super().__init__(backbone, merge=merge)
+        self._precision = precision
+        self._kernels = kernels() if backbone.device.type == "cpu" else None
+        self._recipes: Recent[AdapterSpec, Recipe] = Recent(SHAPES_KEPT)
+        self._facts: Recent[AdapterSpec, tuple[Hashable, int]] = Recent(SHAPES_KEPT)  # signature and cost
+
+    def group(self, query: Query[FoldedSet]) -> Hashable:
+        """Merged: the same set. Apart: sets of equal shape. Either way the same tasks."""
+        resident = query.resident
+        return (id(resident) if self._merge else resident.signature), query.tasks
+
+    def warm(self, resident: FoldedSet, images: int) -> None:  # noqa: ARG002
+        """One image: more would be no news."""
+        size = resident.spec.image_size
+        self.forward([Query(resident, torch.zeros(3, size, size), resident.spec.task_names)])
+
+    def forward(self, queries: Sequence[Query[FoldedSet]]) -> list[dict[Task, Tensor]]:
+        """One pass of the encoder over all images, then each image's decoders."""
+        tasks, sets = queries[0].tasks, [query.resident for query in queries]
+        spec, device = sets[0].spec, self._backbone.device
+        size = spec.image_size
+        for query in queries:
+            if tuple(query.pixels.shape) != (3, size, size):
+                raise MTLoRAError(f"input must be [3, {size}, {size}], got {list(query.pixels.shape)}")
+        with torch.inference_mode(), denormals_are_zero():
+            images = torch.stack([query.pixels for query in queries]).to(device)
+            maps = encode([s.encoder for s in sets], images, plan_of(spec, tasks, device))
+            return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]
+
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
+        shared = list(frozen.values())
+        if self._kernels is not None and self._precision is Precision.FLOAT32:
+            recipe = self._of_shape(self._recipes, spec, partial(self._recipe, self._kernels))
+            shared += recipe.shared
+            own = self._copies(tensors, recipe.taken)
+            encoder = fold_encoder(frozen, spec, own, merge=self._merge, blocks=recipe.blocks(tensors))
+        else:
+            own = self._copies(tensors)
+            encoder = self._lowered(fold_encoder(frozen, spec, own, merge=self._merge), spec, shared)
+        heads = heads_of(spec, own)
+
+        def facts(spec: AdapterSpec) -> tuple[Hashable, int]:
+            shapes = tuple(tuple(t.shape) for t in tensors_of(encoder))
+            signature = (spec.image_size, spec.mode, spec.task_names, shapes)
+            return signature, own_bytes((encoder, *heads.values()), shared)
+
+        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
+
+    def _recipe(self, native: Kernels, spec: AdapterSpec) -> Recipe:
+        """For the blocks of a shape in float32."""
+        pack = self._once("packed", packer(native), [])
+        return make_recipe(self._backbone.tensors, spec, native, lambda weight: pack(weight)[0], merge=self._merge)
+
+    def _lowered(self, encoder: Encoder, spec: AdapterSpec, shared: list[Tensor]) -> Encoder:
+        """The encoder in this precision; what is made of frozen weights is `shared`."""
+        if self._precision is Precision.FLOAT32:
+            return encoder
+        stages = tuple(
+            replace(stage, blocks=tuple(self._ready(block, heads, shared) for block in stage.blocks))
+            for stage, heads in zip(encoder.stages, spec.backbone.num_heads, strict=True)
+        )
+        return replace(encoder, stages=stages)
+
+    def _ready(self, block: Block, heads: int, shared: list[Tensor]) -> Block | FusedBlock:
+        """In integers, for the kernels where they know the block's kind."""
+        if self._kernels is not None:
+            pack = packer(self._kernels, self._precision)
+            ready = fuse(block, heads, self._kernels, pack, self._once("packed", pack, shared))
+            if isinstance(ready, FusedBlock):
+                return ready
+        rounded = self._once("integers", integer_weight, shared)
+        return block.with_weights(lambda weight: (rounded if weight.ndim == 2 else integer_weight)(weight))
+
+
+def _decode(resident: FoldedSet, tasks: Sequence[Task], maps: Sequence[Tensor]) -> dict[Task, Tensor]:
+    """Logits of one image: maps are float [T, h, w, c]."""
+    logits = {}
+    for index, task in enumerate(tasks):
+        scores = resident.heads[task]([level[index : index + 1] for level in maps])
+        logits[task] = scores[0].float().contiguous().cpu()
+    return logits

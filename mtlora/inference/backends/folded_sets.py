@@ -1,0 +1,107 @@
+"""What forms of folded sets have in common: preparing a set, and saying beforehand what it will cost."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from mtlora.inference.backends.backend import Resident
+from mtlora.inference.forward.decoders import Head, fold_head
+from mtlora.inference.forward.encoder import Plan
+from mtlora.inference.forward.windows import stage_shapes
+from mtlora.inference.prepare.layers import tensors_of
+from mtlora.ops.denormals import denormals_are_zero
+from mtlora.vocabulary.recent import Recent
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
+from mtlora.weights.backbone import Backbone
+
+S = TypeVar("S", bound=Resident)
+T = TypeVar("T")
+
+SHAPES_KEPT = 64
+
+
+class Folding(ABC, Generic[S]):
+    """Prepares sets by folding their tensors on the backbone's device."""
+
+    def __init__(self, backbone: Backbone, *, merge: bool) -> None:
+        self.name = "merged" if merge else "lowrank"
+        self._backbone = backbone
+        self._merge = merge
+        self._made: dict[tuple[str, int], Any] = {}  # of frozen weights, shared by all sets
+        self._costs: Recent[AdapterSpec, int] = Recent(SHAPES_KEPT)
+        self._lock = threading.Lock()
+
+    def prepare(self, adapter: AdapterSet) -> S:
+        """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
+        check_backbone(adapter.manifest, self._backbone)
+        with torch.inference_mode(), denormals_are_zero():
+            return self._fold(self._backbone.tensors, adapter.manifest.spec, adapter.tensors)
+
+    def device_bytes(self, spec: AdapterSpec) -> int:
+        """Exactly what `prepare` will cost: a set of this shape folded without values."""
+        return self._of_shape(self._costs, spec, self._cost)
+
+    @abstractmethod
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> S:
+        """A set from the backbone's tensors and its own, as in its file (or on the meta device: shapes only)."""
+
+    def _copies(self, tensors: Mapping[str, Tensor], without: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """A set's tensors as float32 on the backbone's device; copies, because a view would keep the whole file."""
+        device = self._backbone.device
+        return {
+            name: t if t.is_meta else t.to(device, torch.float32, copy=True)
+            for name, t in tensors.items()
+            if name not in without
+        }
+
+    def _once(self, name: str, make: Callable[[Tensor], T], shared: list[Tensor]) -> Callable[[Tensor], T]:
+        """`make` for frozen weights: every set gets the same result, kept as long as this form."""
+
+        def made(weight: Tensor) -> T:
+            if weight.device.type == "meta":
+                result = make(weight)
+            else:
+                with self._lock:
+                    key = (name, id(weight))
+                    result = self._made[key] if key in self._made else self._made.setdefault(key, make(weight))
+            shared.extend(tensors_of(result))
+            return result
+
+        return made
+
+    def _of_shape(self, known: Recent[AdapterSpec, T], spec: AdapterSpec, make: Callable[[AdapterSpec], T]) -> T:
+        """What is the same for all sets of a shape: made once, kept for the shapes seen last."""
+        made = known.get(spec)
+        if made is None:
+            made = make(spec)
+            known.put(spec, made, 1)
+        return made
+
+    def _cost(self, spec: AdapterSpec) -> int:
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in adapter_shapes(spec).items()}
+        frozen = {name: torch.empty(t.shape, device="meta") for name, t in self._backbone.tensors.items()}
+        return self._fold(frozen, spec, tensors).cost_bytes
+
+
+def heads_of(spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> dict[Task, Head]:
+    """A set's folded decoders, in its order of tasks."""
+    own: dict[str, dict[str, Tensor]] = {task.task: {} for task in spec.tasks}
+    for name, tensor in tensors.items():
+        if name.startswith("decoders."):
+            _, task, part = name.split(".", 2)
+            own[task][part] = tensor
+    return {task.task: fold_head(task.decoder, spec.decoder_channels, own[task.task]) for task in spec.tasks}
+
+
+def plan_of(spec: AdapterSpec, tasks: Sequence[Task], device: torch.device) -> Plan:
+    """What a pass of these tasks needs to know besides tensors."""
+    wanted = None
+    if tuple(tasks) != spec.task_names:
+        wanted = torch.tensor([spec.task_names.index(task) for task in tasks], device=device)
+    return Plan(stage_shapes(spec), spec.backbone.num_heads, wanted, spec.mode is SharedMode.ADDITION)

@@ -1,0 +1,90 @@
+"""The training model as a form: no preparation beyond copying tensors, so the slowest forward. The others' oracle."""
+
+import copy
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlora.inference.backends.backend import Query
+from mtlora.inference.backends.cuda import exact_convolutions
+from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.ops.denormals import denormals_are_zero
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
+from mtlora.weights.backbone import Backbone
+
+TEMPLATES_KEPT = 4
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PlainSet:
+    """A model of its own whose frozen tensors are the backbone's memory."""
+
+    model: MTLoRAModel
+    spec: AdapterSpec
+    cost_bytes: int
+
+
+class PlainForm:
+    """Sets as adapted models; each query group is one forward pass of one model."""
+
+    name = "plain"
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._templates: OrderedDict[AdapterSpec, MTLoRAModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def prepare(self, adapter: AdapterSet) -> PlainSet:
+        """A twin of the shape's template with this set's tensors."""
+        spec = adapter.manifest.spec
+        check_backbone(adapter.manifest, self._backbone)
+        model = twin(self._template(spec))
+        model.load_adapter_tensors(adapter.tensors)
+        return PlainSet(model, spec, self.device_bytes(spec))
+
+    def device_bytes(self, spec: AdapterSpec) -> int:
+        """The set's tensors as float32."""
+        return _FLOAT32_BYTES * sum(math.prod(shape) for shape in adapter_shapes(spec).values())
+
+    def group(self, query: Query[PlainSet]) -> Hashable:
+        """Same set, same tasks."""
+        return id(query.resident), query.tasks
+
+    def warm(self, resident: PlainSet, images: int) -> None:  # noqa: ARG002
+        """One image: more would be no news."""
+        size = resident.spec.image_size
+        self.forward([Query(resident, torch.zeros(3, size, size), resident.spec.task_names)])
+
+    def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, Tensor]]:
+        """One pass over all images."""
+        model, tasks = queries[0].resident.model, queries[0].tasks
+        with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
+            images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
+            logits = {task: scores.float().cpu() for task, scores in model.coarse_logits(images, tasks).items()}
+        return [{task: scores[i] for task, scores in logits.items()} for i in range(len(queries))]
+
+    def _template(self, spec: AdapterSpec) -> MTLoRAModel:
+        """A model of this shape, kept: sets usually share a few shapes, and building costs ten times copying."""
+        with self._lock:
+            if spec not in self._templates:
+                self._templates[spec] = build_model(self._backbone, spec).eval().requires_grad_(False)
+                while len(self._templates) > TEMPLATES_KEPT:
+                    self._templates.popitem(last=False)
+            self._templates.move_to_end(spec)
+            return self._templates[spec]
+
+
+def twin(model: MTLoRAModel) -> MTLoRAModel:
+    """A copy with adapter tensors of its own; every other tensor is the same memory."""
+    own = model.adapter_tensors().keys()
+    named = [*model.named_parameters(), *model.named_buffers()]
+    shared = {id(tensor): tensor for name, tensor in named if name not in own}
+    return copy.deepcopy(model, shared)

@@ -1,0 +1,213 @@
+"""Whole Swin blocks in native code: a few windows go through all layers of a block inside one core's cache.
+
+Weights are copied into the layout that the kernel reads (`pack`), so a block that is fused is kept in this form alone.
+Structures here mirror those of mtlora/kernels/src/block.hpp.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mtlora.inference.forward.windows import Windows
+from mtlora.inference.prepare.int8 import ZERO, IntegerWeight, integer_weight
+from mtlora.inference.prepare.layers import NORM_EPS, Block, Linear, TaskLinear, TaskPairs
+from mtlora.kernels import Kernels
+from mtlora.ops.ops import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH
+from mtlora.vocabulary.options import Precision
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
+
+Packer = Callable[[Tensor], tuple[Tensor, ...]]
+"""A matrix float [out, in] in the kernels' layout: float32; or int8, float scales [out], int32 offsets [out]."""
+
+
+class LinearLayout(ctypes.Structure):
+    """`MtloraLinear`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("weight", "bias", "down", "up", "integers", "scale", "offset")),
+        *((name, _LONG) for name in ("inputs", "outputs", "rank")),
+    )
+
+
+class PairsLayout(ctypes.Structure):
+    """`MtloraPairs`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("a", "b")),
+        *((name, _LONG) for name in ("inputs", "outputs", "rank", "by_columns")),
+    )
+
+
+class BlockLayout(ctypes.Structure):
+    """`MtloraBlock`."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("norm1_weight", "norm1_bias", "norm2_weight", "norm2_bias", "position")),
+        *((name, LinearLayout) for name in ("qkv", "proj", "fc1", "fc2")),
+        *((name, PairsLayout) for name in ("proj_tasks", "fc1_tasks", "fc2_tasks")),
+        ("heads", _LONG),
+        ("base_has_pair", _LONG),
+        ("eps", ctypes.c_float),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedBlock:
+    """A block of one set for the kernel; computes what `run_block` does. Make it with `fuse`."""
+
+    tensors: tuple[Tensor, ...]  # all that `layout` points to
+    layout: BlockLayout = field(repr=False)
+    kernels: Kernels = field(repr=False)
+    tasks: int  # of the set; 0: a block without streams
+
+    def run(self, x: Tensor, windows: Windows, wanted: Tensor | None) -> Tensor | None:
+        """The block over whole images, in place; the streams of the tasks wanted, if it gives any.
+
+        x:       float32 [n, L, C] on the CPU, contiguous, in the order of `windows`
+        wanted:  int64 [T], tasks among the set's; None: all
+        returns: float32 [n, T, L, C], or None
+        """
+        items, tokens, width = x.shape
+        if not self.tasks:
+            self._call(x, items, windows, None, None)
+            return None
+        chosen = torch.arange(self.tasks, dtype=torch.int32) if wanted is None else wanted.int()
+        streams = x.new_empty(items, len(chosen), tokens, width)
+        for item in range(items):
+            self._call(x[item], 1, windows, chosen, streams[item])
+        return streams
+
+    def _call(self, x: Tensor, items: int, windows: Windows, chosen: Tensor | None, streams: Tensor | None) -> None:
+        count = len(windows.kinds)
+        failed = self.kernels.block(
+            ctypes.byref(self.layout),
+            x.data_ptr(),
+            windows.kinds.data_ptr(),
+            count,
+            None if chosen is None else chosen.data_ptr(),
+            0 if chosen is None else len(chosen),
+            None if streams is None else streams.data_ptr(),
+            items * count,
+            windows.masks.shape[-1],
+            torch.get_num_threads(),
+        )
+        if failed:
+            raise MemoryError(f"not enough memory for the buffers of a block of {count} windows")
+
+
+def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer:
+    """The packing function of these kernels; on the meta device it makes shapes only."""
+
+    def pack(matrix: Tensor) -> tuple[Tensor, ...]:
+        out, columns = matrix.shape
+        packed = matrix.new_empty(kernels.packed_floats(columns, out))
+        if packed.device.type == "cpu":
+            kernels.pack(matrix.contiguous().data_ptr(), packed.data_ptr(), columns, out)
+        return (packed,)
+
+    def pack_integers(matrix: Tensor) -> tuple[Tensor, ...]:
+        out, columns = matrix.shape
+        weight = integer_weight(matrix)
+        packed = matrix.new_empty(kernels.packed_bytes(columns, out), dtype=torch.int8)
+        if packed.device.type == "cpu":
+            kernels.pack_integers(weight.values.contiguous().data_ptr(), packed.data_ptr(), columns, out)
+        return packed, weight.scale, weight.values.sum(dim=1, dtype=torch.int32).mul_(-ZERO)
+
+    return pack_integers if precision is Precision.INT8 else pack
+
+
+def fits(width: int, heads: int, tokens: int, rank: int) -> bool:
+    """Whether the kernel has room for windows of so many tokens, and for task pairs of this rank."""
+    return tokens <= MAX_TOKENS and width <= MAX_WIDTH and width // heads <= MAX_HEAD_DIM and rank <= MAX_RANK
+
+
+def reads_by_columns(rank: int) -> bool:
+    """Whether the kernel reads the first halves of task pairs as [in, rank] rather than [rank, in]."""
+    return rank > MAX_DOTS
+
+
+def fuse(block: Block, heads: int, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> "Block | FusedBlock":
+    """The block for the kernel, or as it is where the kernel does not know its kind or its size.
+
+    pack, pack_frozen: for the set's own weights, and for frozen ones, which sets may share
+    """
+    linears = (block.proj, block.fc1, block.fc2)
+    tasked = [linear for linear in linears if isinstance(linear, TaskLinear)]
+    width, tokens = block.norm1.weight.shape[-1], block.position.shape[-1]
+    rank = max((linear.tasks.a.shape[2] for linear in tasked), default=0)
+    if not fits(width, heads, tokens, rank) or any(linear.norm is not None for linear in tasked):
+        return block
+    return _Fusing(kernels, pack, pack_frozen).block(block, heads, tasked)
+
+
+class _Fusing:
+    """Collects the tensors that a layout points to."""
+
+    def __init__(self, kernels: Kernels, pack: Packer, pack_frozen: Packer) -> None:
+        self._kernels = kernels
+        self._pack = pack
+        self._pack_frozen = pack_frozen
+        self._pack_pair = packer(kernels)
+        self._tensors: list[Tensor] = []
+
+    def block(self, block: Block, heads: int, tasked: list[TaskLinear]) -> FusedBlock:
+        layout = BlockLayout(
+            norm1_weight=self._point(block.norm1.weight),
+            norm1_bias=self._point(block.norm1.bias),
+            norm2_weight=self._point(block.norm2.weight),
+            norm2_bias=self._point(block.norm2.bias),
+            position=self._point(block.position),
+            qkv=self._linear(block.qkv),
+            proj=self._linear(block.proj),
+            fc1=self._linear(block.fc1),
+            fc2=self._linear(block.fc2),
+            proj_tasks=self._pairs(block.proj),
+            fc1_tasks=self._pairs(block.fc1),
+            fc2_tasks=self._pairs(block.fc2),
+            heads=heads,
+            base_has_pair=any(linear.base_has_pair for linear in tasked),
+            eps=NORM_EPS,
+        )
+        tasks = tasked[0].tasks.a.shape[1] if block.gives_streams else 0
+        return FusedBlock(tuple(self._tensors), layout, self._kernels, tasks)
+
+    def _linear(self, linear: Linear | TaskLinear) -> LinearLayout:
+        plain = linear.linear if isinstance(linear, TaskLinear) else linear
+        weight = plain.weight
+        if isinstance(weight, IntegerWeight):
+            raise TypeError(f"blocks are fused before their weights are rounded, got int8 {list(weight.values.shape)}")
+        outputs, inputs = weight.shape[-2:]
+        made = LinearLayout(inputs=inputs, outputs=outputs, rank=0)
+        packed = self._pack_frozen(weight) if weight.ndim == 2 else self._pack(weight[0])
+        pair = plain.pair
+        names = ("weight",) if len(packed) == 1 else ("integers", "scale", "offset")
+        for name, tensor in zip(names, packed, strict=True):
+            setattr(made, name, self._keep(tensor))
+        if plain.bias is not None:
+            made.bias = self._point(plain.bias)
+        if pair is not None:
+            made.rank = pair.a.shape[1]
+            made.down, made.up = (self._keep(self._pack_pair(part[0])[0]) for part in (pair.a, pair.b))
+        return made
+
+    def _pairs(self, linear: Linear | TaskLinear) -> PairsLayout:
+        if not isinstance(linear, TaskLinear):
+            return PairsLayout()
+        pairs: TaskPairs = linear.tasks
+        _, _, rank, inputs = pairs.a.shape
+        by_columns = reads_by_columns(rank)
+        a, b = (pairs.a.mT if by_columns else pairs.a), pairs.b.mT
+        return PairsLayout(
+            a=self._point(a), b=self._point(b), inputs=inputs, outputs=b.shape[3], rank=rank, by_columns=by_columns
+        )
+
+    def _point(self, tensor: Tensor) -> int:
+        return self._keep(tensor.contiguous())
+
+    def _keep(self, tensor: Tensor) -> int:
+        self._tensors.append(tensor)
+        return tensor.data_ptr()

@@ -1,0 +1,1 @@
+"""From the tensors of a set to what a backend computes with."""

@@ -1,0 +1,290 @@
+"""How to make the blocks of all sets of a shape for the kernels: worked out once, so that a set takes one call.
+
+A set has hundreds of small tensors. Folding them one by one costs more in operators than in arithmetic, and keeps the
+interpreter busy beside the engine. Here the shape alone says what goes where; the kernel `fold` carries that out.
+The blocks are those that `fold` and `run_block` compute with, in the kernels' layout.
+"""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlora.inference.forward.fused_blocks import (
+    BlockLayout,
+    FusedBlock,
+    LinearLayout,
+    PairsLayout,
+    fits,
+    reads_by_columns,
+)
+from mtlora.inference.forward.windows import relative_positions, stage_shapes, stage_windows
+from mtlora.inference.prepare.fold import adapts, gives_streams, spread_table, task_rank
+from mtlora.inference.prepare.layers import NORM_EPS
+from mtlora.kernels import Kernels
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.weights.adapter_file import adapter_shapes
+
+Blocks = tuple[tuple[FusedBlock | None, ...], ...]
+"""By stage and number; None: the kernel does not know this kind or size."""
+
+_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+_TABLE = "attn.relative_position_bias_table"
+_NORMS = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")
+_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_ALIGNED = 16  # floats: a cache line, and the widest registers
+_FLOAT_BYTES = 4
+_OWN = 1 << 60  # where a set's own memory begins while a recipe is written: no real address, and no number in a layout
+
+_COPY, _TRANSPOSED, _ZEROS, _PACKED, _MERGED, _POSITION = range(6)
+
+
+class _Move(ctypes.Structure):
+    """See mtlora/kernels/src/fold.hpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_long) for name in ("kind", "tensor", "other", "learned", "to", "rows", "columns", "inputs")),
+        ("frozen", ctypes.c_void_p),
+        ("index", ctypes.c_void_p),
+        ("kinds", ctypes.c_long),
+        ("factor", ctypes.c_float),
+    )
+
+
+room_for = torch.empty
+"""A set's own memory."""
+
+
+@dataclass(slots=True)
+class Recipe:
+    """Makes the blocks of sets of one shape."""
+
+    kernels: Kernels
+    names: list[str] = field(default_factory=list)  # of the tensors that moves read
+    taken: frozenset[str] = frozenset()  # names of all tensors of these blocks
+    shared: list[Tensor] = field(default_factory=list)  # what layouts and moves point to beside a set's own memory
+    moves: Any = None
+    floats: int = 0
+    templates: list[list["_Template | None"]] = field(default_factory=list)
+
+    def blocks(self, tensors: Mapping[str, Tensor]) -> Blocks:
+        """The blocks of a set. tensors: as in its file, on the CPU or the meta device."""
+        parts = [tensors[name].contiguous() for name in self.names]
+        device = next(iter(tensors.values())).device
+        memory = room_for(self.floats, device=device)
+        if device.type == "cpu":
+            addresses = (ctypes.c_void_p * len(parts))(*[part.data_ptr() for part in parts])
+            types = (ctypes.c_int32 * len(parts))(*[_TYPES[part.dtype] for part in parts])
+            if self.kernels.fold(self.moves, len(self.moves), addresses, types, memory.data_ptr()):
+                raise MemoryError("not enough memory for the buffers of folding a set")
+        own = (memory, *self.shared)
+        return tuple(
+            tuple(template and template.block(own, self.kernels) for template in stage) for stage in self.templates
+        )
+
+
+class _Template(NamedTuple):
+    """A block's layout, for a set whose memory is at address 0."""
+
+    words: Any  # uint64
+    moved: Any  # bool, which of them are addresses in that memory
+    tasks: int
+
+    @classmethod
+    def of(cls, layout: BlockLayout, tasks: int) -> "_Template":
+        """Of a layout whose addresses in a set's memory count from `_OWN`."""
+        words = np.frombuffer(bytes(layout), np.uint64)
+        moved = words >= _OWN
+        return cls(np.where(moved, words - np.uint64(_OWN), words), moved, tasks)
+
+    def block(self, tensors: tuple[Tensor, ...], kernels: Kernels) -> FusedBlock:
+        """The block of a set whose memory is the first of `tensors`."""
+        words = self.words.copy()
+        words[self.moved] += np.uint64(tensors[0].data_ptr())
+        return FusedBlock(tensors, BlockLayout.from_buffer(words), kernels, self.tasks)
+
+
+def make_recipe(
+    frozen: Mapping[str, Tensor],
+    spec: AdapterSpec,
+    kernels: Kernels,
+    packed: Callable[[Tensor], Tensor],
+    *,
+    merge: bool,
+) -> Recipe:
+    """The recipe for sets of a shape.
+
+    frozen: the backbone's tensors on the CPU
+    packed: a frozen weight as the kernels read it, the same tensor for every recipe
+    merge:  add shared pairs to the weights wherever no task stream needs the frozen product by itself
+    """
+    return _Writer(frozen, spec, kernels, packed, merge).recipe()
+
+
+class _Writer:
+    """Collects moves and what they need."""
+
+    def __init__(
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        kernels: Kernels,
+        packed: Callable[[Tensor], Tensor],
+        merge: bool,
+    ) -> None:
+        self._frozen = frozen
+        self._spec = spec
+        self._kernels = kernels
+        self._packed = packed
+        self._merge = merge
+        self._shapes = adapter_shapes(spec)
+        self._numbers: dict[str, int] = {}  # of the tensors that are read
+        self._moves: list[_Move] = []
+        self._shared: dict[int, Tensor] = {}
+        self._floats = 0
+
+    def recipe(self) -> Recipe:
+        templates = [
+            [self._block(stage, number) for number in range(depth)]
+            for stage, depth in enumerate(self._spec.backbone.depths)
+        ]
+        made = tuple(
+            f"backbone.layers.{stage}.blocks.{number}."
+            for stage, blocks in enumerate(templates)
+            for number, template in enumerate(blocks)
+            if template
+        )
+        return Recipe(
+            kernels=self._kernels,
+            names=list(self._numbers),
+            taken=frozenset(name for name in self._shapes if name.startswith(made)),
+            shared=list(self._shared.values()),
+            moves=(_Move * len(self._moves))(*self._moves),
+            floats=self._floats,
+            templates=templates,
+        )
+
+    def _block(self, stage: int, number: int) -> _Template | None:
+        spec, name = self._spec, f"layers.{stage}.blocks.{number}"
+        heads, streams = spec.backbone.num_heads[stage], gives_streams(spec, stage, number)
+        width, tokens = self._frozen[f"{name}.norm1.weight"].numel(), stage_shapes(spec)[stage].window ** 2
+        if not fits(width, heads, tokens, task_rank(spec, stage) if streams else 0):
+            return None
+        if streams and spec.mode is SharedMode.ADDITION:
+            return None
+        linears = {part: f"{name}.{rest}" for part, rest in _LINEARS.items()}
+        tasked = {part: full for part, full in linears.items() if streams and adapts(spec, part) and part != "qkv"}
+        layout = BlockLayout(
+            **{part.replace(".", "_"): self._parameter(f"{name}.{part}") for part in _NORMS},
+            **{part: self._linear(full, stage, tasked=part in tasked) for part, full in linears.items()},
+            **{f"{part}_tasks": self._pairs(full, stage) for part, full in tasked.items()},
+            position=self._position(f"{name}.{_TABLE}", stage, shifted=number % 2 == 1),
+            heads=heads,
+            base_has_pair=streams and spec.mode is SharedMode.MATRIX_V2,
+            eps=NORM_EPS,
+        )
+        return _Template.of(layout, len(spec.tasks) if streams else 0)
+
+    def _linear(self, name: str, stage: int, *, tasked: bool) -> LinearLayout:
+        weight = self._frozen[f"{name}.weight"]
+        outputs, inputs = weight.shape
+        packed = self._packed(weight)
+        made = LinearLayout(weight=self._share(packed), bias=self._parameter(f"{name}.bias"))
+        made.inputs, made.outputs = inputs, outputs
+        pair = f"{name}.shared"
+        if f"backbone.{pair}.lora_a" not in self._shapes:
+            return made
+        (rank, _), factor = self._shapes[f"backbone.{pair}.lora_a"], self._factor(pair, self._spec.scaling[stage])
+        a, b = (self._number(f"{pair}.{half}") for half in ("lora_a", "lora_b"))
+        if self._merge and not (tasked and self._spec.mode is SharedMode.MATRIX):
+            move = {"other": a, "inputs": inputs, "frozen": packed.data_ptr()}
+            made.weight = self._add(packed.numel(), _MERGED, b, outputs, rank, **move, **factor)
+            return made
+        made.rank = rank
+        made.down = self._add(self._kernels.packed_floats(inputs, rank), _PACKED, a, rank, inputs)
+        made.up = self._add(self._kernels.packed_floats(rank, outputs), _PACKED, b, outputs, rank, **factor)
+        return made
+
+    def _pairs(self, name: str, stage: int) -> PairsLayout:
+        outputs, inputs = self._frozen[f"{name}.weight"].shape
+        rank = task_rank(self._spec, stage)
+        by_columns = reads_by_columns(rank)
+        a, b = (self._room(len(self._spec.tasks) * rank * length) for length in (inputs, outputs))
+        for index, task in enumerate(self._spec.tasks):
+            own, pair = task.ranks[stage], f"{name}.tasks.{task.task}"
+            to_a, to_b = a + index * rank * inputs, b + index * rank * outputs
+            if not own:
+                self._move(_ZEROS, to_a, rows=rank, columns=inputs)
+                self._move(_ZEROS, to_b, rows=rank, columns=outputs)
+                continue
+            half = {"tensor": self._number(f"{pair}.lora_a"), "rows": own, "columns": inputs}
+            if by_columns:
+                self._move(_TRANSPOSED, to_a, inputs=rank, **half)
+            else:
+                self._move(_COPY, to_a, **half)
+                self._move(_ZEROS, to_a + own * inputs, rows=rank - own, columns=inputs)
+            factor = self._factor(pair, task.scaling[stage])
+            number = self._number(f"{pair}.lora_b")
+            self._move(_TRANSPOSED, to_b, tensor=number, rows=outputs, columns=own, inputs=outputs, **factor)
+            self._move(_ZEROS, to_b + own * outputs, rows=rank - own, columns=outputs)
+        made = PairsLayout(a=_address(a), b=_address(b), by_columns=by_columns)
+        made.inputs, made.outputs, made.rank = inputs, outputs, rank
+        return made
+
+    def _position(self, name: str, stage: int, *, shifted: bool) -> int:
+        """Of position biases [kinds, heads, N, N]; where they are the backbone's own, all sets share them."""
+        shape, heads = stage_shapes(self._spec)[stage], self._spec.backbone.num_heads[stage]
+        layout = stage_windows(*shape, torch.device("cpu"))
+        masks = (layout.shifted if shifted and layout.shifted else layout.plain).masks
+        if f"backbone.{name}" not in self._shapes:
+            return self._share(spread_table(self._frozen[name], shape.window, masks))
+        index = relative_positions(shape.window)
+        self._share(index), self._share(masks)
+        return self._add(
+            masks.numel() * heads, _POSITION, self._number(name), *self._shapes[f"backbone.{name}"],
+            inputs=index.numel(), frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
+        )  # fmt: skip
+
+    def _parameter(self, name: str) -> int | None:
+        """Of a vector, the set's own or the backbone's; None where there is none."""
+        if f"backbone.{name}" in self._shapes:
+            (length,) = self._shapes[f"backbone.{name}"]
+            return self._add(length, _COPY, self._number(name), 1, length)
+        return self._share(self._frozen[name]) if name in self._frozen else None
+
+    def _factor(self, pair: str, scaling: float) -> dict[str, Any]:
+        if f"backbone.{pair}.scaling" in self._shapes:
+            return {"learned": self._number(f"{pair}.scaling")}
+        return {"factor": scaling}
+
+    def _number(self, name: str) -> int:
+        return self._numbers.setdefault(f"backbone.{name}", len(self._numbers))
+
+    def _share(self, tensor: Tensor) -> int:
+        """Keep a tensor; its address."""
+        self._shared[id(tensor)] = tensor
+        return tensor.data_ptr()
+
+    def _add(self, floats: int, kind: int, tensor: int, rows: int, columns: int, **more: Any) -> int:
+        """A move to memory of its own; the address."""
+        to = self._room(floats)
+        self._move(kind, to, tensor=tensor, rows=rows, columns=columns, **more)
+        return _address(to)
+
+    def _move(self, kind: int, to: int, *, learned: int = -1, factor: float = 1.0, **more: Any) -> None:
+        if more["rows"]:
+            self._moves.append(_Move(kind=kind, to=to, learned=learned, factor=factor, **more))
+
+    def _room(self, floats: int) -> int:
+        to = self._floats
+        self._floats += -(-floats // _ALIGNED) * _ALIGNED
+        return to
+
+
+def _address(floats: int) -> int:
+    """Of a place in a set's own memory."""
+    return _OWN + floats * _FLOAT_BYTES

@@ -1,0 +1,351 @@
+// A whole Swin block for a few windows at a time, so that nothing between its layers leaves a core's cache.
+#pragma once
+
+#include "attention.hpp"
+#include "int8.hpp"
+#include "parallel.hpp"
+#include "scratch.hpp"
+#include "tasks.hpp"
+#include "vec.hpp"
+
+namespace {
+
+constexpr int kPanel = kTileColumns * kLanes;  // columns of a weight that one pass over the tokens multiplies with
+constexpr int kDepth = 384;                    // rows of a panel between two visits of the sums in memory
+constexpr int kBlockTokens = 98;               // tokens of one portion, at most (but at least one window)
+
+}  // namespace
+
+// Layouts are shared with mtlora/inference/forward/fused_blocks.py. Matrices are packed (`mtlora_pack`): [in][out], cut into panels.
+extern "C" {
+
+struct MtloraLinear {  // y = W x + bias + B A x; W as floats, or else as `Integers` with scale and offset
+    const float *weight, *bias, *down, *up;
+    const int8_t* integers;
+    const float* scale;
+    const int32_t* offset;
+    long in, out, rank;  // rank 0: no A and B
+};
+
+struct MtloraPairs {  // of all tasks: a [tasks][rank][in] (by_columns: [tasks][in][rank]), b [tasks][rank][out]
+    const float *a, *b;
+    long in, out, rank, by_columns;  // rank 0: the linear has no task pairs
+};
+
+struct MtloraBlock {
+    const float *norm1_weight, *norm1_bias, *norm2_weight, *norm2_bias;
+    const float* position;  // [kinds][heads][tokens][tokens]
+    MtloraLinear qkv, proj, fc1, fc2;
+    MtloraPairs proj_tasks, fc1_tasks, fc2_tasks;
+    long heads, base_has_pair;  // the tasks' base is the shared output
+    float eps;
+};
+}
+
+namespace {
+
+// What a sum begins with.
+enum class Start { kZero, kBias, kSum };
+
+// y = x W (+ bias, or + y), then GELU if asked for. x: [rows][in], stride ldx; y: [rows][out], stride ldy.
+inline void multiply(const float* x, long ldx, int rows, const float* packed, long in, long out, const float* bias,
+                     Start start, bool activate, float* y, long ldy) {
+    for (long column = 0; column < out; column += kPanel) {
+        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
+        const long padded = round_up(width);
+        const float* panel = packed + column * in;
+        for (long k = 0; k < in; k += kDepth) {
+            const long depth = in - k < kDepth ? in - k : kDepth;
+            const bool first = k == 0, last = k + depth == in;
+            with_constant<kTileColumns>(static_cast<int>(padded) / kLanes, [&](auto vectors) {
+                constexpr int C = decltype(vectors)::value;
+                const int valid_last = width - (C - 1) * kLanes;
+                for_rows(rows, [&](int row, auto count) {
+                    constexpr int R = decltype(count)::value;
+                    float* out_row = y + row * ldy + column;
+                    vf sums[R][C];
+                    each<R, C>(valid_last, [&](int r, int c, int valid) {
+                        if (!first || start == Start::kSum) sums[r][c] = load_up_to(out_row + r * ldy + c * kLanes, valid);
+                        else if (start == Start::kBias) sums[r][c] = load_up_to(bias + column + c * kLanes, valid);
+                        else sums[r][c] = vf{};
+                    });
+                    tile<R, C>(x + row * ldx + k, ldx, panel + k * padded, padded, depth, kLanes, sums);
+                    each<R, C>(valid_last, [&](int r, int c, int valid) {
+                        store_up_to(out_row + r * ldy + c * kLanes, last && activate ? gelu(sums[r][c]) : sums[r][c], valid);
+                    });
+                });
+            });
+        }
+    }
+}
+
+thread_local Scratch scratch;
+
+// One thread's share of the work: some windows, buffers of [rows][width] or as named.
+struct Portion {
+    const MtloraBlock& block;
+    int rows;
+    long tokens, width, hidden;
+    const int32_t* tasks;  // wanted, among the set's
+    long count;            // of tasks; 0: no streams
+    float *normed, *attended, *base, *wide, *low;  // wide: [rows][3 width or hidden]; low: [rows][largest rank]
+    float *u, *u2;                                 // [count][rows][rank]
+    float* scales;                                 // [rows], of `bytes`
+    uint8_t* bytes;                                // [rows][largest input]
+};
+
+// y += B A x, then GELU if asked for.
+inline void add_pair(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
+    multiply(x, l.in, p.rows, l.down, l.in, l.rank, nullptr, Start::kZero, false, p.low, l.rank);
+    multiply(p.low, l.rank, p.rows, l.up, l.rank, l.out, nullptr, Start::kSum, activate, y, l.out);
+}
+
+// y = W x + bias.
+inline void product(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
+    if (l.integers != nullptr) {
+        const Bytes bytes{p.bytes, p.scales, round_up(static_cast<int>(l.in))};
+        for (int r = 0; r < p.rows; ++r)
+            p.scales[r] = to_bytes(x + r * l.in, static_cast<int>(l.in), p.bytes + r * bytes.stride);
+        multiply_integers(bytes, p.rows, Integers{l.integers, l.scale, l.offset, l.bias}, l.in, l.out, activate, y);
+        return;
+    }
+    multiply(x, l.in, p.rows, l.weight, l.in, l.out, l.bias, Start::kBias, activate, y, l.out);
+}
+
+// y = W x + bias + B A x, then GELU if asked for.
+inline void apply(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
+    product(p, l, x, activate && l.rank == 0, y);
+    if (l.rank) add_pair(p, l, x, activate, y);
+}
+
+// Calls f(first element, valid) for the vectors of all rows of `width` floats.
+template <class F>
+inline void each_vector(long rows, long width, F&& f) {
+    for (long r = 0; r < rows; ++r)
+        for (long i = 0; i < width; i += kLanes) f(r * width + i, static_cast<int>(width - i < kLanes ? width - i : kLanes));
+}
+
+inline void add(const float* x, long rows, long width, float* y) {
+    each_vector(rows, width, [&](long at, int n) { store_up_to(y + at, load_up_to(y + at, n) + load_up_to(x + at, n), n); });
+}
+
+inline void normalise_rows(const Portion& p, const float* x, const float* weight, const float* bias) {
+    normalise(x, p.width, p.rows, weight, bias, p.block.eps, static_cast<int>(p.width), p.normed, p.width);
+}
+
+inline void attend_windows(const Portion& p, const float* x, const int32_t* kinds) {
+    const MtloraBlock& b = p.block;
+    normalise_rows(p, x, b.norm1_weight, b.norm1_bias);
+    apply(p, b.qkv, p.normed, false, p.wide);
+    const long head_dim = p.width / b.heads, stride = 3 * p.width;
+    const Shape shape{p.width, static_cast<int>(p.tokens), static_cast<int>(head_dim), 1.0f / std::sqrt(static_cast<float>(head_dim))};
+    for (long w = 0; w * p.tokens < p.rows; ++w)
+        for (long head = 0; head < b.heads; ++head) {
+            const float* q = p.wide + w * p.tokens * stride + head * head_dim;
+            const float* bias = b.position + (kinds[w] * b.heads + head) * p.tokens * p.tokens;
+            const Head own{q, q + p.width, q + 2 * p.width, bias, p.attended + w * p.tokens * p.width + head * head_dim};
+            attend(own, own, shape);
+        }
+}
+
+// Everything behind attention in a block without streams; x is overwritten.
+inline void finish_plain(const Portion& p, float* x) {
+    const MtloraBlock& b = p.block;
+    apply(p, b.proj, p.attended, false, p.base);
+    add(p.base, p.rows, p.width, x);
+    normalise_rows(p, x, b.norm2_weight, b.norm2_bias);
+    apply(p, b.fc1, p.normed, true, p.wide);
+    apply(p, b.fc2, p.wide, false, p.base);
+    add(p.base, p.rows, p.width, x);
+}
+
+inline Down down_of(const MtloraPairs& pairs, long task) {
+    return Down{pairs.a + task * pairs.rank * pairs.in, static_cast<int>(pairs.rank), static_cast<int>(pairs.in), pairs.by_columns != 0};
+}
+
+// Calls f(row, constant number of rows, sums to use) for all rows.
+template <class F>
+inline void with_sums(int rows, const Down& down, float* out, F&& f) {
+    const long ld = sums_per_token(down);
+    for_rows(rows, [&](int row, auto count) {
+        constexpr int R = decltype(count)::value;
+        alignas(64) float sums[R * kMaxSums];
+        memset(sums, 0, static_cast<size_t>(R * ld) * sizeof(float));
+        f(row, count, sums);
+        finish(down, R, sums, out + static_cast<long>(row) * down.rank);
+    });
+}
+
+// u = A x of every task on tokens they share: x [rows][in].
+inline void down_shared(const Portion& p, const MtloraPairs& pairs, const float* x, float* u) {
+    for (long t = 0; t < p.count; ++t) {
+        const Down down = down_of(pairs, p.tasks[t]);
+        with_sums(p.rows, down, u + t * p.rows * pairs.rank, [&](int row, auto count, float* sums) {
+            add_products<decltype(count)::value>(down, 0, x + row * pairs.in, pairs.in, static_cast<int>(pairs.in), sums);
+        });
+    }
+}
+
+// R rows of base + B u (u: [rows][rank]) to out (stride ldo); of one task.
+template <int R>
+inline void add_low(const MtloraPairs& pairs, long task, const float* u, const float* base, float* out, long ldo) {
+    const float* b = pairs.b + task * pairs.rank * pairs.out;
+    for_columns(static_cast<int>(pairs.out), [&](int column, auto columns, int last) {
+        constexpr int C = decltype(columns)::value;
+        vf sums[R][C];
+        each<R, C>(last, [&](int r, int c, int n) { sums[r][c] = load_up_to(base + r * pairs.out + column + c * kLanes, n); });
+        tile<R, C>(u, pairs.rank, b + column, pairs.out, pairs.rank, last, sums);
+        each<R, C>(last, [&](int r, int c, int n) { store_up_to(out + r * ldo + column + c * kLanes, sums[r][c], n); });
+    });
+}
+
+// u2 = A2 LayerNorm(base + B u) of every task.
+inline void down_normed(const Portion& p, const float* u, float* u2) {
+    const MtloraBlock& b = p.block;
+    const long padded = round_up(static_cast<int>(p.width));
+    for (long t = 0; t < p.count; ++t) {
+        const Down down = down_of(b.fc1_tasks, p.tasks[t]);
+        with_sums(p.rows, down, u2 + t * p.rows * down.rank, [&](int row, auto count, float* sums) {
+            constexpr int R = decltype(count)::value;
+            alignas(64) float z[R * kMaxWidth];
+            const MtloraPairs& pairs = b.proj_tasks;
+            add_low<R>(pairs, p.tasks[t], u + (t * p.rows + row) * pairs.rank, p.base + row * p.width, z, padded);
+            normalise_some<R>(z, padded, b.norm2_weight, b.norm2_bias, b.eps, static_cast<int>(p.width), z, padded);
+            add_products<R>(down, 0, z, padded, static_cast<int>(p.width), sums);
+        });
+    }
+}
+
+// out = A2 GELU(wide + B1 u) of every task, hidden units in pieces. out may be u: a row is read before it is written.
+inline void down_hidden(const Portion& p, const float* u, float* out) {
+    constexpr int kPiece = 256;
+    const MtloraPairs &up = p.block.fc1_tasks, &pairs = p.block.fc2_tasks;
+    const long piece = up.rank <= 8 ? kPiece : kTileColumns * kLanes;
+    for (long t = 0; t < p.count; ++t) {
+        const Down down = down_of(pairs, p.tasks[t]);
+        const long ld = sums_per_token(down);
+        alignas(64) float sums[kTokensAtOnce * kMaxSums];
+        for (int first_row = 0; first_row < p.rows; first_row += kTokensAtOnce) {
+            const int rows = p.rows - first_row < kTokensAtOnce ? p.rows - first_row : kTokensAtOnce;
+            memset(sums, 0, static_cast<size_t>(rows * ld) * sizeof(float));
+            for (long first = 0; first < p.hidden; first += piece) {
+                const int units = static_cast<int>(p.hidden - first < piece ? p.hidden - first : piece);
+                for_rows(rows, [&](int row, auto count) {
+                    constexpr int R = decltype(count)::value;
+                    alignas(64) float h[R * kPiece];
+                    const long at = first_row + row;
+                    hidden<R>(p.wide + at * p.hidden + first, u + (t * p.rows + at) * up.rank, static_cast<int>(up.rank),
+                              up.b + p.tasks[t] * up.rank * p.hidden + first, p.hidden, units, h, kPiece);
+                    add_products<R>(down, static_cast<int>(first), h, kPiece, units, sums + row * ld);
+                });
+            }
+            finish(down, rows, sums, out + (t * p.rows + first_row) * down.rank);
+        }
+    }
+}
+
+// streams[t] (stride between tasks: `apart`) = base + Bp u + B2 u2; a linear without task pairs adds nothing.
+inline void write_streams(const Portion& p, const float* u, const float* u2, float* streams, long apart) {
+    const MtloraPairs &first = p.block.proj_tasks, &second = p.block.fc2_tasks;
+    for (long t = 0; t < p.count; ++t)
+        for_rows(p.rows, [&](int row, auto count) {
+            constexpr int R = decltype(count)::value;
+            const float* base = p.base + row * p.width;
+            float* out = streams + t * apart + row * p.width;
+            if (first.rank) add_low<R>(first, p.tasks[t], u + (t * p.rows + row) * first.rank, base, out, p.width);
+            if (second.rank)
+                add_low<R>(second, p.tasks[t], u2 + (t * p.rows + row) * second.rank, first.rank ? out : base, out, p.width);
+        });
+}
+
+// Everything behind attention in a block with streams. Shared path: x, overwritten. p.base holds what all streams share.
+inline void finish_tasks(const Portion& p, float* x, float* streams, long apart) {
+    const MtloraBlock& b = p.block;
+    const bool residual = b.proj_tasks.rank > 0, after = b.base_has_pair != 0;
+    float *u_proj = p.u, *u = p.u2;
+
+    product(p, b.proj, p.attended, false, p.base);
+    const bool pair = b.proj.rank > 0, pair_in_base = pair && (after || !residual);
+    if (pair_in_base) add_pair(p, b.proj, p.attended, false, p.base);
+    if (residual) down_shared(p, b.proj_tasks, p.attended, u_proj);
+    add(x, p.rows, p.width, p.base);
+    memcpy(x, p.base, static_cast<size_t>(p.rows * p.width) * sizeof(float));
+    if (pair && !pair_in_base) add_pair(p, b.proj, p.attended, false, x);
+
+    normalise_rows(p, x, b.norm2_weight, b.norm2_bias);
+    product(p, b.fc1, p.normed, false, p.wide);
+    const bool own_hidden = b.fc1_tasks.rank > 0 && b.fc2_tasks.rank > 0;
+    const bool late_pair = b.fc1.rank > 0 && own_hidden && !after;
+    if (b.fc1.rank && !late_pair) add_pair(p, b.fc1, p.normed, false, p.wide);
+    if (own_hidden) {
+        residual ? down_normed(p, u_proj, u) : down_shared(p, b.fc1_tasks, p.normed, u);
+        down_hidden(p, u, u);
+    }
+    if (late_pair) add_pair(p, b.fc1, p.normed, true, p.wide);
+    else each_vector(p.rows, p.hidden, [&](long at, int n) { store_up_to(p.wide + at, gelu(load_up_to(p.wide + at, n)), n); });
+
+    if (b.fc2_tasks.rank && !own_hidden) down_shared(p, b.fc2_tasks, p.wide, u);
+    product(p, b.fc2, p.wide, false, p.normed);
+    const bool base_pair = b.fc2.rank > 0 && (after || b.fc2_tasks.rank == 0);
+    if (base_pair) add_pair(p, b.fc2, p.wide, false, p.normed);
+    add(p.normed, p.rows, p.width, x);
+    if (b.fc2.rank && !base_pair) add_pair(p, b.fc2, p.wide, false, x);
+    if (residual) add(p.normed, p.rows, p.width, p.base);
+    else memcpy(p.base, p.normed, static_cast<size_t>(p.rows * p.width) * sizeof(float));
+    write_streams(p, u_proj, u, streams, apart);
+}
+
+inline long larger_of(long a, long b) { return a > b ? a : b; }
+
+}  // namespace
+
+// Floats of a packed matrix.
+EXPORT long mtlora_packed_floats(long in, long out) {
+    return in * (out / kPanel * kPanel + round_up(static_cast<int>(out % kPanel)));
+}
+
+// weight [out][in] to panels of columns, each [in][columns, padded with zeros to whole vectors].
+EXPORT void mtlora_pack(const float* weight, float* packed, long in, long out) {
+    for (long column = 0; column < out; column += kPanel) {
+        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
+        transpose(weight + column * in, in, width, static_cast<int>(in), packed + column * in, round_up(width));
+    }
+}
+
+// x: [windows * tokens][width], in place. which: [period], see `window_attention`. With count > 0 tasks wanted also their
+// streams, [count][windows * tokens][width]. Returns 0, or 1 where memory ran out.
+EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks,
+                         long count, float* streams, long windows, long tokens, int threads) {
+    const MtloraBlock& b = *block;
+    const long width = b.proj.out, hidden = b.fc1.out;
+    long at_once = kBlockTokens / tokens;
+    if (at_once * threads > windows) at_once = windows / threads;
+    if (at_once < 1) at_once = 1;
+    const long rows = at_once * tokens, wide = larger_of(3 * width, hidden);
+    long low = 0, bytes = 0;
+    for (const MtloraLinear* l : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) {
+        low = larger_of(low, l->rank);
+        if (l->integers != nullptr) bytes = larger_of(bytes, round_up(static_cast<int>(l->in)));
+    }
+    const long u = count * b.proj_tasks.rank, u2 = count * larger_of(b.fc1_tasks.rank, b.fc2_tasks.rank);
+    std::atomic<int> failed{0};
+    parallel_for(windows, at_once, threads, [&](long begin, long end) {
+        const long floats = rows * (3 * width + wide + low + u + u2 + 1);
+        float* memory = scratch.reserve(static_cast<size_t>(floats + rows * bytes / static_cast<long>(sizeof(float)) + 1));
+        if (memory == nullptr) {
+            failed = 1;
+            return;
+        }
+        Portion p{b, static_cast<int>((end - begin) * tokens), tokens, width, hidden, tasks, count,
+                  memory, memory + rows * width, memory + 2 * rows * width, memory + 3 * rows * width,
+                  memory + rows * (3 * width + wide), memory + rows * (3 * width + wide + low),
+                  memory + rows * (3 * width + wide + low + u), memory + floats - rows,
+                  reinterpret_cast<uint8_t*>(memory + floats)};
+        int32_t kinds[kBlockTokens];
+        for (long w = begin; w < end; ++w) kinds[w - begin] = which[w % period];
+        float* own = x + begin * tokens * width;
+        attend_windows(p, own, kinds);
+        count ? finish_tasks(p, own, streams + begin * tokens * width, windows * tokens * width) : finish_plain(p, own);
+    });
+    return failed;
+}

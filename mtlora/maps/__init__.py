@@ -1,0 +1,1 @@
+"""Maps: from logits to what is seen and stored."""

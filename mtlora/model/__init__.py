@@ -1,0 +1,1 @@
+"""The training model: Swin, low-rank pairs, decoders, put together as published."""

@@ -1,0 +1,164 @@
+"""MTLoRA on a frozen Swin: encoder with task streams, per-task projections, decoders (paper, sections 3.2 to 3.4)."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtlora.model.backbone import Backbone
+from mtlora.model.decoders import build_decoder
+from mtlora.model.decoders.fusion import inside_input, upsample
+from mtlora.model.lora.inject import inject
+from mtlora.model.lora.linear import LowRankPair
+from mtlora.model.swin import build_swin, encode, fitted_table, restore_buffers
+from mtlora.vocabulary.errors import BackboneError, MTLoRAError
+from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, PerStage
+from mtlora.vocabulary.tasks import Task
+from mtlora.vocabulary.trainable import ParameterCounts, is_lora, is_trainable
+
+_UNSTORED = "num_batches_tracked"  # BatchNorm's counter: no output depends on it
+
+
+class TaskProjections(nn.ModuleList):
+    """One 1x1 convolution without bias per scale: what a task takes from the stage features."""
+
+    def __init__(self, in_channels: PerStage, out_channels: PerStage) -> None:
+        sizes = zip(in_channels, out_channels, strict=True)
+        super().__init__(nn.Conv2d(i, o, kernel_size=1, bias=False) for i, o in sizes)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Four features float NHWC [B, h_k, w_k, in_k] -> four maps float NCHW [B, out_k, h_k, w_k]."""
+        return [project(x.permute(0, 3, 1, 2)) for project, x in zip(self, features, strict=True)]
+
+
+class MTLoRAModel(nn.Module):
+    """The adapted model. Build it with `build_model`; frozen tensors are shared with the backbone, not copied."""
+
+    def __init__(self, spec: AdapterSpec, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.input_side = spec.image_size  # training may take another
+        self.recompute = False  # activation checkpointing
+        with torch.device("meta"):  # weights come from a backbone: no time or memory for fresh ones
+            self.backbone = build_swin(spec.backbone, spec.image_size, drop_path=drop_path)
+            inject(self.backbone, spec)
+        self.projections = nn.ModuleDict()
+        self.decoders = nn.ModuleDict()
+        for task in spec.tasks:
+            self.projections[task.task] = TaskProjections(spec.backbone.feature_dims, spec.decoder_channels)
+            self.decoders[task.task] = build_decoder(
+                task.decoder, spec.decoder_channels, task.outputs, spec.segformer_channels
+            )
+
+    def forward(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits of `tasks` (None: all of the set), only those being computed.
+
+        x:       float [B, 3, S, S], normalised with the spec's mean and std
+        returns: float [B, K, S, S] for each task
+        """
+        size = self.input_side
+        return {task: upsample(logits, (size, size)) for task, logits in self.coarse_logits(x, tasks).items()}
+
+    def coarse_logits(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
+        """Logits before the last upsampling: float [B, K, S/8, S/8] for each task; see `forward`."""
+        size = self.input_side
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
+            raise MTLoRAError(f"input must be [B, 3, {size}, {size}], got {list(x.shape)}")
+        wanted = self.spec.select(tuple(tasks) if tasks else None)
+        x = x.to(self.backbone.patch_embed.proj.weight.device)
+        stages = encode(
+            self.backbone, x, wanted, mode=self.spec.mode, all_tasks=self.spec.task_names, recompute=self.recompute
+        )
+        logits: dict[Task, Tensor] = {}
+        for task in wanted:
+            maps = self.projections[task]([stage.by_task.get(task, stage.shared) for stage in stages])
+            logits[task] = self.decoders[task]([inside_input(m, level, size) for level, m in enumerate(maps)])
+        return logits
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """What an adapter file holds: trained parameters and BatchNorm statistics, by name, detached."""
+        return {
+            name: tensor.detach()
+            for name, tensor in self.state_dict().items()
+            if is_trainable(name, self.spec) and not name.endswith(_UNSTORED)
+        }
+
+    def load_adapter_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over an adapter set's tensors (copied; shapes and names must be exactly those of `adapter_tensors`)."""
+        own = self.adapter_tensors()
+        if own.keys() != tensors.keys():
+            missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+            raise MTLoRAError(f"adapter tensors do not fit the model: missing {missing}, unexpected {unknown}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                if tensor.shape != tensors[name].shape:
+                    raise MTLoRAError(f"{name} has shape {list(tensors[name].shape)}, expected {list(tensor.shape)}")
+                tensor.copy_(tensors[name])
+
+
+def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0) -> MTLoRAModel:
+    """A fresh adapter set on a frozen backbone; `requires_grad` is set on exactly what is trained.
+
+    Frozen tensors are the backbone's own memory; trained ones (norms, …) start as copies of the backbone's.
+    """
+    if _shape(backbone.spec) != _shape(spec.backbone):
+        raise BackboneError(
+            f"the spec wants {_shape(spec.backbone)}, backbone {backbone.spec.name!r} is {_shape(backbone.spec)}"
+        )
+    model = MTLoRAModel(spec, drop_path=drop_path)
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.backbone.named_parameters():
+        full_name = f"backbone.{name}"
+        if is_lora(full_name):
+            state[name] = torch.empty(parameter.shape, device=backbone.device)
+            continue
+        tensor = _fitted(backbone.tensors[name], parameter, name)
+        state[name] = tensor.clone() if is_trainable(full_name, spec) else tensor
+    model.backbone.load_state_dict(state, assign=True)
+    restore_buffers(model.backbone)
+    _initialise_pairs(model.backbone, spec)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_trainable(name, spec))
+    return model.to(backbone.device)  # what is there already, the frozen tensors above all, is not copied
+
+
+def parameter_counts(model: MTLoRAModel) -> ParameterCounts:
+    """Counts of a built model; see `ParameterCounts`."""
+    return ParameterCounts.of({name: parameter.numel() for name, parameter in model.named_parameters()}, model.spec)
+
+
+def _shape(spec: BackboneSpec) -> str:
+    return (
+        f"width {spec.embed_dim}, depths {spec.depths}, heads {spec.num_heads}, "
+        f"window {spec.window_size}, mlp ratio {spec.mlp_ratio:g}"
+    )
+
+
+def _fitted(tensor: Tensor, parameter: nn.Parameter, name: str) -> Tensor:
+    """A backbone tensor in the shape the model wants: only position bias tables may differ, by their window."""
+    if tensor.shape == parameter.shape:
+        return tensor
+    if not name.endswith("relative_position_bias_table"):
+        raise BackboneError(f"{name} has shape {list(tensor.shape)}, expected {list(parameter.shape)}")
+    return fitted_table(tensor, (math.isqrt(parameter.shape[0]) + 1) // 2)
+
+
+def _initialise_pairs(swin: nn.Module, spec: AdapterSpec) -> None:
+    for module in swin.modules():
+        if isinstance(module, LowRankPair):
+            module.reset_parameters()
+    with torch.no_grad():
+        for name, parameter in swin.named_parameters():
+            if is_lora(f"backbone.{name}") and not name.endswith(("lora_a", "lora_b")):
+                parameter.copy_(_initial_value(name, spec, parameter))
+
+
+def _initial_value(name: str, spec: AdapterSpec, parameter: nn.Parameter) -> Tensor:
+    """Learned scalings start at the spec's constants; the norm of mode `addition` starts as the identity."""
+    parts = name.split(".")
+    if parts[-1] != "scaling":
+        return torch.ones_like(parameter) if parts[-1] == "weight" else torch.zeros_like(parameter)
+    stage = int(parts[1]) - (1 if "downsample" in parts else 0)
+    scaling = spec.scaling if parts[-2] == "shared" else spec.task(Task(parts[-2])).scaling
+    return torch.full_like(parameter, scaling[stage])

@@ -1,0 +1,1 @@
+"""`mtlora train`: an adapter set on a frozen backbone."""

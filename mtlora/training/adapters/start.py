@@ -1,0 +1,52 @@
+"""Starting a run from the weights of another."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mtlora.data.classes import source_rows
+from mtlora.model.mtlora import MTLoRAModel
+from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.tasks import Task
+
+
+def start_from(model: MTLoRAModel, state: Mapping[str, Any]) -> list[Task]:
+    """Take over projections and decoders, class by class name; the tasks that got them.
+
+    From the checkpoint of an adapter run the encoder's trained tensors are taken too, where they have the same shape.
+    """
+    tensors: dict[str, Tensor] = {**state["model"], **state["average"]}
+    identity = json.loads(state["identity"])
+    source = AdapterSpec.from_json(str(identity["spec"]))
+    if "unfreeze" in identity:
+        _take_encoder(model, tensors)
+    own = model.state_dict()
+    taken: list[Task] = []
+    for task in model.spec.tasks:
+        prefixes = (f"projections.{task.task}.", f"decoders.{task.task}.")
+        names = [name for name in own if name.startswith(prefixes)]
+        if task.task not in source.task_names or any(name not in tensors for name in names):
+            continue
+        rows = source_rows(task, source.task(task.task))
+        fitted = {name: _fit(tensors[name], own[name], rows) for name in names}
+        if any(tensor is None for tensor in fitted.values()):
+            continue
+        model.load_state_dict({name: t for name, t in fitted.items() if t is not None}, strict=False)
+        taken.append(task.task)
+    return taken
+
+
+def _take_encoder(model: MTLoRAModel, tensors: Mapping[str, Tensor]) -> None:
+    wanted = {f"backbone.{name}": p for name, p in model.backbone.named_parameters() if p.requires_grad}
+    fitting = {n: tensors[n] for n, p in wanted.items() if n in tensors and tensors[n].shape == p.shape}
+    model.load_state_dict(fitting, strict=False)
+
+
+def _fit(tensor: Tensor, like: Tensor, rows: list[int] | None) -> Tensor | None:
+    if tensor.shape == like.shape:
+        return tensor
+    if rows is None or tensor.shape[1:] != like.shape[1:] or len(like) != len(rows):
+        return None
+    return tensor[rows]

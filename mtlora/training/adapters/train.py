@@ -1,0 +1,147 @@
+"""`mtlora train`: an adapter set on a frozen backbone (paper, section 3; recipe: specification, section 7)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
+from mtlora.data.layout import open_dataset
+from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.training.adapters.config import TrainConfig
+from mtlora.training.adapters.job import AdapterJob
+from mtlora.training.adapters.methods import Unfreeze, unfreeze
+from mtlora.training.adapters.soft import LiveTeacher, SoftTargets, StoredTeacher
+from mtlora.training.adapters.start import start_from
+from mtlora.training.adapters.table import group_counts
+from mtlora.training.pretraining.batchnorm import share_batchnorm
+from mtlora.training.pretraining.pretrain import cache_side
+from mtlora.training.pretraining.resolution import train_at
+from mtlora.training.run.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint
+from mtlora.training.run.loop import StepReport, Trainer, run_loop
+from mtlora.training.run.optim import build_adamw
+from mtlora.training.run.processes import Crew, leading, run_crew
+from mtlora.training.run.record import file_digest, write_record
+from mtlora.training.run.validation import DeltaWatch, validation_photos
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.weights.adapter_file import save_adapter
+from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
+
+ADAPTER_FILE = "adapter.safetensors"
+BACKBONE_FILE = "backbone.safetensors"
+
+
+def train(config: TrainConfig, report: StepReport, progress: Progress = no_progress, *, resume: bool = False) -> Path:
+    """Train to the end and write the adapter file; returns its path.
+
+    A method that trains the backbone itself writes one of its own beside it. Under torchrun every process calls this.
+    """
+    config.out.mkdir(parents=True, exist_ok=True)
+    if leading():
+        open_cache(config, progress)  # fill it before the processes start
+        if config.validation is not None:
+            validation_photos(config, config.validation)  # its problems come before training
+    run_crew(_main, (config, report, resume), config.processes, config.out, config.loop.device)
+    path = config.out / ADAPTER_FILE
+    if leading():
+        export(config, path)
+    return path
+
+
+def export(config: TrainConfig, path: Path) -> str:
+    """Write what a run has learned as an adapter file; its digest.
+
+    That is the best weights where the run validated, else the last checkpoint (the moving average where there is one).
+    """
+    backbone = load_backbone(config.backbone)
+    best = config.validation is not None and (config.out / BEST_FILE).is_file()
+    state = load_checkpoint(config.out, BEST_FILE if best else CHECKPOINT_FILE)
+    trained = {**state["model"], **state["average"]}
+    spec = config.spec
+    if config.unfreeze is not Unfreeze.NONE:
+        backbone = _own_backbone(config, backbone, trained)
+        spec = spec.model_copy(update={"backbone": backbone.spec})
+    tensors = {name: trained[name] for name in build_model(backbone, spec).adapter_tensors()}
+    provenance = {
+        "data": config.data.name,
+        "split": config.split,
+        "method": config.method,
+        "steps": state["step"],
+        "batch": config.batch,
+        "seed": config.loop.seed,
+        "lr": config.loop.lr,
+        "started_from": "fresh adapters" if config.init is None else "another run",
+    }
+    return save_adapter(
+        path,
+        spec,
+        tensors,
+        backbone_name=backbone.spec.name,
+        backbone_fingerprint=backbone.fingerprint(spec),  # of the file: averaging can turn -0.0 into 0.0
+        name=config.name,
+        provenance=provenance,
+        dtype=torch.float16,
+    )
+
+
+def _own_backbone(config: TrainConfig, backbone: Backbone, trained: dict[str, Any]) -> Backbone:
+    """Write the encoder that a method has changed, and read it back as it will be served: float16."""
+    spec = backbone.spec.model_copy(update={"name": f"{backbone.spec.name}-{config.method}"})
+    tensors = {name: trained[f"backbone.{name}"] for name in backbone.tensors}
+    path = config.out / BACKBONE_FILE
+    save_backbone(Backbone(spec, tensors), path, torch.float16)
+    return load_backbone(path)
+
+
+def open_cache(config: TrainConfig, progress: Progress = no_progress) -> PhotoCache:
+    """The decoded photos and labels of a run, made where they are missing."""
+    tasks = config.spec.task_names
+    dataset = open_dataset(config.data, config.split, tasks).spread(config.photos)
+    return cached(dataset, tasks, cache_side(config.side), config.cache, progress)
+
+
+def prepare_model(config: TrainConfig, backbone: Backbone, crew: Crew) -> MTLoRAModel:
+    """The model of one process before its first step: what is trained requires gradients."""
+    torch.manual_seed(config.loop.seed)
+    model = build_model(backbone, config.spec, drop_path=config.drop_path)
+    unfreeze(model.backbone, config.unfreeze)
+    if config.init is not None and not start_from(model, load_checkpoint(config.init)):
+        raise TrainingError(f"{config.init} has no decoder that fits any of {', '.join(config.spec.task_names)}")
+    if crew.processes > 1:
+        share_batchnorm(model.decoders)
+    model.recompute = config.recompute
+    train_at(model, config.side)
+    return model.to(crew.device(config.loop.device)).train()
+
+
+def build_trainer(config: TrainConfig, backbone: Backbone, photos: PhotoCache, crew: Crew) -> Trainer:
+    """Model, data and optimiser of one process, at step 0."""
+    model = prepare_model(config, backbone, crew)
+    job = AdapterJob(model, photos, config, crew, _soft_targets(config, photos, crew))
+    optimizer = build_adamw(model.named_parameters(), config.loop.lr, config.weight_decay)
+    return Trainer(job, [optimizer], config.loop, config.identity(), crew)
+
+
+def _soft_targets(config: TrainConfig, photos: PhotoCache, crew: Crew) -> SoftTargets | None:
+    if config.teacher is not None:
+        backbone, device = config.teacher_backbone or config.backbone, crew.device(config.loop.device)
+        live = LiveTeacher.load(config.teacher, backbone, config.spec, device)
+        return SoftTargets(live, config.spec, config.temperature)
+    if config.soft_labels is not None:
+        stored = StoredTeacher.load(config.soft_labels, photos.ids)
+        return SoftTargets(stored, config.spec, config.temperature)
+    return None
+
+
+def _main(crew: Crew, argument: tuple[TrainConfig, StepReport, bool]) -> None:
+    config, report, resume = argument
+    photos = open_cache(config)
+    trainer = build_trainer(config, load_backbone(config.backbone), photos, crew)
+    model = trainer.job.model
+    if not isinstance(model, MTLoRAModel):
+        raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
+    if crew.leads:
+        more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
+        write_record(config.out, config, photos, more)
+    watch = None if config.validation is None else DeltaWatch(model, config, config.validation, crew, report)
+    run_loop(trainer, config.out, report, resume=resume, watch=watch)

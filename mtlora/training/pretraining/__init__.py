@@ -1,0 +1,1 @@
+"""`mtlora pretrain`: a small Swin from scratch, with a teacher."""

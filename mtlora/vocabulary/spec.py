@@ -1,0 +1,271 @@
+"""What a backbone and an adapter set are, as values: frozen, validated where they are made, and JSON both ways.
+
+Everything that decides a tensor's name or shape is here; below the builders there are only plain numbers.
+Names follow the paper (TA-LoRA: task-agnostic, TS-LoRA: task-specific): MTLoRA, CVPR 2024, sections 3.2 to 3.4.
+"""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mtlora.vocabulary.errors import SpecError, TaskError
+from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, TRAITS, VOC_CLASSES, Task, voc_color
+
+PATCH_SIZE = 4
+IN_CHANNELS = 3
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_CLASSES = 255  # class maps are uint8 and 255 is the ignore index
+MAX_IMAGE_SIZE = 4096
+MAX_STAGES = 4
+
+PerStage = tuple[int, int, int, int]
+PerStageFloat = tuple[float, float, float, float]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, unknown keys refused, and every fault a `SpecError` in plain words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise SpecError(_in_words(type(self).__name__, error)) from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Parse JSON strictly; `SpecError` names every field that is wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SpecError(_in_words(cls.__name__, error)) from error
+
+    def to_json(self) -> str:
+        """Canonical JSON: every field, in the order of the class."""
+        return self.model_dump_json()
+
+
+def _in_words(name: str, error: ValidationError) -> str:
+    faults = [
+        ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")]))
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    return f"{name}: " + "; ".join(faults)
+
+
+class SharedMode(StrEnum):
+    """How the shared and the task outputs of a TS-LoRA linear are made (every published config: matrix)."""
+
+    MATRIX = "matrix"  # y_t = F(x) + s_t B_t A_t x_t; shared has its own pair
+    MATRIX_V2 = "matrixv2"  # y_t as matrix, plus the shared pair's output
+    ADDITION = "addition"  # no shared pair; shared = F(x) + LayerNorm(sum of y_t)
+    LORA_ONLY = "lora_only"  # no task pairs at all
+
+
+class DecoderKind(StrEnum):
+    """Decoders of the paper: from four feature maps of a task to its logits."""
+
+    HRNET = "hrnet"
+    SEGFORMER = "segformer"
+    ASPP = "aspp"
+
+
+class BackboneSpec(Spec):
+    """Shape of a Swin encoder: all that is needed to build it, besides the input side."""
+
+    name: str = Field(min_length=1, max_length=100, description="timm name, or a name of one's own")
+    embed_dim: int = Field(ge=4, le=1024, description="channels of stage 0 (96 for Swin-T)")
+    depths: tuple[int, int, int, int] = Field(description="blocks in stages 0..3")
+    num_heads: tuple[int, int, int, int] = Field(description="attention heads in stages 0..3")
+    window_size: int = Field(ge=2, le=64, description="side of an attention window, in tokens")
+    mlp_ratio: float = Field(default=4.0, gt=0, le=16)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.depths) < 1 or max(self.depths) > 64:
+            raise SpecError(f"every stage needs 1 to 64 blocks, got depths {self.depths}")
+        for stage, (dim, heads) in enumerate(zip(self.stage_dims, self.num_heads, strict=True)):
+            if heads < 1 or dim % heads:
+                raise SpecError(f"stage {stage}: {dim} channels cannot be split over {heads} heads")
+        return self
+
+    @property
+    def stage_dims(self) -> PerStage:
+        """Channels inside stages 0..3."""
+        c = self.embed_dim
+        return c, 2 * c, 4 * c, 8 * c
+
+    @property
+    def feature_dims(self) -> PerStage:
+        """Channels of what the decoders get: after patch merging for stages 0..2, plain for stage 3."""
+        c = self.embed_dim
+        return 2 * c, 4 * c, 8 * c, 8 * c
+
+    def stage_sides(self, image_size: int) -> PerStage:
+        """Tokens along one side in stages 0..3 for an input of `image_size` px."""
+        side = image_size // PATCH_SIZE
+        return side, side // 2, side // 4, side // 8
+
+    def feature_sides(self, image_size: int) -> PerStage:
+        """Side of the four feature maps the decoders get: S/8, S/16, S/32, S/32."""
+        _, s1, s2, s3 = self.stage_sides(image_size)
+        return s1, s2, s3, s3
+
+    def window_sides(self, image_size: int) -> PerStage:
+        """Side of the attention windows in stages 0..3: the window size, or the stage's side where that is smaller."""
+        s0, s1, s2, s3 = (min(self.window_size, side) for side in self.stage_sides(image_size))
+        return s0, s1, s2, s3
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raise `SpecError` unless windows tile every stage of an `image_size` px input."""
+        if not 32 <= image_size <= MAX_IMAGE_SIZE or image_size % 32:
+            raise SpecError(f"input side must be a multiple of 32 px from 32 to {MAX_IMAGE_SIZE}, got {image_size}")
+        for stage, side in enumerate(self.stage_sides(image_size)):
+            if side > self.window_size and side % self.window_size:
+                raise SpecError(
+                    f"input side {image_size} px gives {side} tokens in stage {stage}, which windows of "
+                    f"{self.window_size} do not tile; multiples of {32 * self.window_size} px always work"
+                )
+
+
+class ClassSpec(Spec):
+    """One class of a class map: its name and the colour it is shown in."""
+
+    name: str = Field(min_length=1, max_length=100)
+    color: tuple[int, int, int] = Field(description="red, green, blue, each 0..255")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.color) < 0 or max(self.color) > 255:
+            raise SpecError(f"class {self.name!r}: colour parts must be 0..255, got {self.color}")
+        return self
+
+
+def palette_classes(names: tuple[str, ...]) -> tuple[ClassSpec, ...]:
+    """Classes with the VOC palette's colours, in order."""
+    return tuple(ClassSpec(name=name, color=voc_color(index)) for index, name in enumerate(names))
+
+
+def familiar_classes(names: tuple[str, ...]) -> tuple[ClassSpec, ...]:
+    """Classes of one's own: a name that VOC knows keeps its VOC colour, the others take palette colours still free."""
+    known = {name: voc_color(VOC_CLASSES.index(name)) for name in names if name in VOC_CLASSES}
+    free = (color for color in map(voc_color, range(256)) if color not in known.values())
+    return tuple(ClassSpec(name=name, color=known.get(name) or next(free)) for name in names)
+
+
+class TaskSpec(Spec):
+    """One task of an adapter set: its outputs, its task-specific pairs, its decoder."""
+
+    task: Task
+    outputs: int = Field(ge=1, le=MAX_CLASSES, description="channels of the logits")
+    classes: tuple[ClassSpec, ...] = Field(default=(), max_length=MAX_CLASSES)
+    ranks: PerStage = Field(description="rank of the TS-LoRA pairs in stages 0..3; 0: none")
+    scaling: PerStageFloat = Field(description="multiplier of B A x in stages 0..3; not alpha, not alpha / rank")
+    decoder: DecoderKind = DecoderKind.HRNET
+    axes: str = Field(default="", max_length=200, description="normals only: what x, y, z mean")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        traits = TRAITS[self.task]
+        if traits.outputs is not None and self.outputs != traits.outputs:
+            raise SpecError(f"task {self.task} has {traits.outputs} outputs, got {self.outputs}")
+        if traits.outputs is not None and self.classes:
+            raise SpecError(f"task {self.task} has no classes, got {len(self.classes)}")
+        if traits.outputs is None and len(self.classes) != self.outputs:
+            raise SpecError(f"task {self.task} has {self.outputs} outputs but {len(self.classes)} classes")
+        _check_ranks(f"task {self.task}", self.ranks)
+        return self
+
+    @classmethod
+    def make(
+        cls,
+        task: Task,
+        *,
+        classes: tuple[ClassSpec, ...] | None = None,
+        ranks: PerStage = (4, 4, 4, 4),
+        scaling: PerStageFloat = (4.0, 4.0, 4.0, 4.0),
+        decoder: DecoderKind = DecoderKind.HRNET,
+    ) -> Self:
+        """A task with the field's defaults: VOC classes, PASCAL human parts, the data's axes of normals."""
+        if classes is None:
+            classes = {
+                Task.SEMSEG: palette_classes(VOC_CLASSES),
+                Task.HUMAN_PARTS: palette_classes(HUMAN_PARTS_CLASSES),
+            }.get(task, ())
+        return cls(
+            task=task,
+            outputs=TRAITS[task].outputs or len(classes),
+            classes=classes,
+            ranks=ranks,
+            scaling=scaling,
+            decoder=decoder,
+            axes=NORMALS_AXES if task is Task.NORMALS else "",
+        )
+
+
+class AdapterSpec(Spec):
+    """Everything that decides which tensors an adapter set holds, their shapes, and what is computed with them."""
+
+    backbone: BackboneSpec
+    image_size: int = Field(description="input side S in pixels; photos are resized to S x S")
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1, max_length=len(Task))
+    mode: SharedMode = SharedMode.MATRIX
+    ranks: PerStage = Field(description="rank of the TA-LoRA pairs in stages 0..3; 0 switches a stage's pairs off")
+    scaling: PerStageFloat = (4.0, 4.0, 4.0, 4.0)
+    dropout: PerStageFloat = (0.05, 0.05, 0.05, 0.05)
+    learned_scaling: bool = Field(default=False, description="scaling of the TA pairs is a trained tensor")
+    learned_task_scaling: bool = Field(default=False, description="scaling of the TS pairs is a trained tensor")
+    adapt_qkv: bool = True
+    adapt_proj: bool = True
+    adapt_fc1: bool = True
+    adapt_fc2: bool = True
+    adapt_reduction: bool = Field(default=False, description="MTLoRA+: patch merging is frozen and gets a TA pair")
+    intermediate_specialization: bool = Field(default=False, description="TS pairs in every block, not only the last")
+    train_patch_embed: bool = True
+    train_layer_norm: bool = True
+    train_position_bias: bool = True
+    train_reduction: bool = True
+    decoder_channels: PerStage = (18, 36, 72, 144)
+    segformer_channels: int = Field(default=256, ge=1, le=4096)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    antialias: bool = Field(default=False, description="resize with antialiasing; published models: without")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.backbone.check_image_size(self.image_size)
+        names = [t.task for t in self.tasks]
+        if len(set(names)) != len(names):
+            raise SpecError(f"tasks must differ, got {', '.join(names)}")
+        _check_ranks("shared", self.ranks)
+        if min(self.dropout) < 0 or max(self.dropout) >= 1:
+            raise SpecError(f"dropout must be in [0, 1), got {self.dropout}")
+        if min(self.std) <= 0:
+            raise SpecError(f"std must be positive, got {self.std}")
+        if min(self.decoder_channels) < 1 or max(self.decoder_channels) > 4096:
+            raise SpecError(f"decoder channels must be 1 to 4096, got {self.decoder_channels}")
+        return self
+
+    @property
+    def task_names(self) -> tuple[Task, ...]:
+        """The tasks of this set, in order."""
+        return tuple(t.task for t in self.tasks)
+
+    def task(self, task: Task) -> TaskSpec:
+        """The description of one task; `TaskError` names the tasks this set has."""
+        for candidate in self.tasks:
+            if candidate.task is task:
+                return candidate
+        raise TaskError(f"this adapter set has no task {task.value!r}; it has {', '.join(self.task_names)}")
+
+    def select(self, tasks: tuple[Task, ...] | None) -> tuple[Task, ...]:
+        """The tasks asked for (None or empty: all), each checked to be in this set."""
+        return tuple(self.task(task).task for task in tasks) if tasks else self.task_names
+
+
+def _check_ranks(owner: str, ranks: PerStage) -> None:
+    if min(ranks) < 0 or max(ranks) > 4096:
+        raise SpecError(f"{owner}: ranks must be 0 to 4096, got {ranks}")

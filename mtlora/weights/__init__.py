@@ -1,0 +1,1 @@
+"""Weights on disk: adapter files, backbone files, published checkpoints, bundled files."""

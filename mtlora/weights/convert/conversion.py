@@ -1,0 +1,215 @@
+"""A published MTLoRA checkpoint becomes a backbone and an adapter set: same numbers, our names, nothing run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlora.vocabulary.errors import BackboneError, ConversionError
+from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.tasks import Task
+from mtlora.vocabulary.trainable import is_decoder, is_lora
+from mtlora.weights.backbone import Backbone
+from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.weights.convert.config import Config, load_config, merged
+from mtlora.weights.convert.describe import Evidence, describe
+from mtlora.weights.convert.globals_allowed import TensorRef
+from mtlora.weights.convert.names import rename
+
+_STATE_KEYS = ("model", "state_dict")
+_PARALLEL_PREFIX = "module."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Converted:
+    """What a checkpoint amounts to.
+
+    tensors: those of the adapter file, float32
+    backbone: all encoder tensors, the trained ones as the checkpoint has them
+    """
+
+    spec: AdapterSpec
+    tensors: dict[str, Tensor]
+    backbone: Backbone
+    provenance: dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Tensors of a checkpoint under our names, and what else it says."""
+
+    tensors: dict[str, TensorRef]
+    keys: dict[str, str]  # our name -> the published one
+    problems: list[str]
+
+
+def convert_checkpoint(
+    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None
+) -> Converted:
+    """Convert a published `.pth`; `ConversionError.problems` lists everything that stands in the way.
+
+    config: a YAML file that adds to, or replaces, what the configuration in the checkpoint says
+    tasks:  keep only these; None: all
+    """
+    checkpoint = open_checkpoint(path)
+    state, said = _parts(checkpoint)
+    source = _renamed(state)
+    evidence = Evidence(
+        Config(merged(said, load_config(config)) if config else said),
+        {name: ref.shape for name, ref in source.tensors.items()},
+    )
+    if not evidence.config.root:
+        raise ConversionError(f"{checkpoint.path.name} holds no configuration; give one with --config")
+    spec = describe(evidence)
+    problems = source.problems + evidence.config.problems
+    absent: set[str] = set()
+    if spec is not None:
+        _drop_unused_scalings(spec, source)
+        absent = _never_made(spec, source)
+        problems += _differences(spec, source, absent)
+    if problems or spec is None:
+        raise ConversionError(f"{checkpoint.path.name} cannot be converted", problems)
+    return _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
+
+
+def _parts(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
+    """State dict and configuration of a checkpoint; the state dict may also be all there is."""
+    document, name = checkpoint.document, checkpoint.path.name
+    if not isinstance(document, dict):
+        raise ConversionError(f"{name} holds a {type(document).__name__}, a checkpoint is a dictionary")
+    state = next((document[key] for key in _STATE_KEYS if key in document), document)
+    if not isinstance(state, dict) or not state:
+        raise ConversionError(f"{name} holds no state dict, neither at the top nor under {' or '.join(_STATE_KEYS)}")
+    others = [str(key)[:80] for key, value in state.items() if not isinstance(key, str) or not _is_tensor(value)]
+    if others:
+        raise ConversionError(f"{name}: its state dict holds more than tensors", others)
+    config = document.get("config") if state is not document else None
+    return {key.removeprefix(_PARALLEL_PREFIX): ref for key, ref in state.items()}, (
+        config if isinstance(config, dict) else {}
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, TensorRef)
+
+
+def _renamed(state: Mapping[str, TensorRef]) -> _Source:
+    source = _Source({}, {}, [])
+    for key, ref in state.items():
+        renamed = rename(key)
+        if renamed is None:
+            source.problems.append(f"unknown tensor {key[:200]!r}")
+        elif renamed.name in source.tensors:
+            source.problems.append(f"{key} and {source.keys[renamed.name]} are the same tensor {renamed.name}")
+        elif renamed.name:
+            is_scaling = renamed.name.endswith(".scaling") and ref.shape == ()
+            source.tensors[renamed.name] = _as_vector(ref) if is_scaling else ref
+            source.keys[renamed.name] = key
+    return source
+
+
+def _as_vector(ref: TensorRef) -> TensorRef:
+    """A learned scaling that was saved as a bare number."""
+    return TensorRef(ref.storage, ref.offset, (1,), (1,))
+
+
+def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
+    """In mode `addition` the published code makes shared scalings that no output depends on."""
+    if spec.mode is not SharedMode.ADDITION:
+        return
+    expected = model_shapes(spec)
+    unused = [n for n in source.tensors if n.endswith(".shared.scaling") and n not in expected]
+    for name in unused:
+        if f"{name.removesuffix('.shared.scaling')}.norm.weight" in expected:
+            del source.tensors[name]
+
+
+def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
+    """Shared pairs that the spec calls for but an early version of the published code did not make.
+
+    It left a stage's earlier blocks without pairs: their linears are plain (no `.linear.` in their names), or the
+    whole block has no pair. A pair of zeros computes the same there; where tasks have streams it would not.
+    """
+    adapted = {name.rpartition(".shared.")[0] for name in source.tensors}
+    adapted_blocks = {_block_of(name) for name in source.tensors if is_lora(name)}
+    absent: set[str] = set()
+    for name in model_shapes(spec):
+        linear, pair, _ = name.rpartition(".shared.")
+        key = source.keys.get(f"{linear}.weight", "")
+        plain = bool(key) and not key.endswith(".linear.weight")
+        bare = _block_of(name) not in adapted_blocks
+        if pair and linear not in adapted and (plain or bare) and _has_no_streams(linear, spec):
+            absent.add(name)
+    return absent
+
+
+def _block_of(name: str) -> str:
+    """`backbone.layers.I.blocks.J` of a tensor in a block."""
+    return ".".join(name.split(".")[:5])
+
+
+def _has_no_streams(linear: str, spec: AdapterSpec) -> bool:
+    """Whether a linear is only ever given the shared path: qkv, and everything in blocks before a stage's last."""
+    match linear.split("."):
+        case ["backbone", "layers", _, "blocks", _, "attn", "qkv"]:
+            return True
+        case ["backbone", "layers", stage, "blocks", block, *_]:
+            last = int(block) == spec.backbone.depths[int(stage)] - 1
+            return not last and not spec.intermediate_specialization
+    return False
+
+
+def _differences(spec: AdapterSpec, source: _Source, absent: set[str]) -> list[str]:
+    """Every tensor that the spec calls for and the checkpoint lacks, and the other way round."""
+    expected: Shapes = model_shapes(spec)
+    problems = [f"missing tensor {name}" for name in expected.keys() - source.tensors.keys() - absent]
+    problems.sort()
+    for name, ref in source.tensors.items():
+        key = source.keys[name]
+        if name not in expected:
+            problems.append(f"left over: {key} (the configuration has no place for it)")
+        elif ref.shape != expected[name]:
+            problems.append(f"{key}: shape {list(ref.shape)}, expected {list(expected[name])}")
+        elif not ref.storage.dtype.endswith(("float32", "float16", "float64")):
+            problems.append(f"{key}: numbers of type {ref.storage.dtype}, expected floating point")
+    return problems
+
+
+def _with_tasks(spec: AdapterSpec, tasks: Sequence[Task] | None) -> AdapterSpec:
+    """The spec with only some of its tasks, in the spec's order."""
+    if not tasks:
+        return spec
+    wanted = spec.select(tuple(tasks))
+    if spec.mode is SharedMode.ADDITION and set(wanted) != set(spec.task_names):
+        raise ConversionError(
+            f"mode addition sums the outputs of all its tasks ({', '.join(spec.task_names)}); none can be left out"
+        )
+    return AdapterSpec(**{**dict(spec), "tasks": tuple(t for t in spec.tasks if t.task in wanted)})
+
+
+def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec, absent: set[str]) -> Converted:
+    shapes = model_shapes(spec)
+    tensors = checkpoint.read({name: source.tensors[name] for name in shapes if name not in absent})
+    tensors |= {name: torch.zeros(shapes[name]) for name in absent}
+    encoder = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in tensors.items()
+        if not is_decoder(name) and not is_lora(name)
+    }
+    try:
+        backbone = Backbone(spec.backbone, encoder)
+    except BackboneError as error:
+        raise ConversionError(error.summary, error.problems) from error
+    provenance: dict[str, str | int | float | bool] = {"source": "published checkpoint", "file": checkpoint.path.name}
+    if absent:
+        provenance["pairs_of_zeros"] = sum(name.endswith(".lora_a") for name in absent)
+    for key in ("epoch", "max_accuracy"):
+        value = checkpoint.document.get(key)
+        if isinstance(value, int | float) and math.isfinite(value):
+            provenance[key] = value
+    return Converted(spec, {name: tensors[name] for name in adapter_shapes(spec)}, backbone, provenance)

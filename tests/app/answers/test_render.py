@@ -1,0 +1,160 @@
+"""Tasks rendered apart and joined are tasks rendered together; the document is JSON whatever is in it."""
+
+import base64
+import io
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.answers.negotiation import AnswerFormat
+from app.answers.overlay import HIGHLIGHT, OPACITY
+from app.answers.plan import Extent, RenderPlan, encode_bytes
+from app.answers.render import Rendered, Share, join, render, separate, to_document
+from app.core.decoded_photo import Decoded
+from app.core.errors import DeadlineError
+from mtlora.maps.map_png import Painting, palette
+from mtlora.maps.postprocessing import PhotoMap, decode_coarse
+from mtlora.vocabulary.tasks import Task
+from tests.factories import PASCAL_TASKS, adapter_spec
+
+SIZE, LARGE = (50, 30), (640, 513)
+SPEC = adapter_spec(tasks=PASCAL_TASKS, image_size=64)
+
+
+def scores(tasks: tuple[Task, ...]) -> dict[Task, torch.Tensor]:
+    source = torch.Generator().manual_seed(0)
+    return {task: torch.randn(SPEC.task(task).outputs, 8, 8, generator=source) * 4 for task in tasks}
+
+
+def documents(rendered: Rendered) -> dict[str, Any]:
+    """What a client sees; PNGs as their pixels, for stripes are packed apart."""
+    document: dict[str, Any] = json.loads(b"".join(to_document(rendered, {"id": 1})))
+    for facts in document["tasks"].values():
+        if "png" in facts:
+            facts["png"] = np.asarray(Image.open(io.BytesIO(base64.b64decode(facts["png"])))).tolist()
+    return document
+
+
+@pytest.mark.parametrize("form", [AnswerFormat.JSON, AnswerFormat.ZIP, AnswerFormat.V2])
+@pytest.mark.parametrize("order", [PASCAL_TASKS, PASCAL_TASKS[::-1]])
+@pytest.mark.parametrize("size", [SIZE, LARGE])
+def test_joined_shares_are_the_whole(form: AnswerFormat, order: tuple[Task, ...], size: tuple[int, int]) -> None:
+    plan, decoded, logits = RenderPlan(form, rle=True), Decoded(torch.zeros(1), *size), scores(PASCAL_TASKS)
+    shares = separate(plan, order, Extent(*size, 64))
+    assert {share.tasks for share in shares} == {(task,) for task in order}
+    assert len(shares) == len(order) + (size == LARGE and form is not AnswerFormat.V2)
+    joined = join([render(logits, decoded, SPEC, plan, share) for share in shares], order)
+    whole = render(logits, decoded, SPEC, plan, Share(order))
+    assert {task: b"".join(pieces) for task, pieces in joined.tensors.items()} == {
+        task: b"".join(pieces) for task, pieces in whole.tensors.items()
+    }
+    assert documents(joined) == documents(whole)
+    assert list(joined.documents) == [task for task in order if task in joined.documents]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("height", [7, 30, 513])
+def test_shares_of_a_map_are_all_its_rows(parts: int, height: int) -> None:
+    rows = [Share((Task.NORMALS,), part, parts).rows(height) for part in range(parts)]
+    assert (rows[0][0], rows[-1][1]) == (0, height)
+    assert all(end == begin for (_, end), (begin, _) in pairwise(rows))
+
+
+def test_normals_which_take_the_longest_begin_first() -> None:
+    assert separate(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, Extent(10, 10, 64))[0] == Share((Task.NORMALS,))
+    halves = [Share((Task.NORMALS,), part, 2) for part in range(2)]
+    assert separate(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, Extent(1000, 1000, 64))[:2] == halves
+    assert separate(RenderPlan(AnswerFormat.PNG), (Task.NORMALS,), Extent(1000, 1000, 64)) == halves
+
+
+@pytest.mark.parametrize("form", [AnswerFormat.NPZ, AnswerFormat.OVERLAY, AnswerFormat.COCO])
+def test_what_is_one_piece_is_made_in_one(form: AnswerFormat) -> None:
+    assert separate(RenderPlan(form), PASCAL_TASKS, Extent(10, 10, 64)) == [Share(PASCAL_TASKS)]
+
+
+def test_large_photos_are_rendered_task_after_task() -> None:
+    """Side by side takes more memory than one after the other."""
+    plan = RenderPlan(AnswerFormat.JSON)
+    assert len(separate(plan, PASCAL_TASKS, Extent(4000, 2000, 64))) == len(PASCAL_TASKS) + 1
+    assert separate(plan, PASCAL_TASKS, Extent(10_000, 5000, 64)) == [Share(PASCAL_TASKS)]
+    assert encode_bytes(plan, PASCAL_TASKS, Extent(10, 10, 64), side_by_side=True) > encode_bytes(
+        plan, PASCAL_TASKS, Extent(10, 10, 64)
+    )
+
+
+@pytest.mark.parametrize("pngs", [True, False])
+@pytest.mark.parametrize("rle", [True, False])
+def test_documents_are_json(pngs: bool, rle: bool) -> None:
+    plan = RenderPlan(AnswerFormat.JSON, pngs=pngs, rle=rle)
+    rendered = render(scores(PASCAL_TASKS), Decoded(torch.zeros(1), *SIZE), SPEC, plan, Share(PASCAL_TASKS))
+    document = json.loads(b"".join(to_document(rendered, {"adapter": {"name": 'quoted "ünïcode"'}})))
+    assert list(document) == ["image", "tasks", "adapter"]
+    assert document["image"] == {"width": SIZE[0], "height": SIZE[1]}
+    assert document["adapter"] == {"name": 'quoted "ünïcode"'}
+    assert list(document["tasks"]) == [task.value for task in PASCAL_TASKS]
+    assert all(("png" in facts, "encoding" in facts) == (pngs, pngs) for facts in document["tasks"].values())
+    listed = document["tasks"]["semseg"]["classes"]
+    assert sum(known["pixels"] for known in listed) == SIZE[0] * SIZE[1]
+    assert all(("rle" in known) is rle for known in listed)
+
+
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (LARGE[1], LARGE[0], 3), np.uint8)
+
+
+@pytest.mark.parametrize("task", [Task.SEMSEG, Task.SALIENCY, Task.NORMALS])
+def test_an_overlay_is_the_photo_blended_as_a_whole(task: Task) -> None:
+    """In bands, and bit for bit what Pillow makes of everything at once."""
+    logits, own = scores((task,)), SPEC.task(task)
+    rendered = render(
+        logits, Decoded(torch.zeros(1), *LARGE), SPEC, RenderPlan(AnswerFormat.OVERLAY), Share((task,)), photo=photo
+    )
+    source = PhotoMap(task, decode_coarse(task, logits[task], SPEC.image_size), LARGE[1], LARGE[0])
+    pixels = Painting(source, own).whole()
+    top, veil = Image.fromarray(pixels), Image.new("L", LARGE, round(255 * OPACITY))
+    if task is Task.SEMSEG:
+        veil = Image.fromarray(np.where(pixels == 0, 0, round(255 * OPACITY)).astype(np.uint8))
+        top.putpalette(palette(own))
+    elif task is Task.SALIENCY:
+        veil, top = top.point([round(i * OPACITY) for i in range(256)]), Image.new("RGB", LARGE, HIGHLIGHT)
+    expected = Image.composite(top.convert("RGB"), Image.fromarray(photo()), veil)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(b"".join(rendered.body)))), np.asarray(expected))
+
+
+FORMS = {
+    "json": (RenderPlan(AnswerFormat.JSON), PASCAL_TASKS),
+    "no pngs": (RenderPlan(AnswerFormat.JSON, pngs=False), (Task.SALIENCY,)),
+    "rle": (RenderPlan(AnswerFormat.JSON, pngs=False, rle=True), (Task.SEMSEG,)),
+    "png of normals": (RenderPlan(AnswerFormat.PNG), (Task.NORMALS,)),
+    "npz": (RenderPlan(AnswerFormat.NPZ), (Task.SALIENCY,)),
+    "hf": (RenderPlan(AnswerFormat.HF), (Task.HUMAN_PARTS,)),
+    "coco": (RenderPlan(AnswerFormat.COCO), (Task.SALIENCY,)),
+    "overlay": (RenderPlan(AnswerFormat.OVERLAY), (Task.NORMALS,)),
+    "v2": (RenderPlan(AnswerFormat.V2), (Task.NORMALS,)),
+    "v2 text": (RenderPlan(AnswerFormat.V2, as_text=frozenset({Task.SALIENCY}), most_values=10**8), (Task.SALIENCY,)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_stops_half_way(form: str) -> None:
+    """Whatever is made, somebody asks between its bands whether it is still wanted."""
+    plan, tasks = FORMS[form]
+    size = (70, 65_535) if form != "v2 text" else (640, 513)
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise DeadlineError("enough")
+
+    decoded, narrow = Decoded(torch.zeros(1), *size), np.zeros((size[1], size[0], 3), np.uint8)
+    overlay = (lambda: narrow) if plan.form is AnswerFormat.OVERLAY else None
+    with pytest.raises(DeadlineError, match="enough"):
+        render(scores(tasks), decoded, SPEC, plan, Share(tasks), photo=overlay, check=check)
+    assert asked == 3
