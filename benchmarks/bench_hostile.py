@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks.harness import machine, save
 from benchmarks.servers import Server, serve
 from benchmarks.sets import make_weights
-from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
+from testing.hostile_images import HARMLESS, REFUSED
 
 ADDRESS_SPACE = 14 << 30
 DEADLINE_S = 60.0

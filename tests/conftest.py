@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from tests.parsing import guard_parsing
+from testing.parsing import guard_parsing
 
 guard_parsing()
 torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from app.store.set_state import SetState
 from mtlora.vocabulary.errors import MTLoRAError, ProblemsError
 from mtlora.vocabulary.spec import BackboneSpec
 from mtlora.weights.adapter_file import check_shape, has_manifest, read_manifest
-from mtlora.weights.backbone.header import read_backbone_spec
+from mtlora.weights.backbone_header import read_backbone_spec
 from mtlora.weights.bundled import BACKBONE_FILE, SUFFIX
 
 SHOWN_PROBLEMS = 3

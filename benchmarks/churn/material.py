@@ -44,8 +44,8 @@ def bundled_material(root: Path) -> Material:
 def random_material(root: Path) -> Material:
     """A backbone of 8 channels with random weights: a forward takes milliseconds, so more happens."""
     from mtlora.weights.backbone import save_backbone
-    from tests.factories import PASCAL_TASKS, adapter_spec, make_backbone
-    from tests.serving import write_set
+    from testing.factories import PASCAL_TASKS, adapter_spec, make_backbone
+    from testing.serving import write_set
 
     backbone, spec = make_backbone(), adapter_spec(tasks=PASCAL_TASKS)
     folder = root / "sets"

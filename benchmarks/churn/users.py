@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.churn.expected import Photo
 from benchmarks.churn.ledger import Ledger, SetNow
 from benchmarks.churn.world import OutageError, World
-from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED
+from testing.hostile_images import HARMLESS, REFUSED
 
 JPEG = {"Content-Type": "image/jpeg"}
 HOSTILE = [*REFUSED.items(), *HARMLESS.items()]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.serving import Live, Weights, live_app, make_weights, settings_for
+from testing.serving import Live, Weights, live_app, make_weights, settings_for
 
 
 @pytest.fixture(scope="session")

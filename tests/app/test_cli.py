@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from app.cli import ENVIRONMENT, serve
 from app.startup.help import help_text
 from app.startup.settings import GROUPS, PREFIX, Settings
-from tests.paths import ROOT
-from tests.serving import Weights, free_port
+from testing.paths import ROOT
+from testing.serving import Weights, free_port
 
 MAIN = "from mtlora.cli.main import main; main()"
 IMPORTED = 77

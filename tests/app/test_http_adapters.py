@@ -19,7 +19,7 @@ from app.engine.work_item import Item
 from app.scheduling.background_throttle import Courtesy
 from mtlora.vocabulary.recent import Recent
 from mtlora.weights.adapter_file import AdapterManifest
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

@@ -20,7 +20,7 @@ from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.scheduling.cost_model import Workload
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

@@ -18,8 +18,8 @@ from app.composition.service import Service
 from app.core.errors import InferenceError
 from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
-from tests.app.decoding.photos import costly
-from tests.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
+from testing.photos import costly
+from testing.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

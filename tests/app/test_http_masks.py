@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, VOC_CLASSES
-from tests.serving import Live, encoded, metric, picture
+from testing.serving import Live, encoded, metric, picture
 
 PHOTO = encoded(picture(90, 70), "JPEG")
 CLASSES = {"semseg": VOC_CLASSES, "human_parts": HUMAN_PARTS_CLASSES}

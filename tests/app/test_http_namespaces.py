@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.access.keys import Quota, Scope
-from tests.app.access.test_gatekeeper import add, key
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.key_files import add, key
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 INFER = {

@@ -14,7 +14,7 @@ import pytest
 
 from app.engine.engine import Engine
 from app.engine.work_item import Item
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 TEXT = base64.b64encode(PHOTO).decode()

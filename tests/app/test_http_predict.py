@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mtlora.vocabulary.tasks import Task, voc_color
-from tests.app.rle_decoder import decode_rle
-from tests.serving import encoded, picture
+from testing.run_lengths import decode_rle
+from testing.serving import encoded, picture
 
 JPEG = {"Content-Type": "image/jpeg"}
 PNG = {"Content-Type": "image/png"}

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from app.access.keys import Scope
-from tests.app.access.test_gatekeeper import add, key
-from tests.serving import Live, Weights, live_app, settings_for
+from testing.key_files import add, key
+from testing.serving import Live, Weights, live_app, settings_for
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.access.keys import Quota, Scope
-from tests.app.access.test_gatekeeper import add, key
-from tests.app.test_protocol import talk
-from tests.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
+from testing.key_files import add, key
+from testing.raw_http import talk
+from testing.serving import Live, Weights, encoded, live_app, metric, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

@@ -12,8 +12,8 @@ from app.core.errors import AdapterLoadError, DeviceError, KeyFileError, Service
 from app.startup import listening
 from mtlora.vocabulary.errors import AdapterMismatchError, BackboneError
 from mtlora.weights.backbone import save_backbone
-from tests.factories import make_backbone
-from tests.serving import Weights, settings_for
+from testing.factories import make_backbone
+from testing.serving import Weights, settings_for
 
 
 @pytest.fixture(autouse=True)

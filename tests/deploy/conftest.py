@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving import Weights, make_weights
+from testing.serving import Weights, make_weights
 
 
 @pytest.fixture(scope="session")

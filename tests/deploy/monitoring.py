@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
+from testing.serving import free_port, wait_until
 from tests.deploy.tools import DEPLOY
-from tests.serving import free_port, wait_until
 
 
 class Prometheus:

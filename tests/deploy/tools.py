@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import ROOT
+from testing.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 

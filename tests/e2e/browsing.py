@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.serving import encoded, picture
+from testing.serving import encoded, picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

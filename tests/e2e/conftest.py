@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testing.serving import ServerProcess, Weights, make_weights
 from tests.e2e.browsing import CHROMIUM, FLAGS, TIMEOUT_MS, OpenPage
-from tests.serving import ServerProcess, Weights, make_weights
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -15,8 +15,11 @@ import torch
 
 from app.api.open_inference.schemas import LENGTH_HEADER
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
-from tests.app.intake.test_tensors import LYING, head, packed
-from tests.app.test_protocol import CONFUSING
+from testing.adapter_bytes import LIES, join, split
+from testing.hostile_images import BOMBS
+from testing.oip_requests import LYING, head, packed
+from testing.raw_http import CONFUSING
+from testing.serving import Weights, encoded, picture
 from tests.e2e.hostile_images import flipped_images, huge_pictures, image_bombs, no_images, photo_form, truncated_images
 from tests.e2e.hostile_requests import (
     FORM,
@@ -29,9 +32,6 @@ from tests.e2e.hostile_requests import (
     part,
     upload,
 )
-from tests.mtlora.adapter_file.test_hostile import LIES, join, split
-from tests.mtlora.images.container.hostile_files import BOMBS
-from tests.serving import Weights, encoded, picture
 
 
 def truncated_files() -> Iterator[Case]:

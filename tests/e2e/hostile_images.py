@@ -6,9 +6,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from testing.hostile_images import BOMBS, chunk
+from testing.serving import encoded, picture
 from tests.e2e.hostile_requests import ANY_ANSWER, FORMATS, NO_IMAGE, REFUSED, Case, Request, form, part, photo
-from tests.mtlora.images.container.hostile_files import BOMBS, chunk
-from tests.serving import encoded, picture
 
 
 def photo_form(headers: dict[str, str]) -> Request:

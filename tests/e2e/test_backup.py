@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from app.access.keys import Scope
-from tests.app.access.test_gatekeeper import add, key
+from testing.key_files import add, key
+from testing.paths import DOCS
+from testing.serving import Weights, live_app, settings_for
 from tests.deploy.tools import needs
-from tests.paths import DOCS
-from tests.serving import Weights, live_app, settings_for
 
 PAGE = DOCS / "operations.md"
 

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from app.main import create_app
 from app.startup.settings import Settings
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for
 
 EXAMPLES = int(os.environ.get("MTLORA_CONTRACT_EXAMPLES", "12"))
 PHOTO = encoded(picture(), "PNG")

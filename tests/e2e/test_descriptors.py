@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import ServerProcess, Weights, wait_until
+from testing.serving import ServerProcess, Weights, wait_until
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process")

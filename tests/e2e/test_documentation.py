@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testing.paths import ROOT
+from testing.serving import ServerProcess, Weights
 from tests.e2e.pages import SHELLS, blocks_of, promises, script_of
-from tests.paths import ROOT
-from tests.serving import ServerProcess, Weights
 
 BUNDLED = Weights(ROOT, ROOT / "adapters" / "backbone.safetensors", ROOT / "adapters", ROOT)
 PAGES = (

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from testing.serving import ServerProcess, Weights, encoded, picture
 from tests.e2e.hostile import CASES, Case
-from tests.serving import ServerProcess, Weights, encoded, picture
 
 PHOTO = encoded(picture(200, 150), "JPEG")
 PATIENCE_S = 20.0

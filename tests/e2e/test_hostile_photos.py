@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from benchmarks.harness import family
-from tests.app.decoding.photos import costly
+from testing.hostile_images import HARMLESS, REFUSED, drawn_png
+from testing.photos import costly
+from testing.serving import ServerProcess, Weights, wait_until
 from tests.e2e.test_hostile import GoodClient
-from tests.mtlora.images.container.hostile_files import HARMLESS, REFUSED, drawn_png
-from tests.serving import ServerProcess, Weights, wait_until
 
 MOST_GROWTH_MIB = 600
 LEFT_MIB = 150

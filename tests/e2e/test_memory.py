@@ -9,8 +9,8 @@ import pytest
 
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import save_backbone
-from tests.factories import adapter_spec, backbone_spec, make_backbone
-from tests.serving import ServerProcess, Weights, write_set
+from testing.factories import adapter_spec, backbone_spec, make_backbone
+from testing.serving import ServerProcess, Weights, write_set
 
 CYCLES = 1000
 SETTLED = 50  # cycles until templates, pools and the allocator have what they need

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.serving import Weights
 from tests.e2e.browsing import NO_CHROMIUM, OpenPage, send_photo, wait_done
-from tests.serving import Weights
 
 pytest.importorskip("axe_playwright_python", reason="axe judges the pages: pip install axe-playwright-python")
 from axe_playwright_python.sync_playwright import Axe

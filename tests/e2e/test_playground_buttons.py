@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testing.serving import Weights, live_app, settings_for
 from tests.e2e.browsing import (
     HEIGHT,
     JPEG,
@@ -24,7 +25,6 @@ from tests.e2e.browsing import (
     send_photo,
     wait_done,
 )
-from tests.serving import Weights, live_app, settings_for
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
 from playwright.sync_api import Locator, Page, Request, Route, expect

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import ServerProcess, Weights, encoded, picture, wait_until
+from testing.serving import ServerProcess, Weights, encoded, picture, wait_until
 
 PHOTO = encoded(picture(400, 300), "JPEG")
 LARGE_PHOTO = encoded(picture(2000, 1500), "JPEG")  # its answer takes most of the time between two questions

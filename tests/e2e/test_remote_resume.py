@@ -8,7 +8,7 @@ from PIL import Image
 
 from mtlora.client import AsyncClient, Retry, UnreachableError
 from mtlora.client.folder import FolderReport, Wanted, find_photos, predict_folder
-from tests.serving import ServerProcess, Weights, encoded, picture
+from testing.serving import ServerProcess, Weights, encoded, picture
 
 PHOTOS, KILLED_AFTER, AT_A_TIME = 60, 20, 4
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from mtlora.weights.backbone import save_backbone
-from tests.factories import make_backbone
-from tests.serving import START_TIMEOUT_S, ServerProcess, Weights
+from testing.factories import make_backbone
+from testing.serving import START_TIMEOUT_S, ServerProcess, Weights
 
 MAIN = "from mtlora.cli.main import main; main()"
 

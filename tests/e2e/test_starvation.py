@@ -14,7 +14,7 @@ import pytest
 from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from mtlora.bench.load import Plan, Report, Stream, Target, quantile, run
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for
 
 IMAGE_S = 0.1  # so 10 images a second
 RARE_RATE = 0.6  # of each rare set

@@ -18,9 +18,8 @@ from mtlora.vocabulary.errors import AdapterFileError, BackboneError, ImageError
 from mtlora.weights.adapter_file import load_adapter, read_manifest, save_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
 from mtlora.weights.bundled import find_adapter
-from tests.mtlora.convert.published import publish
-from tests.mtlora.convert.test_conversion import whole
-from tests.mtlora.small import SPEC, random_backbone, random_tensors
+from testing.published_checkpoints import publish, whole
+from testing.small_models import SPEC, random_backbone, random_tensors
 
 PARTS = ("trainable", "lora", "decoder", "extra", "total")
 

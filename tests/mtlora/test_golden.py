@@ -13,7 +13,7 @@ from mtlora.model.mtlora import MTLoRAModel, build_model, parameter_counts
 from mtlora.vocabulary.tasks import TRAITS, Task
 from mtlora.weights.backbone import Backbone
 from mtlora.weights.convert import Converted, convert_checkpoint
-from tests.paths import GOLDEN
+from testing.paths import GOLDEN
 
 CASES = ("tiny_w4_r8", "plus_w7_r4")
 LOGITS_TOLERANCE = 1e-4  # of the largest absolute logit

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import ROOT
+from testing.paths import ROOT
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

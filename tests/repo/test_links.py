@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import ROOT
+from testing.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("adapters/*.md")])
 FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)

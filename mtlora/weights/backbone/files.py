@@ -10,7 +10,7 @@ from mtlora.model.backbone import Backbone, infer_spec
 from mtlora.vocabulary.errors import BackboneError, SpecError
 from mtlora.vocabulary.spec import BackboneSpec
 from mtlora.weights.atomic import write_atomically
-from mtlora.weights.backbone.header import CLASSIFIER, SPEC_KEY, check_suffix
+from mtlora.weights.backbone_header import CLASSIFIER, SPEC_KEY, check_suffix
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

@@ -1,6 +1,5 @@
 """Who is let in: scopes, expiry, rates, and a key file that changes while the server runs."""
 
-import hashlib
 import logging
 import os
 from datetime import UTC, datetime, timedelta
@@ -10,28 +9,10 @@ import pytest
 
 from app.access.gatekeeper import LOOK_AGAIN_S, Gatekeeper, KeyRing
 from app.access.key_file import change_keys
-from app.access.keys import ApiKey, Caller, Quota, Scope, parse_keys
+from app.access.keys import Caller, Quota, Scope, parse_keys
 from app.core.errors import ForbiddenError, KeyFileError, QuotaError, UnauthorizedError
-from tests.app.access.test_rates import Clock
-
-
-def key(secret: str, *scopes: Scope, label: str = "", **fields: object) -> ApiKey:
-    return ApiKey.model_validate(
-        {
-            "label": label or secret,
-            "sha256": hashlib.sha256(secret.encode()).hexdigest(),
-            "scopes": scopes or (Scope.PREDICT,),
-            **fields,
-        }
-    )
-
-
-def add(path: Path, *keys: ApiKey) -> None:
-    change_keys(path, lambda before: (*before, *keys))
-
-
-def remove(path: Path, label: str) -> None:
-    change_keys(path, lambda before: tuple(k for k in before if k.label != label))
+from testing.clocks import Clock
+from testing.key_files import add, key, remove
 
 
 def test_without_keys_everything_is_open() -> None:

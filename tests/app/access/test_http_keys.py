@@ -11,8 +11,8 @@ import pytest
 from app.access.key_file import change_keys
 from app.access.keys import Quota, Scope
 from app.startup.settings import Settings
-from tests.app.access.test_gatekeeper import add, key, remove
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.key_files import add, key, remove
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 KEYS = {scope: secrets.token_hex(16) for scope in Scope}
 PHOTO = encoded(picture(), "JPEG")

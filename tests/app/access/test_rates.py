@@ -4,13 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.rates import Rates
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from testing.clocks import Clock
 
 
 def test_a_minutes_requests_at_once_then_as_fast_as_it_refills() -> None:

@@ -7,7 +7,7 @@ import torch
 from app.answers.masks import find_masks
 from mtlora.maps.postprocessing import PhotoMap, decode_coarse
 from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, Task
-from tests.factories import adapter_spec
+from testing.factories import adapter_spec
 
 SPEC = adapter_spec(tasks=(Task.HUMAN_PARTS, Task.SALIENCY, Task.EDGE))
 SIDE = SPEC.image_size // 8

@@ -9,7 +9,7 @@ import pytest
 
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import Extent, RenderPlan, encode_bytes
-from tests.factories import PASCAL_TASKS
+from testing.factories import PASCAL_TASKS
 
 SLACK_BYTES = 24 << 20  # bands, logits at the model's size, the allocator
 PEAK = Path("/proc/self/clear_refs")
@@ -36,7 +36,7 @@ from app.answers.plan import Extent, RenderPlan, encode_bytes
 from app.answers.render import Share, join, render, separate, to_document
 from app.answers.negotiation import AnswerFormat
 from mtlora.vocabulary.tasks import Task
-from tests.factories import adapter_spec
+from testing.factories import adapter_spec
 
 def run(tasks, plan, width, height, threads):
     spec = adapter_spec(tasks=tasks, image_size=256)

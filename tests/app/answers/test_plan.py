@@ -4,7 +4,7 @@ import pytest
 
 from app.answers.plan import Extent, encode_us
 from app.core.errors import ImageTooCostlyError
-from tests.factories import PASCAL_TASKS
+from testing.factories import PASCAL_TASKS
 
 LIMIT = 50_000_000
 

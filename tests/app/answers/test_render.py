@@ -20,7 +20,7 @@ from app.core.errors import DeadlineError
 from mtlora.maps.map_png import Painting, palette
 from mtlora.maps.postprocessing import PhotoMap, decode_coarse
 from mtlora.vocabulary.tasks import Task
-from tests.factories import PASCAL_TASKS, adapter_spec
+from testing.factories import PASCAL_TASKS, adapter_spec
 
 SIZE, LARGE = (50, 30), (640, 513)
 SPEC = adapter_spec(tasks=PASCAL_TASKS, image_size=64)

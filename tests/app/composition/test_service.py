@@ -10,8 +10,8 @@ from app.composition.service import LOADS_NICE, UPLOADS_NICE, Pools, _open_backb
 from app.core.errors import StartupError
 from app.startup.settings import Settings
 from mtlora.weights.backbone import save_backbone
-from tests.factories import make_backbone
-from tests.serving import Weights, live_app, metric, settings_for
+from testing.factories import make_backbone
+from testing.serving import Weights, live_app, metric, settings_for
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ from app.engine.worker import Worker
 from app.composition.service import Pools
 from app.startup.settings import Settings
 from app.engine.torch_threads import CHOSEN
-from tests.app.batching.test_worker import FakeEngine, NoEvents
+from testing.fake_engine import FakeEngine, NoEvents
 
 async def main():
     settings = Settings(engine_threads={engine_threads})

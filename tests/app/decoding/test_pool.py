@@ -32,8 +32,8 @@ from app.scheduling.fair_queue import Flow
 from mtlora.images.opening import open_photo
 from mtlora.kernels import kernels
 from mtlora.ops.preprocess import preprocess
-from tests.app.decoding.photos import costly, encoded
-from tests.mtlora.small import SPEC
+from testing.photos import costly, encoded
+from testing.small_models import SPEC
 
 T = TypeVar("T")
 FLOW = Flow("", "default")

@@ -22,7 +22,7 @@ from mtlora.inference.backends.reference import PlainForm, PlainSet
 from mtlora.maps.postprocessing import decode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import Backbone
-from tests.factories import adapter_spec, make_backbone, make_model
+from testing.factories import adapter_spec, make_backbone, make_model
 
 PASCAL = (Task.SEMSEG, Task.NORMALS, Task.SALIENCY, Task.HUMAN_PARTS)
 MAX_DEGREES = 0.1

@@ -15,8 +15,8 @@ from app.residency.loader import AdaptedSet
 from app.scheduling.fair_queue import Flow
 from mtlora.inference import Form, PlainForm, Query, make_form
 from mtlora.vocabulary.options import FormKind
-from tests.factories import adapter_spec, backbone_spec, make_backbone
-from tests.mtlora.inference.equality import assert_same, images, make_set, run
+from testing.equality import assert_same, images, make_set, run
+from testing.factories import adapter_spec, backbone_spec, make_backbone
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is False")
 

@@ -12,7 +12,7 @@ from app.composition.service import Pools
 from app.startup.settings import Settings
 from app.engine.torch_threads import use_threads
 from mtlora.ops.denormals import are_zero
-from tests.app.batching.test_worker import FakeEngine, NoEvents
+from testing.fake_engine import FakeEngine, NoEvents
 
 tiny = torch.full((3000, 1000), 1e-39)
 

@@ -3,48 +3,18 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
-import torch
 
 from app.core.errors import DeadlineError, InferenceError, NotReadyError
-from app.core.names import AdapterRef
-from app.engine.engine import Engine, Outcome
+from app.engine.engine import Engine
 from app.engine.micro_batch import BatchLimits
 from app.engine.work_item import Forwarded, Item
 from app.engine.worker import Worker
-from app.scheduling.fair_queue import Flow
 from mtlora.vocabulary.tasks import Task
-
-
-class FakeEngine(Engine):
-    """Answers with the item's own pixels, in the time that was expected; a hook runs first."""
-
-    def __init__(self, hook: Callable[[Sequence[Item]], None] = lambda items: None) -> None:
-        self.hook = hook
-        self.seen: list[list[float]] = []
-
-    def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
-        self.seen.append([float(item.pixels) for item in items])
-        for item in items:
-            item.took_s = item.cost_us / 1e6
-        self.hook(items)
-        for item in items:
-            if item.wanted():
-                yield item, Forwarded({Task.SEMSEG: item.pixels}, 0.0, 0.0, len(items), 1)
-
-
-class NoEvents:
-    def batch(self, images: int, adapters: int) -> None:
-        """Nobody listens."""
-
-
-def item(value: float, name: str = "a", **fields: Any) -> Item:
-    future: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
-    pixels = torch.tensor(value)
-    return Item(AdapterRef(name, 1, "0"), None, (Task.SEMSEG,), pixels, future, Flow("", name), **fields)  # type: ignore[arg-type]
+from testing.fake_engine import FakeEngine, NoEvents, item
 
 
 def run(

@@ -11,7 +11,7 @@ from app.registry import catalog as module
 from app.registry.catalog import Catalog, find_bundled
 from app.store.adapter_store import AdapterStore
 from mtlora.weights.adapter_file import AdapterManifest
-from tests.serving import Weights
+from testing.serving import Weights
 
 
 def whatever(manifest: AdapterManifest) -> None:

@@ -9,8 +9,8 @@ import pytest
 from app.core.names import AdapterRef
 from app.registry.catalog import Catalog
 from app.store.posix_blob_store import FolderBlobs
-from tests.app.residency.test_http_tiers import predict, upload
-from tests.serving import Weights, live_app, settings_for, wait_until
+from testing.requests import predict, upload
+from testing.serving import Weights, live_app, settings_for, wait_until
 
 TIMEOUT_S = 0.5
 

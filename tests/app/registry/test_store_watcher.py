@@ -9,8 +9,8 @@ import pytest
 from app.core.names import AdapterRef
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.store.adapter_store import AdapterStore
-from tests.app.residency.test_http_tiers import predict, upload
-from tests.serving import Weights, live_app, metric, settings_for, wait_until
+from testing.requests import predict, upload
+from testing.serving import Weights, live_app, metric, settings_for, wait_until
 
 DEVICE = 'mtlora_adapters{tier="device"}'
 DELETED = 'mtlora_adapter_evictions_total{reason="delete",tier="%s"}'

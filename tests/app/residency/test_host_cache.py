@@ -11,7 +11,7 @@ import pytest
 from app.core.names import AdapterRef
 from app.residency.host_cache import HostCache
 from mtlora.weights.adapter_file import AdapterSet, load_adapter
-from tests.serving import Weights
+from testing.serving import Weights
 
 
 @pytest.fixture

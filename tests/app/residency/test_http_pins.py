@@ -11,8 +11,8 @@ from app.core.names import AdapterRef
 from app.registry.store_watcher import POLL_S, PRELOAD_S
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.store.adapter_store import AdapterStore
-from tests.app.residency.test_http_tiers import predict, upload
-from tests.serving import ServerProcess, Weights, live_app, metric, settings_for, wait_until
+from testing.requests import predict, upload
+from testing.serving import ServerProcess, Weights, live_app, metric, settings_for, wait_until
 
 
 def damage(path: Path) -> None:

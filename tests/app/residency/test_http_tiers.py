@@ -2,19 +2,8 @@
 
 from pathlib import Path
 
-import httpx
-
-from tests.serving import Weights, encoded, live_app, metric, picture, settings_for
-
-PHOTO = encoded(picture(), "JPEG")
-
-
-def upload(client: httpx.Client, content: bytes, **fields: str) -> httpx.Response:
-    return client.post("/adapters", files={"file": content}, data=fields)
-
-
-def predict(client: httpx.Client, adapter: str) -> httpx.Response:
-    return client.post(f"/predict?adapter={adapter}", content=PHOTO, headers={"Content-Type": "image/jpeg"})
+from testing.requests import predict, upload
+from testing.serving import Weights, live_app, metric, settings_for
 
 
 def test_a_set_that_leaves_the_device_stays_in_host_memory(weights: Weights, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mtlora.maps.postprocessing import at_model_size
 from mtlora.prediction.adapted import build_adapted
 from mtlora.weights.adapter_file import CheckedFiles, load_adapter
 from mtlora.weights.backbone import Backbone, load_backbone
-from tests.serving import Weights
+from testing.serving import Weights
 
 
 class Bench:

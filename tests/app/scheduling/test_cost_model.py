@@ -7,7 +7,7 @@ from app.scheduling import cost_model
 from app.scheduling.cost_model import Costs, Workload, guess_us, shares
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
-from tests.factories import adapter_spec
+from testing.factories import adapter_spec
 
 SMALL = adapter_spec()
 LARGE = adapter_spec(image_size=128)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.startup.descriptors import LEAST_CONNECTIONS, OWN, TELL_AGAIN_S, Shortages
-from tests.app.access.test_rates import Clock
+from testing.clocks import Clock
 
 PROGRAM = """
 import json, logging, resource, sys

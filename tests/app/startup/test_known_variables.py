@@ -6,7 +6,7 @@ import re
 import pytest
 
 from app.startup.known_variables import known_variables, unknown_variables, warn_of_unknown_variables
-from tests.paths import ROOT
+from testing.paths import ROOT
 
 READERS = ("app", "mtlora", "benchmarks", "scripts", "tests/e2e")
 

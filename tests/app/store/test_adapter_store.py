@@ -14,31 +14,7 @@ from app.core.names import AdapterRef
 from app.store.adapter_store import AdapterStore
 from app.store.posix_blob_store import FolderBlobs
 from app.store.set_state import SetState
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(root: Path) -> AdapterStore:
-    return AdapterStore.open(root)
-
-
-def add(store: AdapterStore, name: str, content: bytes, *, activate: bool = True) -> tuple[int, bool]:
-    staged = store.stage(10_000)
-    try:
-        staged.write(content)
-        staged.finish()
-        _, revision, created = store.add(name, staged, activate=activate)
-    finally:
-        staged.close()
-    return revision.revision, created
-
-
-def ref(name: str, revision: int, content: bytes) -> AdapterRef:
-    return AdapterRef(name, revision, hashlib.sha256(content).hexdigest())
+from testing.stored_sets import add, ref
 
 
 def files(root: Path) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 from app.core.errors import StoreUnavailableError
 from app.store.adapter_store import AdapterStore
 from app.store.open_no_link import FolderLock, folder
-from tests.app.residency.test_store import add
+from testing.stored_sets import add
 
 HOLD = (
     "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"

@@ -13,7 +13,7 @@ from app.core.names import AdapterRef
 from app.store import posix_blob_store as module
 from app.store.adapter_store import AdapterStore
 from app.store.posix_blob_store import FolderBlobs
-from tests.app.residency.test_store import add, ref
+from testing.stored_sets import add, ref
 
 Make = Callable[[Path, Path], None]
 

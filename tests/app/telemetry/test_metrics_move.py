@@ -20,7 +20,7 @@ from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from app.prediction.pipeline import Pipeline
 from app.telemetry.metrics import DECODER_LOSSES, REJECTIONS, Metrics
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 PASCAL = ("semseg", "normals", "saliency", "human_parts")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.telemetry.logs import JsonFormatter
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 STAGES = {"decode", "queue", "load", "forward", "encode"}

@@ -17,7 +17,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from app.telemetry.traces import open_tracer, wanted
-from tests.serving import Live, ServerProcess, Weights, encoded, free_port, live_app, picture, settings_for, wait_until
+from testing.serving import (
+    Live,
+    ServerProcess,
+    Weights,
+    encoded,
+    free_port,
+    live_app,
+    picture,
+    settings_for,
+    wait_until,
+)
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

@@ -13,7 +13,7 @@ from mtlora.prediction.adapted import build_adapted
 from mtlora.prediction.predict import predict
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone
-from tests.serving import Weights, encoded, make_weights, picture
+from testing.serving import Weights, encoded, make_weights, picture
 
 PHOTO = Photo("disc", encoded(picture(), "JPEG"))
 

@@ -4,9 +4,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from testing.serving import ServerProcess, Weights, wait_until
 from tests.deploy.monitoring import alertmanager, prometheus
 from tests.deploy.tools import DEPLOY, needs, run
-from tests.serving import ServerProcess, Weights, wait_until
 
 
 @needs("amtool")

@@ -11,9 +11,9 @@ import promql_parser
 import pytest
 
 from deploy.grafana.generate import BOARDS, FOLDER, build
+from testing.serving import Weights, encoded, live_app, picture, settings_for, wait_until
 from tests.deploy.monitoring import Prometheus, prometheus
 from tests.deploy.tools import needs
-from tests.serving import Weights, encoded, live_app, picture, settings_for, wait_until
 
 WINDOW_S = 60
 PANELS = [

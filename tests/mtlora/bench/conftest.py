@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mtlora.client.stub import Stub
+from testing.stub_server import Stub
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mtlora.bench.load import StreamReport
 from mtlora.bench.measure import Load, Measured, measure
 from mtlora.cli.main import cli
 from mtlora.vocabulary.errors import RefusedError, RemoteError
-from tests.mtlora.client.stub import Say, Stub, problem
+from testing.stub_server import Say, Stub, problem
 
 DELAY_S = 0.05
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mtlora.bench.wire import Client, WireError
-from tests.mtlora.client.stub import Stub, raw
+from testing.stub_server import Stub, raw
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

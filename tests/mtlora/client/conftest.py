@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mtlora.client.stub import Stub
-from tests.serving import ServerProcess, Weights, encoded, make_weights, picture
+from testing.serving import ServerProcess, Weights, encoded, make_weights, picture
+from testing.stub_server import Stub
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 
 from mtlora.client import AsyncClient, Client, Retry
 from mtlora.vocabulary.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError, UnreachableError
-from tests.mtlora.client.asking import KINDS, ask
-from tests.mtlora.client.stub import HANG_UP, Say, Stub, problem
-from tests.serving import free_port
+from testing.asking import KINDS, ask
+from testing.serving import free_port
+from testing.stub_server import HANG_UP, Say, Stub, problem
 
 QUICK = Retry(first_s=0.01, longest_s=0.02, budget_s=5)
 SECRET = "mtlora_a-secret-that-nobody-may-see"

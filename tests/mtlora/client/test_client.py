@@ -12,8 +12,8 @@ from PIL import Image
 
 from mtlora.client import AsyncClient
 from mtlora.vocabulary.errors import ImageError, RefusedError, TaskError
-from tests.mtlora.client.asking import KINDS, ask
-from tests.serving import Weights, encoded, picture
+from testing.asking import KINDS, ask
+from testing.serving import Weights, encoded, picture
 
 PHOTO = encoded(picture(61, 40), "PNG")
 both = pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,8 @@ import pytest
 from mtlora.client import AsyncClient, Retry
 from mtlora.client.folder import FolderReport, Wanted, find_photos, predict_folder
 from mtlora.vocabulary.errors import ImageError, MTLoRAError, RefusedError, UnreachableError
-from tests.mtlora.client.stub import Say, Stub, problem, raw
-from tests.serving import free_port
+from testing.serving import free_port
+from testing.stub_server import Say, Stub, problem, raw
 
 PNG = b"\x89PNG\r\n\x1a\n"
 QUICK = Retry(first_s=0.01, longest_s=0.02, budget_s=5)

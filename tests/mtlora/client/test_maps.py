@@ -20,7 +20,7 @@ from mtlora.client.maps import read_pictures, read_prediction
 from mtlora.client.photos import pixels_of
 from mtlora.client.reply import Reply
 from mtlora.vocabulary.errors import BadAnswerError, MTLoRAError
-from tests.serving import encoded, picture
+from testing.serving import encoded, picture
 
 MOST = 1_000_000
 PNG = b"\x89PNG\r\n\x1a\nabc"

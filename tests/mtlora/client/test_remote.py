@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from mtlora.cli.connection import adapter_names
 from mtlora.cli.main import cli
 from mtlora.vocabulary.errors import MTLoRAError, RefusedError, RemoteError, UnreachableError
-from tests.mtlora.client.stub import Say, Stub, problem
-from tests.serving import Weights, free_port
+from testing.serving import Weights, free_port
+from testing.stub_server import Say, Stub, problem
 
 LIGHT = """
 import sys

@@ -12,8 +12,8 @@ import pytest
 
 from mtlora.client import Limits, Retry
 from mtlora.vocabulary.errors import BadAnswerError, LostAnswerError, RefusedError, RemoteError
-from tests.mtlora.client.asking import KINDS, ask
-from tests.mtlora.client.stub import Say, Stub, drip, raw
+from testing.asking import KINDS, ask
+from testing.stub_server import Say, Stub, drip, raw
 
 ONCE = Retry(attempts=1)
 SMALL = Limits(document_bytes=100_000, maps_bytes=100_000, refusal_bytes=50_000)

@@ -8,8 +8,8 @@ from mtlora.cli.main import cli
 from mtlora.comparison.page import BEGIN, END, fill_page
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.weights.backbone import save_backbone
-from tests.factories import backbone_spec, make_backbone
-from tests.mtlora.data.tiny import write_dataset
+from testing.factories import backbone_spec, make_backbone
+from testing.tiny_dataset import write_dataset
 
 
 def test_the_command_runs_what_is_missing_and_fills_a_page(tmp_path: Path) -> None:

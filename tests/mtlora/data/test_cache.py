@@ -10,7 +10,7 @@ from mtlora.data.read import read_depth, read_grey, read_label, read_normals
 from mtlora.data.records import LabelSource
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
-from tests.mtlora.data.tiny import COUNT, SIZE, write_dataset
+from testing.tiny_dataset import COUNT, SIZE, write_dataset
 
 TASKS = (Task.SEMSEG, Task.SALIENCY, Task.NORMALS)
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from mtlora.cli.main import cli
 from mtlora.data.check import check_dataset
 from mtlora.vocabulary.tasks import Task
-from tests.mtlora.data.tiny import COUNT, write_dataset
+from testing.tiny_dataset import COUNT, write_dataset
 
 
 def whole(root: Path) -> Path:
@@ -83,6 +83,6 @@ def test_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["pascal", "nyud"])
 def test_published_layouts_are_checked_too(tmp_path: Path, layout: str) -> None:
-    published = pytest.importorskip("tests.mtlora.data.published", reason="needs scipy")
+    published = pytest.importorskip("testing.published_datasets", reason="needs scipy")
     root = getattr(published, f"write_{layout}")(tmp_path)
     assert check_dataset(root).problems == ()

@@ -7,7 +7,7 @@ from mtlora.data.layout import open_dataset, open_photos
 from mtlora.data.read import read_photo
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
-from tests.mtlora.data.tiny import COUNT, write_dataset
+from testing.tiny_dataset import COUNT, write_dataset
 
 
 def test_finds_every_photo_and_label(tmp_path: Path) -> None:

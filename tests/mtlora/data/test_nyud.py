@@ -12,7 +12,7 @@ from mtlora.data.records import LabelSource
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.spec import TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import NYU_CLASSES, Task
-from tests.mtlora.data.published import HEIGHT, WIDTH, write_nyud
+from testing.published_datasets import HEIGHT, WIDTH, write_nyud
 
 
 @pytest.fixture

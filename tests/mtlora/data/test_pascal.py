@@ -14,7 +14,7 @@ from mtlora.data.read import read_label
 from mtlora.data.records import PhotoRecord
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
-from tests.mtlora.data.published import HEIGHT, PASCAL_IDS, WIDTH, annotation, write_pascal
+from testing.published_datasets import HEIGHT, PASCAL_IDS, WIDTH, annotation, write_pascal
 
 
 @pytest.fixture

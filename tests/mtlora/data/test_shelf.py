@@ -5,7 +5,7 @@ import torch
 from mtlora.data.augment import AugmentConfig, make_batch
 from mtlora.data.shelf import PhotoShelves, Shelf
 from mtlora.vocabulary.tasks import Task
-from tests.mtlora.data.test_augment import SIDE, generator, paraboloid
+from testing.label_shapes import SIDE, generator, paraboloid
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]

@@ -18,8 +18,8 @@ from mtlora.vocabulary.spec import TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import save_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
-from tests.factories import adapter_spec, make_backbone, make_model
-from tests.mtlora.data.tiny import COUNT, write_dataset
+from testing.factories import adapter_spec, make_backbone, make_model
+from testing.tiny_dataset import COUNT, write_dataset
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.paths import ROOT
+from testing.paths import ROOT
 
 
 def test_without_a_compiler_the_build_succeeds(tmp_path: Path) -> None:

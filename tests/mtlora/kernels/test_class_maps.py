@@ -13,7 +13,7 @@ from mtlora.vocabulary.tasks import TRAITS, Decode
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone
 from mtlora.weights.bundled import bundled_backbone, find_adapter
-from tests.paths import SAMPLES
+from testing.paths import SAMPLES
 
 SAME = 0.9999  # share of pixels; the others have two best classes but for rounding
 

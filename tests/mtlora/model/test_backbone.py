@@ -6,7 +6,7 @@ import torch
 from mtlora.model.backbone import infer_spec
 from mtlora.vocabulary.errors import BackboneError
 from mtlora.weights.backbone import Backbone
-from tests.factories import adapter_spec, backbone_spec, make_backbone
+from testing.factories import adapter_spec, backbone_spec, make_backbone
 
 
 def test_fingerprint_is_what_its_description_says() -> None:

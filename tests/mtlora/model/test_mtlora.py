@@ -10,7 +10,7 @@ from mtlora.vocabulary.errors import BackboneError, MTLoRAError, TaskError
 from mtlora.vocabulary.spec import AdapterSpec, DecoderKind, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_trainable
-from tests.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model, oracle_of
+from testing.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model, oracle_of
 
 TOLERANCE = 1e-4  # of the largest logit; the two differ in the order of float32 sums only
 

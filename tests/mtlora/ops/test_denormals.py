@@ -16,8 +16,8 @@ from mtlora.ops.denormals import are_zero, denormals_are_zero
 from mtlora.vocabulary.options import Precision
 from mtlora.weights.adapter_file import AdapterSet
 from mtlora.weights.backbone import Backbone
-from tests.factories import adapter_spec, make_backbone
-from tests.mtlora.inference.equality import images, make_set, run
+from testing.equality import images, make_set, run
+from testing.factories import adapter_spec, make_backbone
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from mtlora.images.opening import FORMATS, open_photo
 from mtlora.ops.preprocess import preprocess, resize
 from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooLargeError
-from tests.mtlora.small import SPEC
+from testing.small_models import SPEC
 
 RED_OVER_WHITE = (255, 127, 127)  # red at half opacity
 

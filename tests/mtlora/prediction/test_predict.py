@@ -13,7 +13,7 @@ from mtlora.prediction.predict import predict
 from mtlora.vocabulary.errors import AdapterMismatchError, TaskError
 from mtlora.vocabulary.options import FormKind
 from mtlora.weights.adapter_file import load_adapter, save_adapter
-from tests.mtlora.small import SPEC, random_backbone, random_tensors
+from testing.small_models import SPEC, random_backbone, random_tensors
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from mtlora.training.run.precision import Precision
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
-from tests.factories import make_backbone
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import loop, silent, spec, train_config
+from testing.factories import make_backbone
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import loop, silent, spec, train_config
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is False")
 

@@ -17,8 +17,8 @@ from mtlora.vocabulary.spec import AdapterSpec, TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import pretrain_config, silent, spec, train_config
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import pretrain_config, silent, spec, train_config
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, pretrained:
     """kill -9 after the first checkpoint; then every loss and every tensor must be those of a run left alone."""
     backbone, steps = pretrained / "backbone.safetensors", 24
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    program = [sys.executable, "-m", "tests.mtlora.training.runs", str(data), str(backbone), str(killed), str(steps)]
+    program = [sys.executable, "-m", "testing.training_runs", str(data), str(backbone), str(killed), str(steps)]
     process = subprocess.Popen(program)
     while not (killed / "checkpoint.pt").is_file():
         assert process.poll() is None, "the run ended before its first checkpoint"

@@ -12,9 +12,9 @@ import torch
 from mtlora.training.adapters.train import train
 from mtlora.training.run.checkpoint import load_checkpoint
 from mtlora.weights.backbone import save_backbone
-from tests.factories import backbone_spec, make_backbone
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import repeatable, silent
+from testing.factories import backbone_spec, make_backbone
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import repeatable, silent
 
 STEPS = 4
 
@@ -28,7 +28,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     train(repeatable(data, backbone, alone, STEPS), silent)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "tests.mtlora.training.runs", str(data), str(backbone), str(shared), str(STEPS), "repeatable"]
+    command += ["-m", "testing.training_runs", str(data), str(backbone), str(shared), str(STEPS), "repeatable"]
     done = subprocess.run(command, env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"}, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     one, two = losses(alone), losses(shared)

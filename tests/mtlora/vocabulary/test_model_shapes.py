@@ -6,8 +6,8 @@ from mtlora.model.mtlora import build_model
 from mtlora.model.mtlora import parameter_counts as model_counts
 from mtlora.vocabulary.model_shapes import adapter_shapes, frozen_shapes, model_shapes, parameter_counts
 from mtlora.vocabulary.spec import AdapterSpec
-from tests.mtlora.small import random_backbone
-from tests.mtlora.strategies import adapter_specs
+from testing.small_models import random_backbone
+from testing.strategies import adapter_specs
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

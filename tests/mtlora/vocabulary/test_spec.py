@@ -5,7 +5,7 @@ import pytest
 from mtlora.vocabulary.errors import SpecError, TaskError
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, ClassSpec, TaskSpec, familiar_classes
 from mtlora.vocabulary.tasks import Task
-from tests.factories import adapter_spec, backbone_spec
+from testing.factories import adapter_spec, backbone_spec
 
 SWIN_T = {"name": "swin_t", "embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "window_size": 7}
 

@@ -12,7 +12,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from app.api.open_inference.schemas import LENGTH_HEADER
-from tests.serving import Live, encoded, metric, picture
+from testing.serving import Live, encoded, metric, picture
 
 PHOTOS = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(2)]
 TASKS = {"semseg": ("UINT8", np.uint8), "saliency": ("FP32", np.float32), "normals": ("FP32", np.float32)}

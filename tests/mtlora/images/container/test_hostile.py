@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
 from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError, ImageTooLargeError
-from tests.mtlora.images.container.hostile_files import (
+from testing.hostile_images import (
     ANIM,
     HARMLESS,
     PNG_START,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mtlora.images.container.hostile_files import ANIM, drawn_png, frame, tiled, webp
-from tests.mtlora.images.container.variants import encoded, picture
+from testing.hostile_images import ANIM, drawn_png, frame, tiled, webp
+from testing.image_variants import encoded, picture
 
 SCRIPT = """
 import io, resource, sys

@@ -10,8 +10,8 @@ from PIL import Image
 from mtlora.images.container import read_container
 from mtlora.images.container.exif import orientation
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
-from tests.mtlora.images.container.hostile_files import chunk
-from tests.mtlora.images.container.variants import encoded, picture, tiff_file
+from testing.hostile_images import chunk
+from testing.image_variants import encoded, picture, tiff_file
 
 XMP = b'<rdf:Description tiff:Orientation="%d"/>'
 XMP_ELEMENT = b"<tiff:Orientation>%d</tiff:Orientation>"

@@ -10,7 +10,7 @@ from PIL import Image, features
 from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, FORMATS, open_photo
 from mtlora.vocabulary.errors import ImageError, ImageFormatError
-from tests.mtlora.images.container.variants import ALL, SIZE, by_hand, encoded, jpegs, picture
+from testing.image_variants import ALL, SIZE, by_hand, encoded, jpegs, picture
 
 
 def decoded(data: bytes) -> tuple[object, ...]:

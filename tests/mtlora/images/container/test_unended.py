@@ -5,7 +5,7 @@ import pytest
 from mtlora.images.container import read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
 from mtlora.vocabulary.errors import ImageError
-from tests.mtlora.images.container.variants import encoded, picture
+from testing.image_variants import encoded, picture
 
 OPTIONS = {
     "baseline": {},

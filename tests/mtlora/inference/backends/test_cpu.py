@@ -19,10 +19,10 @@ from mtlora.vocabulary.tasks import TRAITS, Task
 from mtlora.weights.adapter_file import AdapterSet
 from mtlora.weights.adapter_file.manifest import AdapterManifest
 from mtlora.weights.convert import convert_checkpoint
-from tests.factories import adapter_spec, backbone_spec, make_backbone
-from tests.mtlora.inference.equality import SPEC_CHANGES, TOLERANCE, assert_same, images, make_set, name_changes, run
-from tests.mtlora.strategies import adapter_specs
-from tests.paths import GOLDEN
+from testing.equality import SPEC_CHANGES, TOLERANCE, assert_same, images, make_set, name_changes, run
+from testing.factories import adapter_spec, backbone_spec, make_backbone
+from testing.paths import GOLDEN
+from testing.strategies import adapter_specs
 
 
 @pytest.fixture(autouse=True, params=["native", "torch"])

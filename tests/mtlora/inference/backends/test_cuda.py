@@ -20,9 +20,9 @@ from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import Backbone
-from tests.factories import adapter_spec, backbone_spec, make_backbone
-from tests.mtlora.inference.equality import SPEC_CHANGES, assert_same, images, make_set, name_changes, run
-from tests.mtlora.strategies import adapter_specs
+from testing.equality import SPEC_CHANGES, assert_same, images, make_set, name_changes, run
+from testing.factories import adapter_spec, backbone_spec, make_backbone
+from testing.strategies import adapter_specs
 
 HAS_GPU = torch.cuda.is_available()
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="no GPU: torch.cuda.is_available() is False")

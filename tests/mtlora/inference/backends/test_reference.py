@@ -1,7 +1,7 @@
 """The plain form: twins share what is frozen and nothing else."""
 
 from mtlora.inference.backends.reference import twin
-from tests.factories import adapter_spec, make_backbone, make_model
+from testing.factories import adapter_spec, make_backbone, make_model
 
 
 def test_twins_share_frozen_tensors_only() -> None:

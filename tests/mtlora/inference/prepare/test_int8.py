@@ -27,9 +27,9 @@ from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone
 from mtlora.weights.bundled import bundled_backbone, find_adapter
-from tests.factories import adapter_spec, make_backbone
-from tests.mtlora.inference.equality import images, make_set, run
-from tests.paths import SAMPLES
+from testing.equality import images, make_set, run
+from testing.factories import adapter_spec, make_backbone
+from testing.paths import SAMPLES
 
 ROUNDING = 0.4  # root mean square beside that of the logits; networks of width 8 with random weights round badly
 DIFFERENT_ORDER = (

@@ -6,8 +6,8 @@ from mtlora.inference import device_bytes, forward_bytes, make_form
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
-from tests.factories import adapter_spec, make_backbone
-from tests.mtlora.inference.equality import make_set
+from testing.equality import make_set
+from testing.factories import adapter_spec, make_backbone
 
 SMALL = adapter_spec()
 LARGE = adapter_spec(image_size=128)

@@ -13,8 +13,8 @@ from mtlora.kernels import kernels
 from mtlora.ops.ops import MAX_DOTS
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.weights.adapter_file import AdapterSet
-from tests.factories import adapter_spec, make_backbone
-from tests.mtlora.inference.equality import assert_same, images, make_set, run
+from testing.equality import assert_same, images, make_set, run
+from testing.factories import adapter_spec, make_backbone
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 

@@ -14,9 +14,9 @@ from mtlora.vocabulary.spec import SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
-from tests.factories import adapter_spec, backbone_spec, make_backbone
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import silent, spec, train_config
+from testing.factories import adapter_spec, backbone_spec, make_backbone
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import silent, spec, train_config
 
 
 def counts(method: Method) -> dict[str, int]:

@@ -25,9 +25,9 @@ from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter, save_adapter
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
-from tests.factories import backbone_spec, make_backbone, make_model
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import loop, repeatable, silent, spec, train_config
+from testing.factories import backbone_spec, make_backbone, make_model
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import loop, repeatable, silent, spec, train_config
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import build_swin
-from tests.factories import adapter_spec, backbone_spec, make_backbone, make_model
+from testing.factories import adapter_spec, backbone_spec, make_backbone, make_model
 
 TASKS = (Task.SEMSEG, Task.NORMALS)
 

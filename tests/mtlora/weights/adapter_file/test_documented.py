@@ -13,8 +13,8 @@ import torch
 from mtlora.vocabulary.model_shapes import adapter_shapes
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, ClassSpec, SharedMode, TaskSpec
 from mtlora.weights.adapter_file import AdapterManifest, load_adapter
-from tests.mtlora.small import SPEC, random_backbone
-from tests.paths import DOCS
+from testing.paths import DOCS
+from testing.small_models import SPEC, random_backbone
 
 FIELDS = sorted({f for spec in (AdapterManifest, AdapterSpec, TaskSpec, ClassSpec) for f in spec.model_fields})
 BACKBONE_FIELDS = sorted(BackboneSpec.model_fields)

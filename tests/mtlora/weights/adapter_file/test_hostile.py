@@ -2,7 +2,6 @@
 
 import json
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from mtlora.vocabulary.errors import AdapterFileError
 from mtlora.weights.adapter_file import load_adapter, read_manifest, save_adapter
 from mtlora.weights.adapter_file.header import MAX_HEADER_BYTES
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
-from tests.mtlora.small import FINGERPRINT, SPEC, random_tensors
+from testing.adapter_bytes import BIAS, LIES, join, split
+from testing.small_models import FINGERPRINT, SPEC, random_tensors
 
-Edit = Callable[[dict[str, Any]], None]
-BIAS = "decoders.semseg.classify.bias"
 SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -27,15 +25,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("good") / "a.safetensors"
     save_adapter(path, SPEC, random_tensors(SPEC), backbone_name="x", backbone_fingerprint=FINGERPRINT)
     return path.read_bytes()
-
-
-def split(content: bytes) -> tuple[dict[str, Any], bytes]:
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def join(header: bytes, data: bytes) -> bytes:
-    return len(header).to_bytes(8, "little") + header + data
 
 
 def load(tmp_path: Path, content: bytes, **options: int) -> Any:
@@ -116,39 +105,6 @@ def test_manifest_lies(tmp_path: Path, good: bytes, value: object, field: str) -
         return
     assert field in {"name", "format_version"}  # another valid name; 1.0 or true for 1
     assert loaded.manifest.spec == SPEC
-
-
-def entry(**change: Any) -> Edit:
-    return lambda header: header[BIAS].update(change)
-
-
-def rename(header: dict[str, Any]) -> None:
-    header["decoders.semseg.classify.offset"] = header.pop(BIAS)
-
-
-def shift(header: dict[str, Any]) -> None:
-    begin, end = header[BIAS]["data_offsets"]
-    header[BIAS]["data_offsets"] = [begin - 2, end - 2]
-
-
-LIES: dict[str, tuple[Edit, str]] = {
-    "negative shape": (entry(shape=[-21]), "whole numbers from 0"),
-    "huge shape": (entry(shape=[2**62, 2**62]), "needs"),
-    "too many dimensions": (entry(shape=[1] * 9), "up to 8"),
-    "bool shape": (entry(shape=[True]), "whole numbers"),
-    "float shape": (entry(shape=[21.0]), "whole numbers"),
-    "integer dtype": (entry(dtype="I64"), "dtype must be one of"),
-    "unknown dtype": (entry(dtype="F8_E4M3"), "dtype must be one of"),
-    "dtype of another size": (entry(dtype="F32"), "needs 84 bytes"),
-    "out of the file": (entry(data_offsets=[2**40, 2**40 + 42]), "hole"),
-    "backwards": (entry(data_offsets=[42, 0]), "data_offsets give -42"),
-    "overlap": (shift, "overlaps"),
-    "extra key": (entry(comment="hello"), "exactly dtype, shape and data_offsets"),
-    "renamed": (rename, "unexpected"),
-    "missing metadata": (lambda header: header.pop("__metadata__"), "not an adapter set"),
-    "large metadata": (lambda header: header["__metadata__"].update(x="y" * 2**20), "the limit is"),
-    "metadata of numbers": (lambda header: header["__metadata__"].update(x=1), "whose values are texts"),
-}
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -13,8 +13,8 @@ from mtlora.vocabulary.errors import AdapterFileError, AdapterMismatchError, Spe
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterSet, check_backbone, load_adapter, read_manifest, save_adapter
 from mtlora.weights.adapter_file.load import is_finite
-from tests.mtlora.small import FINGERPRINT, SPEC, random_backbone, random_tensors
-from tests.mtlora.strategies import adapter_specs
+from testing.small_models import FINGERPRINT, SPEC, random_backbone, random_tensors
+from testing.strategies import adapter_specs
 
 
 def save(path: Path, spec: AdapterSpec = SPEC, dtype: torch.dtype = torch.float16) -> str:

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from mtlora.vocabulary.errors import BackboneError
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
-from tests.factories import adapter_spec, make_backbone
+from testing.factories import adapter_spec, make_backbone
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from mtlora.vocabulary.errors import BackboneError
 from mtlora.weights.backbone import import_backbone
-from tests.factories import adapter_spec, make_backbone
+from testing.factories import adapter_spec, make_backbone
 
 
 def official_layout(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -12,23 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
 from mtlora.vocabulary.errors import ConversionError
-from mtlora.vocabulary.model_shapes import frozen_shapes
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.convert import Converted, convert_checkpoint
 from mtlora.weights.convert.checkpoint import open_checkpoint
 from mtlora.weights.convert.config import Config
 from mtlora.weights.convert.describe import NYUD_CLASSES, classes_of
-from tests.mtlora.convert.published import publish, published_config, published_names
-from tests.mtlora.small import SPEC, random_tensors
-from tests.mtlora.strategies import adapter_specs
-from tests.paths import DOCS, GOLDEN
-
-
-def whole(spec: AdapterSpec) -> dict[str, Tensor]:
-    """Every tensor of a model with this spec."""
-    frozen = {name: torch.randn(shape) for name, shape in frozen_shapes(spec).items()}
-    return frozen | random_tensors(spec)
+from testing.paths import DOCS, GOLDEN
+from testing.published_checkpoints import publish, published_config, published_names, whole
+from testing.small_models import SPEC
+from testing.strategies import adapter_specs
 
 
 def comparable(spec: AdapterSpec) -> AdapterSpec:

@@ -15,13 +15,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.mtlora.convert.test_conversion import whole
 
 from mtlora.vocabulary.errors import ConversionError, UnsafeCheckpointError
 from mtlora.weights.convert import convert_checkpoint
 from mtlora.weights.convert.inert_pickle import read_pickle
-from tests.mtlora.convert.published import publish
-from tests.mtlora.small import SPEC
+from testing.published_checkpoints import publish, whole
+from testing.small_models import SPEC
 
 SOME = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from tests.mtlora.images.container.hostile_files import chunk
+from testing.hostile_images import chunk
 
 SIZE = (67, 43)
 

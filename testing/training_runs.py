@@ -13,7 +13,7 @@ from mtlora.training.pretraining.pretrain import PretrainConfig
 from mtlora.training.run.loop import LoopConfig
 from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
 from mtlora.vocabulary.tasks import Task
-from tests.factories import backbone_spec
+from testing.factories import backbone_spec
 
 TASKS = (Task.SEMSEG, Task.HUMAN_PARTS, Task.SALIENCY, Task.NORMALS)
 FAST = AugmentConfig(scale=(0.8, 1.25), jitter=0.2)
@@ -79,7 +79,7 @@ def repeatable(data: Path, backbone: Path, out: Path, steps: int, **changes: Any
 
 
 def main(data: str, backbone: str, out: str, steps: str, kind: str = "usual") -> None:
-    """`python -m tests.mtlora.training.runs DATA BACKBONE OUT STEPS` trains a set, resuming what is there."""
+    """`python -m testing.training_runs DATA BACKBONE OUT STEPS` trains a set, resuming what is there."""
     torch.set_num_threads(1)
     make = repeatable if kind == "repeatable" else train_config
     train(make(Path(data), Path(backbone), Path(out), int(steps)), silent, resume=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.mtlora.adapter_file.test_hostile import join, split
 
 from mtlora.vocabulary.errors import BackboneError
 from mtlora.weights.backbone import load_backbone, save_backbone
-from mtlora.weights.backbone.header import SPEC_KEY, read_backbone_spec
-from tests.factories import make_backbone
+from mtlora.weights.backbone_header import SPEC_KEY, read_backbone_spec
+from testing.adapter_bytes import join, split
+from testing.factories import make_backbone
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_neither_backbones_nor_manifests_need_torch() -> None:
     script = (
         "import sys, pathlib, mtlora.weights.adapter_file as a\n"
-        "from mtlora.weights.backbone.header import read_backbone_spec\n"
+        "from mtlora.weights.backbone_header import read_backbone_spec\n"
         "read_backbone_spec(pathlib.Path('adapters/backbone.safetensors'))\n"
         "a.read_manifest('adapters/default.safetensors'); sys.exit('torch' in sys.modules)"
     )

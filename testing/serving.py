@@ -28,7 +28,7 @@ from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import save_adapter
 from mtlora.weights.backbone import Backbone, save_backbone
-from tests.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model
+from testing.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model
 
 START_TIMEOUT_S = 180.0  # a busy machine imports torch slowly
 

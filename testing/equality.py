@@ -11,7 +11,7 @@ from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
 from mtlora.weights.adapter_file.manifest import AdapterManifest
 from mtlora.weights.backbone import Backbone
-from tests.factories import make_model
+from testing.factories import make_model
 
 TOLERANCE = 1e-4  # of the largest absolute logit; forms differ in the order of float32 sums only
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlora.vocabulary.model_shapes import frozen_shapes
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import TRAITS
+from testing.small_models import random_tensors
 
 ADAPTED = re.compile(r"(backbone\..+\.(?:qkv|proj|fc1|fc2|reduction))\.(?:shared|tasks|norm)\.")
 
@@ -198,3 +200,9 @@ def publish(
         }
         torch.save(document, path, _use_new_zipfile_serialization=zipped)
     return path
+
+
+def whole(spec: AdapterSpec) -> dict[str, Tensor]:
+    """Every tensor of a model with this spec."""
+    frozen = {name: torch.randn(shape) for name, shape in frozen_shapes(spec).items()}
+    return frozen | random_tensors(spec)

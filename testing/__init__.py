@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: factories, servers, fakes. Not part of a release."""

@@ -1,0 +1,34 @@
+"""Sets in a store, of bytes that are no weights."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from app.core.names import AdapterRef
+from app.store.adapter_store import AdapterStore
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root: Path) -> AdapterStore:
+    return AdapterStore.open(root)
+
+
+def add(store: AdapterStore, name: str, content: bytes, *, activate: bool = True) -> tuple[int, bool]:
+    staged = store.stage(10_000)
+    try:
+        staged.write(content)
+        staged.finish()
+        _, revision, created = store.add(name, staged, activate=activate)
+    finally:
+        staged.close()
+    return revision.revision, created
+
+
+def ref(name: str, revision: int, content: bytes) -> AdapterRef:
+    return AdapterRef(name, revision, hashlib.sha256(content).hexdigest())
