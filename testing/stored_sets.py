@@ -1,22 +1,9 @@
 """Sets in a store, of bytes that are no weights."""
 
 import hashlib
-from pathlib import Path
-
-import pytest
 
 from app.core.names import AdapterRef
 from app.store.adapter_store import AdapterStore
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def store(root: Path) -> AdapterStore:
-    return AdapterStore.open(root)
 
 
 def add(store: AdapterStore, name: str, content: bytes, *, activate: bool = True) -> tuple[int, bool]:

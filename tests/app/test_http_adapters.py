@@ -384,7 +384,7 @@ def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_f
                 begun.append("change")
                 yield
 
-    monkeypatch.setattr("app.composition.service.Courtesy", Watched)
+    monkeypatch.setattr("app.composition.parts.Courtesy", Watched)
     with live_app(settings_for(weights, tmp_path / "store")) as live:
         begun.clear()
         upload(live.client, weights.upload("cats"), name="cats")

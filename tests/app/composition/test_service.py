@@ -59,7 +59,7 @@ import asyncio
 import torch
 from app.engine.micro_batch import BatchLimits
 from app.engine.worker import Worker
-from app.composition.service import Pools
+from app.composition.pools import Pools
 from app.startup.settings import Settings
 from app.engine.torch_threads import CHOSEN
 from testing.fake_engine import FakeEngine, NoEvents

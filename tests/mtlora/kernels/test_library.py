@@ -60,7 +60,7 @@ def test_a_library_that_does_not_load_leaves_the_next_one(monkeypatch: pytest.Mo
 ONE_POOL = """
 import threading
 import torch
-from mtlora.inference import ops
+from mtlora.ops import ops
 from mtlora.kernels import status
 
 torch.set_num_threads(3)

@@ -106,7 +106,7 @@ def test_the_mode_is_as_before_behind_it() -> None:
 
 THREADS = """
 import torch
-from mtlora.inference import ops
+from mtlora.ops import ops
 from mtlora.ops.denormals import are_zero, denormals_are_zero
 from mtlora.kernels import status
 
