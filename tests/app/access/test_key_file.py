@@ -90,7 +90,7 @@ def test_no_file_and_no_regular_file(tmp_path: Path) -> None:
 
 def test_commands_at_once_lose_nothing(path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from testing.key_files import key; "
+        "import sys; from pathlib import Path; from tests.app.access.test_key_file import key; "
         "from app.access.key_file import change_keys; "
         "[change_keys(Path(sys.argv[1]), lambda b, i=i: (*b, key(f'{sys.argv[2]}-{i}'))) for i in range(8)]"
     )
