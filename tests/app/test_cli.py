@@ -84,7 +84,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        ("port", "99999", "less than or equal to 65535"),
+        ("port", "99999", "must be a whole number from 0 to 65535, got '99999'"),
         ("backbone", "nowhere.safetensors", "cannot read backbone file {}: No such file or directory"),
         ("backbone", "folder", "is not a .safetensors file"),
         ("backbone", "folder.safetensors", "{} is a folder"),
@@ -184,7 +184,7 @@ def test_everything_at_once_and_where_it_was_set(refused: Refused, file: Path, t
 def test_what_is_wrong_together_does_not_hide_wrong_paths(refused: Refused) -> None:
     lines = refused(host="0.0.0.0", backbone="/none.safetensors")
     assert len(lines) == 2
-    assert lines[0].startswith("refusing to listen on '0.0.0.0'")
+    assert lines[0].startswith("--host: refusing to listen on '0.0.0.0'")
     assert lines[1].startswith("--backbone: ")
 
 
@@ -198,13 +198,25 @@ def test_names_cannot_forge_a_line(refused: Refused) -> None:
     [
         ("prot = 1", "'prot': there is no such setting; did you mean port?"),
         ("MTLORA_PORT = 1", "'MTLORA_PORT': there is no such setting; did you mean port?"),
-        ("[limits]\nmax_images = 1", "'limits': there is no such setting, see mtlora serve --help"),
-        ("[store]\npath = 'x'", "'store': must be a text, a number, true or false, got dict"),
+        (
+            "[limits]\nmax-images = 1",
+            "[limits]: settings stand at the top level of the file, without tables; write max-images",
+        ),
+        (
+            "[[server]]\nport = 0",
+            "[server]: settings stand at the top level of the file, without tables; write port there",
+        ),
+        ("server.port = 0", "[server]: settings stand at the top level of the file, without tables; write port there"),
+        ("nothing = 1", "'nothing': there is no such setting, see mtlora serve --help"),
+        (
+            "[store]\npath = 'x'",
+            "'store': must be a text, a number, true or false, got a table; settings stand at the top level",
+        ),
         ("max_images = 1\nmax-images = 2", "'max-images': is there twice"),
         ("port = true", "'port': cannot be true"),
         ("config = 'other.toml'", "'config': a configuration file cannot name another"),
         ("port =", "is not TOML: Invalid value"),
-        ("port = 99999", "{}: port: Input should be less than"),
+        ("port = 99999", "{}: port: must be a whole number from 0 to 65535, got 99999"),
         ("default_adapter = 'A B'", "{}: default_adapter: adapter names match"),
     ],
 )
