@@ -29,8 +29,9 @@ class KeysGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As usual, unless the first word is an option of the commands."""
         first = args[0].partition("=")[0] if args else ""
-        if first in {"--file", "--keys-file"}:
-            ctx.fail(f"{first} stands behind a command: {ctx.command_path} list {first} FILE")
+        if first in {"--file", "--key-file", "--keys", "--keys-file"}:
+            flag = "--file" if first == "--file" else "--keys-file"
+            ctx.fail(f"{flag} stands behind a command: {ctx.command_path} list {flag} FILE")
         return super().parse_args(ctx, args)
 
 
