@@ -47,7 +47,9 @@ def default_decoders() -> int:
 class Settings(BaseSettings):
     """Values, units in the names, defaults that suit a small CPU machine."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
@@ -102,7 +104,7 @@ class Settings(BaseSettings):
     )
     load_failure_ttl_s: float = Field(10.0, ge=0, description="how long a failed load is answered from memory")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
+        "auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="where the model runs: auto, cpu, cuda or cuda:N"
     )
     form: FormKind = Field(FormKind.AUTO, description="how sets are kept on the device: auto, merged, lowrank or plain")
     precision: Precision = Field(

@@ -13,7 +13,7 @@ from app.imaging.tensors import channels, datatype
 from app.intake.parameters import in_headers, merged
 from app.predictions import Predictions, Wanted
 from app.residency.names import plain_name
-from app.schemas.predict import PredictQuery
+from app.schemas.predict import Milliseconds, PredictQuery
 from app.schemas.v2 import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -87,7 +87,7 @@ async def version_ready(model: Model, version: Version, caller: Predictor, parts
 
 
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
-Deadline = Annotated[int | None, Header(ge=1, le=3_600_000, description="give up (504) after so many milliseconds")]
+Deadline = Annotated[Milliseconds | None, Header(description="give up (504) after so many milliseconds")]
 
 
 @router.post("/models/{model}/infer", responses=INFERRED, openapi_extra=INFER_BODY, response_class=Response)
