@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ReadyDep, ServiceDep, probing, require
 from app.dialects.v2 import TensorDialect
-from app.errors import AdapterLoadError, ParameterConflictError
+from app.errors import AdapterLoadError
 from app.imaging.tensors import channels, datatype
 from app.intake.parameters import in_headers, merged
 from app.predictions import Predictions, Wanted
@@ -102,9 +102,6 @@ async def infer(
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
-    for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
-        if one.text not in {model, model.partition("@")[0]}:
-            raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
     asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
     dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
     return await Predictions(service, parts).answer(request, caller, dialect, context)
