@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     )
     engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
 
-    grace_s: float = Field(30.0, ge=0, description="after SIGTERM: longest wait for running requests")
+    grace_s: float = Field(30.0, ge=0, description="after SIGTERM: longest wait for running requests; the rest is 503")
     drain_delay_s: float = Field(0.0, ge=0, description="after SIGTERM: how long to answer 503 before the port closes")
     keep_alive_s: int = Field(75, ge=1, description="how long an idle connection stays open")
     metric_adapters: int = Field(20, ge=0, le=1000, description="adapter sets with a metric label of their own")

@@ -116,9 +116,9 @@ class FairThreads:
         return asyncio.get_running_loop().run_in_executor(self._executor, _timed, work)
 
     def _take(self) -> Job | None:
-        """The next job that fits into the memory. Those that do not are kept: callers and flows have one after the other,
-        and whose turn it is, is waited for; but for those whose memory is taken already, which is given back only when
-        they are done too.
+        """The next job that fits into the memory. Those that do not are kept: callers and flows have one after the
+        other, and whose turn it is, is waited for; but for those whose memory is taken already, which is given
+        back only when they are done too.
         """
         lacking = self._lacking_memory
         job = next((job for job in lacking if job.memory.taken), None) or min(lacking, key=self._had, default=None)
