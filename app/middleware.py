@@ -1,5 +1,6 @@
 """Around every request: its id, its timings, its metrics, its log line, and an answer even to a bug."""
 
+import asyncio
 import logging
 import re
 import time
@@ -8,12 +9,14 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.context import CONTEXT, REQUEST_ID, RequestContext, context_of
 from app.deps import Door
-from app.error_handlers import http_problem, problem_response
+from app.error_handlers import http_problem, problem_response, service_error
+from app.errors import NotReadyError
 from app.intake.heads import fault_of
 from app.intake.targets import EVERYTHING, path_of, target_fault
 from app.telemetry import audit
@@ -24,6 +27,8 @@ log = logging.getLogger("app.requests")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 METHODS = "DELETE, GET, OPTIONS, POST, PUT"
+ENDED = "the server is shutting down, and did not finish this request in the time it had for it; ask again"
+ENDED_RETRY_S = 2.0
 _QUIET = ("/livez", "/readyz", "/v2/health/", "/metrics", "/favicon.ico", "/static/")
 
 
@@ -64,6 +69,12 @@ class RequestMiddleware:
         try:
             with self._metrics.inflight.track_inprogress():
                 await self._answer(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # only a server that ends cancels requests: what they may still take is over
+            if status:
+                context.facts["cut_off"] = True
+            else:
+                response = await service_error(Request(scope), NotReadyError(ENDED, ENDED_RETRY_S))
+                await response(scope, receive, send_with_headers)
         except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
             log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"][:200]})
             if status:

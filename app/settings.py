@@ -71,7 +71,9 @@ class ContradictionsError(ValueError):
 class Settings(BaseSettings):
     """Values, units in the names, defaults that suit a small CPU machine."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
@@ -185,7 +187,9 @@ class Settings(BaseSettings):
     )
     engine_threads: int = Field(0, ge=0, le=256, description="threads of the model's operators; 0: as torch chooses")
 
-    grace_s: float = Field(30.0, ge=0, le=YEAR_S, description="after SIGTERM: longest wait for running requests")
+    grace_s: float = Field(
+        30.0, ge=0, le=YEAR_S, description="after SIGTERM: longest wait for running requests; the rest is 503"
+    )
     drain_delay_s: float = Field(
         0.0, ge=0, le=YEAR_S, description="after SIGTERM: how long to answer 503 before the port closes"
     )

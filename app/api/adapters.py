@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
@@ -13,6 +14,7 @@ from app.files import FileAnswer
 from app.imaging.render import to_json
 from app.intake.documents import parse_document, read_small
 from app.intake.multipart import multipart_events
+from app.intake.numbers import PLAIN
 from app.intake.parameters import in_query
 from app.intake.stream import announced_bytes, bounded_stream
 from app.residency.names import plain_name
@@ -24,7 +26,7 @@ from app.service import Parts
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 Name = Annotated[str, Path(max_length=64, description="name of an adapter set", examples=["default"])]
-RevisionQuery = Annotated[int | None, Query(ge=1, le=MOST_REVISION)]
+RevisionQuery = Annotated[Annotated[int, Field(ge=1, le=MOST_REVISION), PLAIN] | None, Query()]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
 Reader = Annotated[Caller, require(Scope.ADAPTERS_READ)]
 REFUSED = problem_responses(400, 401, 403, 404, 409, 422, 429, 503)

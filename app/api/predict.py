@@ -11,7 +11,7 @@ from app.dialects.plain import PlainDialect
 from app.intake.images import may_say_more
 from app.intake.parameters import in_headers, in_query
 from app.predictions import Predictions
-from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
+from app.schemas.predict import OK_RESPONSES, REQUEST_BODY, HeaderText, Milliseconds, PredictQuery
 from app.schemas.problem import problem_responses
 
 router = APIRouter(tags=["predict"])
@@ -32,7 +32,7 @@ async def predict(
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
     x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
-    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`")] = None,  # noqa: ARG001
+    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Maps of one photo, or of several.
 

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.deps import ContextDep, ReadyDep, ServiceDep, probing, require
 from app.dialects.v2 import TensorDialect
-from app.errors import AdapterLoadError, ParameterConflictError
+from app.errors import AdapterLoadError
 from app.imaging.tensors import channels, datatype
 from app.intake.parameters import in_headers, merged
 from app.predictions import Predictions, Wanted
 from app.residency.names import plain_name
-from app.schemas.predict import PredictQuery
+from app.schemas.predict import Milliseconds, PredictQuery
 from app.schemas.v2 import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -87,7 +87,7 @@ async def version_ready(model: Model, version: Version, caller: Predictor, parts
 
 
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
-Deadline = Annotated[int | None, Header(ge=1, le=3_600_000, description="give up (504) after so many milliseconds")]
+Deadline = Annotated[Milliseconds | None, Header(description="give up (504) after so many milliseconds")]
 
 
 @router.post("/models/{model}/infer", responses=INFERRED, openapi_extra=INFER_BODY, response_class=Response)
@@ -102,9 +102,6 @@ async def infer(
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
-    for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
-        if one.text not in {model, model.partition("@")[0]}:
-            raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
     asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
     dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
     return await Predictions(service, parts).answer(request, caller, dialect, context)

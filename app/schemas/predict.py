@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.intake.formats import OFFERED
+from app.intake.numbers import PLAIN
 from app.schemas.problem import Problem
 from mtlora.errors import TaskError
 from mtlora.tasks import parse_tasks
 
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000), PLAIN]
 FORMATS = [form.value for form in OFFERED]
 
 
@@ -37,7 +39,7 @@ class PredictQuery(BaseModel):
         "png", description="JSON only: `rle` adds COCO run lengths per class, `none` leaves the PNGs out"
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
-    deadline_ms: int | None = Field(None, ge=1, le=3_600_000, description="give up (504) after so many milliseconds")
+    deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
 
     @field_validator("tasks")
     @classmethod
