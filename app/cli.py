@@ -5,18 +5,18 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from app.core.errors import ConfigFileError, SettingError, StartupError
+from app.core.errors import SettingError, StartupError
 from app.startup import listening, preflight
 from app.startup.descriptors import make_room
-from app.startup.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, choices_of, metavar, plain_kind
-from app.startup.settings import PREFIX, Settings
+from app.startup.help import FLAG_ONLY_ENVIRONMENT, ServeCommand, metavar, plain_kind
+from app.startup.setting_faults import examine, flag_of
+from app.startup.settings import Settings
 from app.telemetry.logs import printable, set_up_logs
 from mtlora.version import __version__, commit
 
@@ -71,18 +71,20 @@ serve.command_class = ServeCommand  # type: ignore[attr-defined]
 
 def prepare(given: dict[str, Any]) -> Prepared:
     """Settings and port; exits with status 2 and one line for each fault, all that can be told at once."""
-    settings, wrong = _settings(given)
-    found = wrong + [fault for fault in preflight.faults(settings) if fault.setting not in _names(wrong)]
+    settings, wrong, doubtful, origins = examine(given, os.environ)
+    found = list(wrong)
     sockets: listening.Sockets = ()
-    if _names(wrong).isdisjoint({"", "host", "port"}):
-        try:
-            sockets = listening.bind(settings.host, settings.port)
-        except SettingError as fault:
-            found.append(fault)
-    if not found:
-        return Prepared(settings, sockets)
+    if settings is not None:
+        found += [fault for fault in preflight.faults(settings) if fault.setting not in doubtful]
+        if doubtful.isdisjoint({"host", "port"}):
+            try:
+                sockets = listening.bind(settings.host, settings.port)
+            except SettingError as fault:
+                found.append(fault)
+        if not found:
+            return Prepared(settings, sockets)
     listening.close(sockets)
-    _say(found, given, settings)
+    _say(found, origins)
     raise typer.Exit(WRONG_SETTING)
 
 
@@ -95,53 +97,10 @@ def _room_for_connections(settings: Settings) -> int:
         raise typer.Exit(WRONG_SETTING) from None
 
 
-def _settings(given: dict[str, Any]) -> tuple[Settings, list[SettingError]]:
-    """The settings, and what is wrong with them as values; those that are wrong then have their defaults."""
-    try:
-        return Settings(**given), []
-    except ConfigFileError as error:
-        _say([SettingError(text) for text in error.problems or (error.detail,)], given)
-        raise typer.Exit(WRONG_SETTING) from None
-    except ValidationError as error:
-        faults = [
-            SettingError(_words(fault["msg"], fault["loc"]), setting=".".join(map(str, fault["loc"])))
-            for fault in error.errors(include_url=False)
-        ]
-    fields = Settings.model_fields
-    wrong = {name: fields[name].get_default(call_default_factory=True) for name in _names(faults) & fields.keys()}
-    try:
-        return Settings(**{**given, **wrong, "insecure": True}), faults  # to be looked at, not to be served
-    except ValidationError:  # wrong together: nothing more can be told
-        _say(faults, given)
-        raise typer.Exit(WRONG_SETTING) from None
-
-
-def _words(message: str, place: tuple[int | str, ...]) -> str:
-    """What is wrong with a value, with the words that it may be rather than a pattern."""
-    choices = choices_of(Settings.model_fields[str(place[0])]) if place and place[0] in Settings.model_fields else []
-    if choices and "pattern" in message:
-        return f"must be one of {', '.join(choices)}"
-    return message.removeprefix("Value error, ")
-
-
-def _names(faults: Iterable[SettingError]) -> set[str]:
-    return {fault.setting for fault in faults}
-
-
-def _say(faults: Iterable[SettingError], given: dict[str, Any], settings: Settings | None = None) -> None:
+def _say(faults: Iterable[SettingError], origins: Mapping[str, str]) -> None:
     for fault in faults:
-        where = f"{_origin(fault.setting, given, settings)}: " if fault.setting else ""
-        typer.echo(f"mtlora serve: {where}{printable(fault.detail)}", err=True)
-
-
-def _origin(name: str, given: dict[str, Any], settings: Settings | None) -> str:
-    """Where a setting was made: what there is to change."""
-    flag, variable = f"--{name.replace('_', '-')}", f"{PREFIX}{name.upper()}"
-    if name not in given and variable in {key.upper() for key in os.environ}:
-        return variable
-    if name not in given and settings is not None and settings.config and name in settings.model_fields_set:
-        return f"{settings.config}: {name}"
-    return flag
+        where = f"{origins.get(fault.setting, flag_of(fault.setting))}: " if fault.setting else ""
+        typer.echo(f"mtlora serve: {printable(f'{where}{fault.detail}')}", err=True)
 
 
 def _use_environment() -> None:
@@ -151,17 +110,27 @@ def _use_environment() -> None:
 
 
 def _option(name: str, info: FieldInfo) -> inspect.Parameter:
-    kind = plain_kind(info)
-    flag = "--" + name.replace("_", "-")
+    """A flag as text, whatever its kind: what is wrong with it is told as of a variable's, beside all other faults."""
+    kind = bool if plain_kind(info) is bool else str
+    flag = flag_of(name)
+    words = [] if kind is bool else metavar(name, info).split("|")
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
         help=info.description,
         show_default=False,
         metavar=None if kind is bool else metavar(name, info),
+        autocompletion=_completion(words) if len(words) > 1 else None,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def _completion(words: list[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 # One source of truth: the settings. Typer reads the signature, so the flags follow from it.

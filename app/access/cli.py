@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from app.access.key_file import change_keys, read_keys
 from app.access.keys import ApiKey, Quota, first_fault, parse_scopes
@@ -21,9 +22,31 @@ SHOWN_DIGITS = 8
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
-keys = typer.Typer(help="Make, list and revoke API keys of the server.", no_args_is_help=True)
 
-FileOption = Annotated[Path, typer.Option(envvar="MTLORA_KEYS_FILE", help="Key file; made if missing, mode 0600.")]
+class KeysGroup(TyperGroup):
+    """`mtlora keys`: its options belong to its commands, and whoever begins with one is told so."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As usual, unless the first word is an option of the commands."""
+        first = args[0].partition("=")[0] if args else ""
+        if first in {"--file", "--key-file", "--keys", "--keys-file"}:
+            flag = "--file" if first == "--file" else "--keys-file"
+            ctx.fail(f"{flag} stands behind a command: {ctx.command_path} list {flag} FILE")
+        return super().parse_args(ctx, args)
+
+
+keys = typer.Typer(cls=KeysGroup, help="Make, list and revoke API keys of the server.", no_args_is_help=True)
+
+FileOption = Annotated[
+    Path,
+    typer.Option(
+        "--file",
+        "--keys-file",
+        envvar="MTLORA_KEYS_FILE",
+        help="Key file; made if missing, mode 0600.",
+        show_default=False,
+    ),
+]
 LabelArgument = Annotated[str, typer.Argument(help="What the key is called in logs and in `keys list`.")]
 
 

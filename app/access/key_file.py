@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.access.keys import ApiKey, check_distinct, first_fault
 from app.core.errors import KeyFileError
 from mtlora.weights.atomic import write_atomically
+from mtlora.weights.plain_files import open_plain
 
 MODE = 0o600
 MAX_BYTES = 4 * 2**20
@@ -32,7 +33,7 @@ class _Document(BaseModel):
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """The keys of a file; `KeyFileError` if it is missing, unsafe or not a key file."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             _check_mode(os.fstat(file.fileno()).st_mode, path)
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -72,8 +73,6 @@ def signature(path: Path) -> Signature | None:
 
 
 def _check_mode(mode: int, path: Path) -> None:
-    if not stat.S_ISREG(mode):
-        raise KeyFileError(f"the key file {path} is not a regular file")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise KeyFileError(f"the key file {path} can be written by others (mode {mode & 0o777:o}); chmod 600 it")
 

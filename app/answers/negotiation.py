@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from app.core.errors import BadParameterError, NotAcceptableError
+from app.http.numbers import quality_of
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
 
@@ -94,10 +95,7 @@ def _ranges(accept: str) -> dict[str, float]:
         quality = 1.0
         for parameter in parameters:
             if parameter.startswith("q="):
-                try:
-                    quality = min(max(float(parameter[2:]), 0.0), 1.0)
-                except ValueError:
-                    quality = 0.0
+                quality = quality_of(parameter[2:])
         ranges[media] = quality
     return ranges
 

@@ -13,13 +13,18 @@ from starlette import types
 from starlette.routing import BaseRoute, Match
 
 from app.access.keys import Caller, Scope
-from app.api.predict.schemas import LISTS
+from app.api.open_inference.schemas import LENGTH_HEADER
+from app.api.predict.schemas import LISTS, PARAMETERS
 from app.composition.parts import Parts
 from app.composition.service import Service
-from app.core.errors import BadParameterError
+from app.core.errors import BadParameterError, ParameterConflictError
 from app.core.request_context import RequestContext, context_of
 from app.http.body_stream import announced_bytes
-from app.http.parameters import check_query, in_query
+from app.http.parameters import HEADER, check_known, check_query, in_query
+
+ADAPTER_HEADER = "x-adapter"
+PARAMETER_HEADERS = frozenset({*(f"x-{name.replace('_', '-')}" for name in PARAMETERS), LENGTH_HEADER.lower()})
+"""What is said to mean something here: whoever sends one of these asks for something."""
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, where the server has any")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -48,7 +53,7 @@ class Door:
 
     change: what the request is about to do, where it changes something: the audit log tells of it, even if refused
     prediction: whether it asks for one: metrics count it as such, even if refused
-    any_query: parameters that nobody knows are ignored; else the request is refused for them
+    any_query: parameters that nobody knows are ignored, in the query and in headers; else the request is refused
     no_body: a body is refused: what it says would be ignored
     """
 
@@ -70,8 +75,10 @@ class Door:
         self.announce(context)
         presented = bearer.credentials if bearer else header
         caller = service.gatekeeper.admit(presented, self.scope, known=partial(_tell, context))
-        if request.scope["query_string"] and not self.any_query:
-            check_query(in_query(request), known_query(request.scope["route"]), LISTS)
+        if not self.any_query:
+            if request.scope["query_string"]:
+                check_query(in_query(request), known_query(request.scope["route"]), LISTS)
+            check_headers(request)
         if self.no_body:
             check_no_body(request)
         return caller
@@ -116,6 +123,40 @@ def known_query(route: APIRoute) -> tuple[str, ...]:
         kind = field.field_info.annotation
         names += kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [field.alias]
     return tuple(names)
+
+
+def known_headers(route: APIRoute) -> tuple[str, ...]:
+    """Names of the headers that a route's handler takes as parameters, in lower case."""
+    return tuple(field.alias.lower() for field in route.dependant.header_params)
+
+
+def check_headers(request: Request) -> None:
+    """Refuse headers that are parameters elsewhere, or are called like one, where they would be ignored (422).
+
+    `X-Adapter` may say what the path says (else 400).
+    """
+    known = known_headers(request.scope["route"])
+    strange = [name for name in dict.fromkeys(request.headers) if name in PARAMETER_HEADERS and name not in known]
+    if ADAPTER_HEADER in strange and (meant := _sets_in_path(request)):
+        strange.remove(ADAPTER_HEADER)
+        for text in request.headers.getlist(ADAPTER_HEADER):
+            if text not in meant:
+                raise ParameterConflictError(
+                    f"the path means adapter set {meant[0][:80]!r}, the header X-Adapter {text[:80]!r}; leave one away"
+                )
+    check_known(HEADER, strange, known, "header parameter")
+
+
+def _sets_in_path(request: Request) -> tuple[str, ...]:
+    """How the set that a path names may be called: as there, by its name alone, and with the revision asked for."""
+    path = request.path_params
+    if named := path.get("name"):
+        revision = request.query_params.get("revision")
+    elif named := path.get("model"):
+        revision = path.get("version")
+    else:
+        return ()
+    return named, named.partition("@")[0], *([f"{named}@{revision}"] if revision else [])
 
 
 def check_no_body(request: Request) -> None:

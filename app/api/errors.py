@@ -115,12 +115,13 @@ def request_id_of(request: Request) -> str:
 
 def install(app: FastAPI) -> None:
     """Make every error of the application a problem document."""
-    app.add_exception_handler(e.ServiceError, _service_error)
+    app.add_exception_handler(e.ServiceError, service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
 
 
-async def _service_error(request: Request, error: Exception) -> Response:
+async def service_error(request: Request, error: Exception) -> Response:
+    """The answer for an error that the service raised on purpose."""
     if not isinstance(error, e.ServiceError):
         raise TypeError(f"expected a ServiceError, got {type(error).__name__}") from error
     headers = {}

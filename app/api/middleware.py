@@ -1,5 +1,6 @@
 """Around every request: its id, its timings, its metrics, its log line, and an answer even to a bug."""
 
+import asyncio
 import logging
 import re
 import time
@@ -8,11 +9,13 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.dependencies import Door
-from app.api.errors import http_problem, problem_response
+from app.api.errors import http_problem, problem_response, service_error
+from app.core.errors import NotReadyError
 from app.core.request_context import CONTEXT, REQUEST_ID, RequestContext, context_of
 from app.http.header_checks import fault_of
 from app.http.targets import EVERYTHING, path_of, target_fault
@@ -24,6 +27,8 @@ log = logging.getLogger("app.requests")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 METHODS = "DELETE, GET, OPTIONS, POST, PUT"
+ENDED = "the server is shutting down, and did not finish this request in the time it had for it; ask again"
+ENDED_RETRY_S = 2.0
 _QUIET = ("/livez", "/readyz", "/v2/health/", "/metrics", "/favicon.ico", "/static/")
 
 
@@ -64,6 +69,12 @@ class RequestMiddleware:
         try:
             with self._metrics.inflight.track_inprogress():
                 await self._answer(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # only a server that ends cancels requests: what they may still take is over
+            if status:
+                context.facts["cut_off"] = True
+            else:
+                response = await service_error(Request(scope), NotReadyError(ENDED, ENDED_RETRY_S))
+                await response(scope, receive, send_with_headers)
         except Exception:  # the last resort: a bug becomes a documented answer, and its trace is in the log
             log.exception("unhandled error", extra={"request_id": request_id, "path": scope["path"][:200]})
             if status:

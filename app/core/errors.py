@@ -187,10 +187,15 @@ class DeviceMemoryError(BusyError):
 
 
 class StoreUnavailableError(BusyError):
-    """The store of adapter sets is locked by another process, does not answer, or is gone; sets in memory go on."""
+    """The store of adapter sets is locked by another process, does not answer, or is gone; sets in memory go on.
 
-    def __init__(self, detail: str, retry_after_s: float = 5.0) -> None:
-        super().__init__(detail, retry_after_s)
+    state, lasting_s: what is so, and for how long already, where that is known; `detail` says both and more
+    """
+
+    def __init__(self, state: str, lasting_s: float | None = None, more: str = "", retry_after_s: float = 5.0) -> None:
+        self.state = state
+        self.lasting_s = lasting_s
+        super().__init__((state if lasting_s is None else lasting(state, lasting_s)) + more, retry_after_s)
 
 
 class NotReadyError(BusyError):
@@ -235,3 +240,8 @@ class SettingError(StartupError):
 
 class DeviceError(StartupError):
     """The device cannot be used just now; another start may find it well."""
+
+
+def lasting(state: str, seconds: float) -> str:
+    """What is so, and for how long."""
+    return f"{state} for {seconds:.0f} s" if seconds >= 10 else f"{state} for {seconds:.2g} s"

@@ -9,12 +9,13 @@ import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 1, 38, 22, 2
 _EPERM, _ENOSYS = 1, 38
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # instructions of the classic BPF machine
@@ -77,6 +78,14 @@ def confine(keep: Iterable[int]) -> list[str]:
     return taken
 
 
+def end_with_parent() -> bool:
+    """Whether the kernel will end this process with the one that started it, whatever it is at then (Linux).
+
+    With the thread that started it, to be exact.
+    """
+    return sys.platform == "linux" and _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0
+
+
 def _close_others(keep: set[int]) -> None:
     """Close what is open beside them, and leave no number free: one that is could be opened."""
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -95,11 +104,16 @@ def _refuse_calls() -> bool:
     program = _program(machine)
     code = ctypes.create_string_buffer(program, len(program))
     form = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
+    if _prctl(_PR_SET_NO_NEW_PRIVS, 1):
+        return False
+    return _prctl(_PR_SET_SECCOMP, _FILTER, form) == 0
+
+
+def _prctl(option: int, first: int, second: bytes | None = None) -> int:
+    """0: it is so now."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = (ctypes.c_int, *[ctypes.c_void_p] * 4)
-    if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        return False
-    return bool(prctl(_PR_SET_SECCOMP, _FILTER, form, 0, 0) == 0)
+    return int(prctl(option, first, second, None, None))
 
 
 def _program(machine: _Machine) -> bytes:

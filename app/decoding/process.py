@@ -85,6 +85,7 @@ class DecoderProcess:
     @classmethod
     async def start(cls, plan: Plan) -> "DecoderProcess":
         """A process that is ready for photos; `LostError` if it does not get there."""
+        # On Linux it ends with the thread that started it: threads of `to_thread` live as long as their event loop.
         decoder = await asyncio.to_thread(cls._spawn, plan)
         try:
             decoder.confined = Ready.read(await decoder._line(time.monotonic() + START_S)).confined

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.decoding.confinement import confine
+from app.decoding.confinement import confine, end_with_parent
 from app.decoding.messages import LINE_BYTES, Limits, Ready, Report, Task, Verdict
 from app.decoding.work import decode, warm_up
 from mtlora.kernels import Kernels
 
 PAGE_BYTES = mmap.PAGESIZE
 MEMORY_EXIT = 3  # the watcher's: more memory than granted
+ORPHAN_EXIT = 4  # the watcher's: the server is gone
 WATCH_S = 0.02
 LARGE_PIXELS = 4 << 20  # what a decoder and its allocator keep of smaller photos is no loss
 SECONDS_PER_PIXEL = 0.1e-6
@@ -75,9 +76,15 @@ class Memory:
         self._most = self.resident() + nbytes
 
     def _watch(self) -> None:
-        """Where there is no limit of address space (macOS): looks instead of letting the kernel refuse."""
+        """Where there is no limit of address space (macOS): looks instead of letting the kernel refuse.
+
+        There no kernel ends a process with its parent either.
+        """
+        parent = os.getppid()
         while True:
             time.sleep(WATCH_S)
+            if os.getppid() != parent:
+                os._exit(ORPHAN_EXIT)
             if self._most and self.resident() > self._most:
                 os._exit(MEMORY_EXIT)
 
@@ -168,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's: the server decides
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    end_with_parent()  # before there is a photo: while there is none, the end of the channel is enough
     warnings.simplefilter("ignore")
     native = Kernels(Path(given.kernels), share_threads=False) if given.kernels else None
     channel = socket.socket(fileno=given.channel)

@@ -17,6 +17,7 @@ from app.core.errors import BadBodyError, ParameterConflictError
 from app.core.nearest import unknown
 
 MAX_FIELD_BYTES = 1024  # of a parameter in a form
+ASCII_SPACE = " \t\r\n"  # around a form field, which editors and shells leave there
 MAX_TOLD = 5  # unknown names in one answer
 QUERY, HEADER, FORM, JSON = "query", "header", "form", "body"
 PLACES = {QUERY: "in the query", HEADER: "in a header", FORM: "as a form field", JSON: "in the JSON body"}
@@ -83,6 +84,8 @@ def in_json(document: dict[str, Any], lists: Collection[str] = ()) -> list[Found
             found.append(Found(JSON, name, ",".join(value)))
         elif isinstance(value, bool):
             found.append(Found(JSON, name, str(value).lower()))
+        elif isinstance(value, float) and value.is_integer():  # 5000.0, which in JSON is a way to write 5000
+            found.append(Found(JSON, name, str(int(value))))
         elif isinstance(value, str | int | float):
             found.append(Found(JSON, name, str(value)))
         elif value is not None:
@@ -94,7 +97,7 @@ def in_json(document: dict[str, Any], lists: Collection[str] = ()) -> list[Found
 def field_text(name: str, content: bytes) -> str:
     """A form field's text; `BadBodyError` if it is none."""
     try:
-        return content.decode().strip()
+        return content.decode().strip(ASCII_SPACE)
     except UnicodeDecodeError as error:
         raise BadBodyError(f"the form field {name[:80]!r} is not UTF-8 text: {error.reason}") from error
 

@@ -5,13 +5,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
-from app.core.errors import AdapterNotFoundError, ServiceError
+from app.core.errors import AdapterNotFoundError, ServiceError, StoreUnavailableError, lasting
 from app.registry.catalog import Catalog
 from app.registry.lifecycle import AdapterService
 from app.registry.pins import Pins
 from app.store.adapter_store import AdapterStore
+from app.store.open_no_link import NOT_ANSWERED
 from app.store.set_state import SetState
 from app.store.store_threads import StoreThreads
 
@@ -24,41 +26,63 @@ SLOW_S = 3.0  # a store that takes longer to answer is said to hang
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with the store, and since when (monotonic), where that is known."""
+
+    state: str
+    since: float | None
+
+    def after(self, former: "_Fault | None") -> "_Fault":
+        """This one, which goes on if it was so before."""
+        if former is None or former.state != self.state or former.since is None or self.since is None:
+            return self
+        return _Fault(self.state, min(former.since, self.since))
+
+    def told(self, now: float) -> str:
+        """In words."""
+        return self.state if self.since is None else lasting(self.state, now - self.since)
+
+
 class Question:
     """Something that the store is asked again and again, and what is wrong with its answers. Logs when that changes."""
 
     def __init__(self, what: str, timeout_s: float) -> None:
         self._what = what
         self._threads = StoreThreads(what, threads=1, waiting=0, timeout_s=timeout_s)
-        self._since: float | None = None
-        self._fault = ""
+        self._asked: float | None = None  # when, as long as there is no answer
+        self._fault: _Fault | None = None
 
     @property
     def fault(self) -> str:
         """Why there was no answer the last time, or is none now; empty: there is."""
-        if self._since is not None and (seconds := time.monotonic() - self._since) > SLOW_S:
-            return self._fault or f"the adapter store has not answered for {seconds:.0f} s"
-        return self._fault
+        now = time.monotonic()
+        if self._asked is not None and now - self._asked > SLOW_S:
+            return _Fault(NOT_ANSWERED, self._asked).after(self._fault).told(now)
+        return self._fault.told(now) if self._fault else ""
 
     async def ask(self, work: Callable[[], T]) -> T:
         """The answer; what it raises is remembered."""
-        self._since = time.monotonic()
+        self._asked = time.monotonic()
         try:
             answer = await self._threads.run(work)
         except ServiceError as error:
-            self._tell(error.detail)
+            self._remember(error)
             raise
         finally:
-            self._since = None
-        self._tell("")
+            self._asked = None
+        if self._fault:
+            log.info("the adapter store can be used again", extra={"while": self._what})
+        self._fault = None
         return answer
 
-    def _tell(self, fault: str) -> None:
-        if fault and not self._fault:
-            log.error("the adapter store cannot be used", extra={"while": self._what, "reason": fault})
-        elif self._fault and not fault:
-            log.info("the adapter store can be used again", extra={"while": self._what})
-        self._fault = fault
+    def _remember(self, error: ServiceError) -> None:
+        if not self._fault:
+            log.error("the adapter store cannot be used", extra={"while": self._what, "reason": error.detail})
+        fault = _Fault(error.detail, None)
+        if isinstance(error, StoreUnavailableError) and error.lasting_s is not None:
+            fault = _Fault(error.state, time.monotonic() - error.lasting_s)
+        self._fault = fault.after(self._fault)
 
 
 class Follower:

@@ -6,7 +6,7 @@ is nearer to its answer goes first. Memory is bounded too: work that would excee
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -55,6 +55,7 @@ class FairThreads:
         self._used_bytes = 0
         self._queue: FairQueue[Job] = FairQueue(burst=BURST_US)
         self._lacking_memory: deque[Job] = deque()
+        self._turns: Counter[tuple[str, ...]] = Counter()  # of callers and flows with memory, while there is too little
 
     @property
     def waiting(self) -> int:
@@ -106,8 +107,7 @@ class FairThreads:
                 continue
             self._idle -= 1
             if not job.memory.taken:
-                job.memory.taken = True
-                self._used_bytes += job.memory.nbytes
+                self._grant(job)
             running = self._start(job.work)
             running.add_done_callback(partial(self._finish, job))
 
@@ -116,11 +116,12 @@ class FairThreads:
         return asyncio.get_running_loop().run_in_executor(self._executor, _timed, work)
 
     def _take(self) -> Job | None:
-        """The next job that fits into the memory. Those that do not are kept in order: the first goes first, but for
-        those whose memory is taken already, which is given back only when they are done too.
+        """The next job that fits into the memory. Those that do not are kept: callers and flows have one after the
+        other, and whose turn it is, is waited for; but for those whose memory is taken already, which is given
+        back only when they are done too.
         """
         lacking = self._lacking_memory
-        job = next((job for job in lacking if job.memory.taken), lacking[0] if lacking else None)
+        job = next((job for job in lacking if job.memory.taken), None) or min(lacking, key=self._had, default=None)
         if job is not None and self._fits(job):
             lacking.remove(job)
             return job
@@ -130,6 +131,16 @@ class FairThreads:
                 return job
             lacking.append(job)
         return None
+
+    def _had(self, job: Job) -> tuple[int, int]:
+        """How often its caller and its flow had memory since there was too little: who had it least goes first."""
+        return self._turns[job.flow[:1]], self._turns[job.flow]
+
+    def _grant(self, job: Job) -> None:
+        job.memory.taken = True
+        self._used_bytes += job.memory.nbytes
+        if job.memory.nbytes:
+            self._turns.update((job.flow[:1], job.flow))
 
     def _fits(self, job: Job) -> bool:
         """What needs more than there is runs alone."""
@@ -149,6 +160,8 @@ class FairThreads:
         job.memory.jobs -= 1
         if job.memory.taken and not job.memory.jobs:
             self._used_bytes -= job.memory.nbytes
+            if not self._used_bytes and not self._lacking_memory:
+                self._turns.clear()
 
     def _finish(self, job: Job, running: "asyncio.Future[tuple[Any, Exception | None, float]]") -> None:
         self._idle += 1

@@ -15,20 +15,22 @@ from app.startup.cuda_driver import check_device
 from app.startup.paths import adapters_folder, backbone_file
 from app.startup.settings import Settings
 from app.store.set_state import SetState
+from app.telemetry.audit import open_to_append
 from mtlora.vocabulary.errors import MTLoRAError, ProblemsError
 from mtlora.vocabulary.spec import BackboneSpec
 from mtlora.weights.adapter_file import check_shape, has_manifest, read_manifest
 from mtlora.weights.backbone_header import read_backbone_spec
 from mtlora.weights.bundled import BACKBONE_FILE, SUFFIX
+from mtlora.weights.plain_files import open_plain
 
 SHOWN_PROBLEMS = 3
+SHOWN_CHARACTERS = 100
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # a full disk is no wrong setting: sets can be served, and deleted
 
 
 def faults(settings: Settings) -> list[SettingError]:
     """Everything that is wrong, one fault for each setting at most."""
-    checks = (_check_backbone, _check_adapters, _check_default_adapter, _check_store, _check_audit_log, _check_device)
-    return [fault for check in checks if (fault := _fault_of(check, settings)) is not None]
+    return [fault for name, check in _CHECKS.items() if (fault := _fault_of(name, check, settings)) is not None]
 
 
 def one_line(error: BaseException) -> str:
@@ -40,15 +42,20 @@ def one_line(error: BaseException) -> str:
     return f"{error.summary}: {shown}"
 
 
-def _fault_of(check: Callable[[Settings], None], settings: Settings) -> SettingError | None:
+def _fault_of(name: str, check: Callable[[Settings], None], settings: Settings) -> SettingError | None:
     try:
         check(settings)
     except SettingError as fault:
         return fault
+    except OSError as error:  # a name that is too long, say
+        where = f"{str(error.filename)[:SHOWN_CHARACTERS]}: " if error.filename else ""
+        return SettingError(f"{where}{_reason(error)}", setting=name)
     return None
 
 
 def _check_backbone(settings: Settings) -> None:
+    if settings.backbone is None and not os.access(adapters_folder(settings), os.X_OK):
+        return  # said of the folder
     path = backbone_file(settings)
     try:
         read_backbone_spec(path)
@@ -96,7 +103,8 @@ def _known_spec(settings: Settings) -> BackboneSpec | None:
 def _may_be_stored(store: Path, name: str) -> bool:
     """Whether an uploaded set of that name is there, or cannot be ruled out."""
     try:
-        return bool(SetState.model_validate_json((store / "sets" / name / "state.json").read_bytes()).revisions)
+        with open_plain(store / "sets" / name / "state.json") as file:
+            return bool(SetState.model_validate_json(file.read()).revisions)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValidationError):
@@ -131,14 +139,13 @@ def _check_audit_log(settings: Settings) -> None:
     try:
         if path.is_dir():
             raise SettingError(f"{path}: is a folder; name a file in it", setting="audit_log")
-        if path.is_file():
-            path.open("ab").close()
-        elif not path.exists():
+        if path.exists():
+            os.close(open_to_append(str(path), os.O_WRONLY | os.O_APPEND))
+        else:
             _check_writable("audit_log", path.parent)
-        elif not os.access(path, os.W_OK):  # a pipe or a terminal is not opened: that may wait for ever
-            raise SettingError(f"{path}: permission denied", setting="audit_log")
     except OSError as error:
-        raise SettingError(f"{path}: {_reason(error)}", setting="audit_log") from error
+        unread = "nobody reads this pipe" if error.errno == errno.ENXIO else _reason(error)
+        raise SettingError(f"{path}: {unread}", setting="audit_log") from error
 
 
 def _check_writable(setting: str, folder: Path) -> None:
@@ -166,3 +173,13 @@ def _check_device(settings: Settings) -> None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+_CHECKS: dict[str, Callable[[Settings], None]] = {
+    "backbone": _check_backbone,
+    "adapters": _check_adapters,
+    "default_adapter": _check_default_adapter,
+    "store": _check_store,
+    "audit_log": _check_audit_log,
+    "device": _check_device,
+}

@@ -157,7 +157,7 @@ class AdapterStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._adding.acquire(timeout=self._timeout_s):
-            raise StoreUnavailableError(f"an upload before this one has taken the store for {self._timeout_s:g} s")
+            raise StoreUnavailableError("uploads before this one have taken the adapter store", self._timeout_s)
         try:
             yield
         finally:

@@ -19,6 +19,8 @@ from app.core.errors import StoreUnavailableError
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05
 NO_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
 """What systems say of something that is no folder, or of a link to one."""
+NOT_ANSWERED = "the adapter store has not answered"
+UNCHANGEABLE = "; sets cannot be changed meanwhile"
 MAX_TOLD = 1000  # odd entries that are remembered, and logged
 
 
@@ -87,15 +89,18 @@ class FolderLock:
     def __init__(self, name: str) -> None:
         self._name = name
         self._turn = threading.Lock()  # so that one thread of this process polls, and the others stand in line
+        self._taken_at = 0.0  # the turn
+        self._refused_since: float | None = None  # tries since then found the lock held, and none had it
 
     @contextmanager
     def held(self, parent: int, timeout_s: float) -> Iterator[None]:
         """Hold the lock; `StoreUnavailableError` if it cannot be had in time."""
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         if not self._turn.acquire(timeout=timeout_s):
-            raise _held_elsewhere("a change before this one", timeout_s)
+            raise self._no_turn(began)
         try:
-            descriptor = self._wait(parent, deadline, timeout_s)
+            self._taken_at = time.monotonic()
+            descriptor = self._wait(parent, began + timeout_s)
             try:
                 yield
             finally:
@@ -103,15 +108,31 @@ class FolderLock:
         finally:
             self._turn.release()
 
-    def _wait(self, parent: int, deadline: float, timeout_s: float) -> int:
+    def _wait(self, parent: int, deadline: float) -> int:
         pause = SHORTEST_PAUSE_S
-        while (descriptor := self._try(parent)) is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _held_elsewhere("another process", timeout_s)
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        try:
+            while (descriptor := self._try(parent)) is None:
+                now = time.monotonic()
+                if self._refused_since is None:
+                    self._refused_since = now
+                if now >= deadline:
+                    raise _held_elsewhere(now - self._refused_since)
+                time.sleep(min(pause, deadline - now))
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        except OSError:
+            self._refused_since = None
+            raise
+        self._refused_since = None
         return descriptor
+
+    def _no_turn(self, began: float) -> StoreUnavailableError:
+        """Why there was none: whoever has it waits for another process, or for the store, or others were quicker."""
+        now, refused_since = time.monotonic(), self._refused_since
+        if refused_since is not None:
+            return _held_elsewhere(now - refused_since)
+        if self._taken_at <= began:
+            return StoreUnavailableError(NOT_ANSWERED, now - self._taken_at, UNCHANGEABLE)
+        return StoreUnavailableError("changes before this one have taken the adapter store", now - began, UNCHANGEABLE)
 
     def _try(self, parent: int) -> int | None:
         """The descriptor that holds the lock; None if another one does, or if the file was replaced meanwhile."""
@@ -129,7 +150,5 @@ class FolderLock:
         return None
 
 
-def _held_elsewhere(who: str, timeout_s: float) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"{who} has held the lock of the adapter store for {timeout_s:g} s; sets cannot be changed meanwhile"
-    )
+def _held_elsewhere(seconds: float) -> StoreUnavailableError:
+    return StoreUnavailableError("another process has held the lock of the adapter store", seconds, UNCHANGEABLE)

@@ -5,6 +5,7 @@ Lives on the event loop. Each work has a thread of its own, which does not keep 
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from app.core.errors import StoreUnavailableError
-from app.store.open_no_link import reason_of
+from app.store.open_no_link import NOT_ANSWERED, reason_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class StoreThreads:
         self._timeout_s = timeout_s
         self._free = asyncio.Semaphore(threads)
         self._waiting = 0
-        self._overdue = 0  # works that nobody waits for any more, and whose threads have not come back
+        self._overdue: list[float] = []  # when works began that nobody waits for any more, and that have not come back
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of blocking work. `StoreUnavailableError` if the store fails, or does not answer in time.
@@ -38,24 +39,23 @@ class StoreThreads:
         await self._take_thread()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_seen)
-        call = _Call(future, lambda: work(*args, **kwargs), self._free.release)
+        call, began = _Call(future, lambda: work(*args, **kwargs), self._free.release), time.monotonic()
         threading.Thread(target=call.run, name=f"mtlora-store-{self._purpose}", daemon=True).start()
         done, _ = await asyncio.wait({future}, timeout=2 * self._timeout_s)  # a change may wait half of it for the lock
         if not done:
-            self._overdue += 1
-            future.add_done_callback(lambda _: self._came_back())
-            raise StoreUnavailableError(
-                f"the adapter store has not answered for {2 * self._timeout_s:g} s; if this was a change, it may have "
-                "been made, or still be"
-            )
+            self._overdue.append(began)
+            future.add_done_callback(lambda _: self._overdue.remove(began))
+            more = "; if this was a change, it may have been made, or still be"
+            raise StoreUnavailableError(NOT_ANSWERED, time.monotonic() - began, more)
         try:
             return future.result()
         except OSError as error:
             raise StoreUnavailableError(f"the adapter store cannot be used: {reason_of(error)}") from error
 
     async def _take_thread(self) -> None:
-        if self._overdue >= self._threads:
-            raise StoreUnavailableError(f"the adapter store does not answer: {self._overdue} threads wait for it")
+        if len(self._overdue) >= self._threads:
+            more = f"; {len(self._overdue)} threads wait for it"
+            raise StoreUnavailableError(NOT_ANSWERED, time.monotonic() - min(self._overdue), more)
         if self._free.locked() and self._waiting >= self._most_waiting:
             raise StoreUnavailableError(f"{self._waiting} requests wait for the adapter store, more are not taken")
         self._waiting += 1
@@ -68,9 +68,6 @@ class StoreThreads:
             ) from None
         finally:
             self._waiting -= 1
-
-    def _came_back(self) -> None:
-        self._overdue -= 1
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

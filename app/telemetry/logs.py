@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message", "plain"}
@@ -48,7 +50,7 @@ class PlainFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
         level = record.levelname.lower()
         said = getattr(record, "plain", None)
-        words = [said or record.getMessage(), *(() if said else map(_pair, _extras(record).items()))]
+        words = [said or record.getMessage(), *(() if said else _all_pairs(record))]
         line = f"{time} {self._colored(f'{level:<7}', level)} {printable(' '.join(words))}"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
@@ -94,8 +96,34 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def _pair(item: tuple[str, Any]) -> str:
-    key, value = item
-    text = str(value)
-    bare = text and all(char.isalnum() or char in _BARE for char in text)
-    return f"{key}={text if bare else json.dumps(text, ensure_ascii=False)}"
+def _all_pairs(record: logging.LogRecord) -> Iterator[str]:
+    for key, value in _extras(record).items():
+        yield from _pairs(key, value)
+
+
+def _pairs(key: str, value: Any) -> Iterator[str]:
+    """key=value for people: nothing for what is empty, a list with commas, a pair for each entry of a mapping."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _pairs(f"{key}.{name}", inner)
+        return
+    text = _text(value)
+    if text:
+        bare = all(char.isalnum() or char in _BARE for char in text)
+        yield f"{key}={text if bare else json.dumps(text, ensure_ascii=False)}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Mapping):
+        return " ".join(pair for name, inner in value.items() for pair in _pairs(str(name), inner))
+    if isinstance(value, Set):
+        value = sorted(value, key=str)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return ",".join(text for item in value if (text := _text(item)))
+    return str(value)

@@ -25,6 +25,7 @@ TimeoutOption = Annotated[float, typer.Option(help="Seconds without a byte after
 UNAUTHORIZED = 401
 SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 COMPLETED_BYTES = 8 * 2**20
+MAX_KEY_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Server:
         if self.key_file is None:
             return os.environ.get("MTLORA_KEY", "").strip()
         try:
-            lines = self.key_file.read_text(encoding="utf-8").split()
+            with self.key_file.open("rb") as file:  # a pipe will do; what never ends is read so far
+                lines = file.read(MAX_KEY_BYTES).decode().split()
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteError(f"cannot read the key file {self.key_file}: {error}") from error
         if len(lines) != 1:

@@ -104,9 +104,9 @@ def info(
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             say(f"{key}:")
             for item in value:
-                say("  " + ", ".join(f"{name} {part}" for name, part in item.items()))
+                say(f"  {_plain(item)}")
         else:
-            say(f"{key}: {value}")
+            say(f"{key}: {_plain(value)}")
 
 
 def _installation() -> dict[str, Any]:
@@ -276,6 +276,13 @@ def _fingerprints(backbone: "Backbone") -> dict[str, str]:
     )
     plus = spec.model_copy(update={"adapt_reduction": True})
     return {"mtlora": backbone.fingerprint(spec), "mtlora_plus": backbone.fingerprint(plus)}
+
+
+def _plain(value: Any) -> str:
+    """A value as people write it: `name value` for each entry, what is listed with blanks."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return " ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _numbers_line(key: str, numbers: dict[str, int]) -> str:

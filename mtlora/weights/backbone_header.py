@@ -13,6 +13,7 @@ from mtlora.vocabulary.spec import BackboneSpec
 from mtlora.weights.adapter_file.announced import header_text
 from mtlora.weights.adapter_file.header import LENGTH_BYTES, clip, parse_json
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
+from mtlora.weights.plain_files import open_plain
 
 SPEC_KEY = "mtlora.weights.backbone"
 SUFFIX = ".safetensors"
@@ -32,12 +33,12 @@ def check_suffix(path: Path) -> None:
 def read_backbone_spec(path: Path) -> BackboneSpec:
     """Shape of the encoder in a file; `BackboneError` if the header does not announce one. No tensor is read."""
     check_suffix(path)
-    if path.exists() and not path.is_file():
-        raise BackboneError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}")
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             text, size = header_text(file, path.name)
         raw = parse_json(text, path.name)
+    except IsADirectoryError:
+        raise BackboneError(f"{path} is a folder") from None
     except OSError as error:
         raise BackboneError(f"cannot read backbone file {path}", [error.strerror or str(error)]) from error
     except AdapterFileError as error:

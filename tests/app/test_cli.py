@@ -38,7 +38,9 @@ def poison(tmp_path: Path) -> Path:
 def start(poison: Path, weights: Weights, tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
     """Exit status and lines of `mtlora serve` with small weights and a store of its own, unless told otherwise."""
 
-    def run(*, environment: dict[str, str] | None = None, **flags: object) -> tuple[int, list[str]]:
+    def run(
+        *, environment: dict[str, str] | None = None, close_fds: bool = True, **flags: object
+    ) -> tuple[int, list[str]]:
         usual = {"port": 0, "store": tmp_path / "store", "backbone": weights.backbone, "adapters": weights.bundled}
         given = {name: value for name, value in (usual | flags).items() if value is not None}
         words = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -46,6 +48,7 @@ def start(poison: Path, weights: Weights, tmp_path: Path) -> Callable[..., tuple
         done = subprocess.run(
             [sys.executable, "-c", MAIN, "serve", *words],
             env={**kept, "PYTHONPATH": f"{poison}:{ROOT}", **(environment or {})},
+            close_fds=close_fds,
             capture_output=True,
             text=True,
             check=False,
@@ -84,7 +87,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        ("port", "99999", "less than or equal to 65535"),
+        ("port", "99999", "must be a whole number from 0 to 65535, got '99999'"),
         ("backbone", "nowhere.safetensors", "cannot read backbone file {}: No such file or directory"),
         ("backbone", "folder", "is not a .safetensors file"),
         ("backbone", "folder.safetensors", "{} is a folder"),
@@ -184,8 +187,97 @@ def test_everything_at_once_and_where_it_was_set(refused: Refused, file: Path, t
 def test_what_is_wrong_together_does_not_hide_wrong_paths(refused: Refused) -> None:
     lines = refused(host="0.0.0.0", backbone="/none.safetensors")
     assert len(lines) == 2
-    assert lines[0].startswith("refusing to listen on '0.0.0.0'")
+    assert lines[0].startswith("--host: refusing to listen on '0.0.0.0'")
     assert lines[1].startswith("--backbone: ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("config", "the configuration file {} cannot be read: nothing came through this pipe for 5 seconds"),
+        ("keys_file", "--keys-file: the key file {} cannot be read: it is not a plain file"),
+        ("backbone", "--backbone: cannot read backbone file {}: it is not a plain file"),
+        ("adapters", "--adapters: {}: not a directory"),
+        ("store", "--store: {}: is no folder"),
+        ("audit_log", "--audit-log: {}: nobody reads this pipe"),
+    ],
+)
+def test_a_pipe_is_not_waited_for(refused: Refused, tmp_path: Path, setting: str, words: str) -> None:
+    path = tmp_path / "pipe.safetensors"
+    os.mkfifo(path)
+    assert refused(**{setting: path}) == [words.format(path)]
+
+
+def test_a_pipe_in_the_store_is_not_waited_for(start: Callable[..., tuple[int, list[str]]], tmp_path: Path) -> None:
+    home = tmp_path / "store" / "sets" / "cats"
+    home.mkdir(parents=True)
+    os.mkfifo(home / "state.json")
+    status, _ = start(default_adapter="cats")  # what it is cannot be told, so the store is to
+    assert status == IMPORTED
+
+
+def test_a_process_may_write_the_configuration(
+    start: Callable[..., tuple[int, list[str]]], refused: Refused, tmp_path: Path
+) -> None:
+    def pipe_with(text: str) -> Path:
+        reader, writer = os.pipe()
+        os.set_inheritable(reader, True)
+        os.write(writer, text.encode())
+        os.close(writer)
+        return Path(f"/dev/fd/{reader}")
+
+    given: dict[str, object] = {"config": pipe_with("max_images = 3\n"), "close_fds": False}
+    assert start(**given)[0] == IMPORTED
+    given["config"] = pipe_with("max_images = 0\n")
+    (line,) = refused(**given)
+    assert line == f"{given['config']}: max_images: must be a whole number from 1 to 1000, got 0"
+
+
+@pytest.mark.parametrize("setting", ["adapters", "store", "backbone", "keys_file", "audit_log", "config"])
+def test_a_path_that_is_too_long(refused: Refused, setting: str) -> None:
+    lines = refused(**{setting: f"/{'x' * 300}.safetensors"})
+    assert len(lines) == 1
+    assert "ile name too long" in lines[0]
+
+
+def test_slips_of_several_flags_are_told_together(refused: Refused) -> None:
+    assert refused(port="x", form="fast", grace_s="nan") == [
+        "--port: must be a whole number from 0 to 65535, got 'x'",
+        "--form: must be one of auto, merged, lowrank, plain, got 'fast'",
+        "--grace-s: must be a number from 0 to 31536000, got 'nan'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("serve", "--keys", "x"), "--keys-file"),
+        (("serve", "--file", "x"), "--keys-file"),
+        (("serve", "--key-file", "x"), "--keys-file"),
+        (("serve", "--por", "1"), "--port"),  # no beginning of a flag stands for it
+        (("keys", "list", "--keys", "x"), "--keys-file"),
+        (("keys", "--keys-file", "x"), "stands behind a command: mtlora keys list --keys-file FILE"),
+        (("keys", "--file=x", "list"), "stands behind a command: mtlora keys list --file FILE"),
+        (("keys", "--key-file", "x", "list"), "stands behind a command: mtlora keys list --keys-file FILE"),
+        (("remote", "list", "--keys-file", "x"), "--key-file"),
+    ],
+)
+def test_the_flag_that_may_be_meant_is_named(words: tuple[str, ...], hint: str) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            MAIN.replace("import main", "import cli").replace("main()", "cli(prog_name='mtlora')"),
+            *words,
+        ],
+        env={**os.environ, **ENVIRONMENT, "COLUMNS": "200", "TERMINAL_WIDTH": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert hint in done.stderr
 
 
 def test_names_cannot_forge_a_line(refused: Refused) -> None:
@@ -198,13 +290,25 @@ def test_names_cannot_forge_a_line(refused: Refused) -> None:
     [
         ("prot = 1", "'prot': there is no such setting; did you mean port?"),
         ("MTLORA_PORT = 1", "'MTLORA_PORT': there is no such setting; did you mean port?"),
-        ("[limits]\nmax_images = 1", "'limits': there is no such setting, see mtlora serve --help"),
-        ("[store]\npath = 'x'", "'store': must be a text, a number, true or false, got dict"),
+        (
+            "[limits]\nmax-images = 1",
+            "[limits]: settings stand at the top level of the file, without tables; write max-images",
+        ),
+        (
+            "[[server]]\nport = 0",
+            "[server]: settings stand at the top level of the file, without tables; write port there",
+        ),
+        ("server.port = 0", "[server]: settings stand at the top level of the file, without tables; write port there"),
+        ("nothing = 1", "'nothing': there is no such setting, see mtlora serve --help"),
+        (
+            "[store]\npath = 'x'",
+            "'store': must be a text, a number, true or false, got a table; settings stand at the top level",
+        ),
         ("max_images = 1\nmax-images = 2", "'max-images': is there twice"),
         ("port = true", "'port': cannot be true"),
         ("config = 'other.toml'", "'config': a configuration file cannot name another"),
         ("port =", "is not TOML: Invalid value"),
-        ("port = 99999", "{}: port: Input should be less than"),
+        ("port = 99999", "{}: port: must be a whole number from 0 to 65535, got 99999"),
         ("default_adapter = 'A B'", "{}: default_adapter: adapter names match"),
     ],
 )

@@ -8,6 +8,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -147,6 +148,22 @@ def test_no_decoder_outlives_a_server_that_is_killed(weights: Weights, tmp_path:
     server.process.kill()
     server.process.wait()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in decoders), 30)
+
+
+def test_no_decoder_outlives_a_server_that_is_killed_whatever_it_is_at(weights: Weights, tmp_path: Path) -> None:
+    """One that is stopped notices as little of the end of its channel as one that is at a photo for minutes."""
+    server = ServerProcess(weights, tmp_path / "store")
+    server.wait_ready()
+    decoders = family(server.process.pid)[1:]
+    try:
+        for pid in decoders:
+            os.kill(pid, signal.SIGSTOP)
+        server.kill()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in decoders), 30)
+    finally:
+        for pid in decoders:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_the_pictures_are_what_they_say() -> None:

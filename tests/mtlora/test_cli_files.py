@@ -21,6 +21,8 @@ from mtlora.weights.bundled import find_adapter
 from testing.published_checkpoints import publish, whole
 from testing.small_models import SPEC, random_backbone, random_tensors
 
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
 PARTS = ("trainable", "lora", "decoder", "extra", "total")
 
 cli = typer.Typer()
@@ -107,8 +109,17 @@ def test_info_of_an_adapter_set(bundle: Path) -> None:
     assert described["device_bytes"]["lowrank"] < described["device_bytes"]["merged"]
     assert described["forward_bytes"] == forward_bytes(SPEC, SPEC.task_names)
     text = run("info", bundle / "street.safetensors").output
-    assert "task semseg, outputs 21, ranks [2, 2, 2, 2], decoder hrnet" in text
+    assert "task semseg, outputs 21, ranks 2 2 2 2, decoder hrnet" in text
+    assert "{" not in text and "[" not in text
     assert f"trainable {described['counts']['trainable']:,}" in text
+
+
+@pytest.mark.skipif(status().instruction_set is None, reason="the page has the numbers of native kernels")
+def test_the_bundled_set_takes_what_the_page_says() -> None:
+    described = json.loads(run("info", "default", "--json").output)
+    (line,) = (line for line in PAGE.read_text().splitlines() if line.startswith("mtlora info default "))
+    form = "bytes: {bytes}, device_bytes: merged {merged:,}, lowrank {lowrank:,}, …; forward_bytes: {forward_bytes}"
+    assert line.endswith(f"# {form.format(**described, **described['device_bytes'])}")
 
 
 def test_info_of_a_backbone(bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
@@ -18,13 +19,14 @@ from app.http.body_stream import announced_bytes, bounded_stream
 from app.http.byte_ranges import FileAnswer
 from app.http.json_body import parse_document, read_small
 from app.http.multipart import multipart_events
+from app.http.numbers import PLAIN
 from app.http.parameters import in_query
 from app.registry.upload import UploadOptions
 
 router = APIRouter(prefix="/adapters", tags=["adapters"])
 
 Name = Annotated[str, Path(max_length=64, description="name of an adapter set", examples=["default"])]
-RevisionQuery = Annotated[int | None, Query(ge=1, le=MOST_REVISION)]
+RevisionQuery = Annotated[Annotated[int, Field(ge=1, le=MOST_REVISION), PLAIN] | None, Query()]
 FORM_OVERHEAD_BYTES = 65536  # of a multipart body beside its file
 Reader = Annotated[Caller, require(Scope.ADAPTERS_READ)]
 REFUSED = problem_responses(400, 401, 403, 404, 409, 422, 429, 503)

@@ -23,9 +23,9 @@ from app.api.open_inference.schemas import (
     TensorSpecOut,
     v2_responses,
 )
-from app.api.predict.schemas import PredictQuery
+from app.api.predict.schemas import Milliseconds, PredictQuery
 from app.composition.parts import Parts
-from app.core.errors import AdapterLoadError, ParameterConflictError
+from app.core.errors import AdapterLoadError
 from app.core.names import plain_name
 from app.http.parameters import in_headers, merged
 from app.prediction.handler import Wanted
@@ -87,7 +87,7 @@ async def version_ready(model: Model, version: Version, caller: Predictor, parts
 
 
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
-Deadline = Annotated[int | None, Header(ge=1, le=3_600_000, description="give up (504) after so many milliseconds")]
+Deadline = Annotated[Milliseconds | None, Header(description="give up (504) after so many milliseconds")]
 
 
 @router.post("/models/{model}/infer", responses=INFERRED, openapi_extra=INFER_BODY, response_class=Response)
@@ -102,9 +102,6 @@ async def infer(
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
-    for one in in_headers(request, "x-adapter", "adapter"):  # of /predict, but whoever sends it means it
-        if one.text not in {model, model.partition("@")[0]}:
-            raise ParameterConflictError(f"the path means model {model[:80]!r}, the header X-Adapter {one.text[:80]!r}")
     asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
     dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
     return await parts.predictions.answer(request, caller, dialect, context)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.api.dependencies import ContextDep, ServiceDep, require
 from app.api.predict.codec import PlainDialect
-from app.api.predict.schemas import OK_RESPONSES, REQUEST_BODY, HeaderText, PredictQuery
+from app.api.predict.schemas import OK_RESPONSES, REQUEST_BODY, HeaderText, Milliseconds, PredictQuery
 from app.api.problem import problem_responses
 from app.http.parameters import in_headers, in_query
 from app.prediction.read_images import may_say_more
@@ -31,7 +31,7 @@ async def predict(
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
     x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
-    x_deadline_ms: Annotated[int | None, Header(ge=1, le=3_600_000, description="as `deadline_ms`")] = None,  # noqa: ARG001
+    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Maps of one photo, or of several.
 

@@ -6,9 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
+from app.http.numbers import PLAIN
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000), PLAIN]
 FORMATS = [form.value for form in OFFERED]
 
 
@@ -37,7 +39,7 @@ class PredictQuery(BaseModel):
         "png", description="JSON only: `rle` adds COCO run lengths per class, `none` leaves the PNGs out"
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
-    deadline_ms: int | None = Field(None, ge=1, le=3_600_000, description="give up (504) after so many milliseconds")
+    deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
 
     @field_validator("tasks")
     @classmethod

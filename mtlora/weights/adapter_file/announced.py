@@ -1,7 +1,6 @@
 """What an adapter file says of itself: its header and manifest. No tensor is read, and torch is not imported."""
 
 import os
-import stat
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -17,6 +16,7 @@ from mtlora.weights.adapter_file.header import (
     parse_header,
 )
 from mtlora.weights.adapter_file.manifest import METADATA_KEY, AdapterManifest
+from mtlora.weights.plain_files import open_plain
 
 
 def read_manifest(path: str | Path) -> AdapterManifest:
@@ -36,13 +36,9 @@ def has_manifest(path: str | Path) -> bool:
 def opened(path: Path) -> BufferedReader:
     """The file, open for reading. Only plain files: opening a pipe would wait for its other end."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        return open_plain(path)
     except OSError as error:
         raise AdapterFileError(f"cannot open {path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise AdapterFileError(f"cannot open {path}: it is not a plain file")
-    return os.fdopen(descriptor, "rb")
 
 
 def read_header(file: BufferedReader, source: str) -> Header:

@@ -91,3 +91,10 @@ def test_it_is_a_command_of_mtlora_and_needs_no_torch() -> None:
     assert commands["keys"] == "app.access.cli:keys"
     script = "import sys, app.access.cli; sys.exit('torch' in sys.modules or 'fastapi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--file", "--keys-file"])
+def test_the_file_is_called_as_by_the_server_too(path: Path, flag: str) -> None:
+    made = CliRunner().invoke(keys, ["new", "a", "--scopes", "predict", flag, str(path)], env={})
+    assert made.exit_code == 0, made.output
+    assert "label=a" in CliRunner().invoke(keys, ["list", flag, str(path)], env={}).stdout

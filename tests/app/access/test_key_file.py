@@ -84,7 +84,7 @@ def test_no_file_and_no_regular_file(tmp_path: Path) -> None:
         read_keys(tmp_path / "nothing")
     with pytest.raises(KeyFileError, match="cannot be read"):
         read_keys(tmp_path)
-    with pytest.raises(KeyFileError, match="not a regular file"):
+    with pytest.raises(KeyFileError, match="not a plain file"):
         read_keys(Path("/dev/null"))
 
 

@@ -1,6 +1,8 @@
 """A confined process keeps what it has and gets nothing more: tried from inside, in a process of its own."""
 
+import os
 import platform
+import signal
 import subprocess
 import sys
 import textwrap
@@ -102,3 +104,28 @@ assert ours.recv(1000) == b"x" * 1000
 os._exit(7)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the worker looks itself")
+def test_a_busy_process_ends_with_the_one_that_started_it() -> None:
+    """However it ends, and although the filter lies between them."""
+    busy = """
+import os, sys
+from app.decoding.confinement import confine, end_with_parent
+if not end_with_parent():
+    sys.exit("refused")
+confine({1})
+print(os.getpid(), flush=True)
+while True:
+    pass
+"""
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        try:
+            assert process.communicate(timeout=30)[0] == b""  # the end of the pipe: nobody holds it any more
+        except subprocess.TimeoutExpired:
+            os.kill(pid, signal.SIGKILL)
+            raise

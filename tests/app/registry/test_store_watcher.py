@@ -1,12 +1,18 @@
 """What other processes delete leaves the memory of this one, whatever was going on with it there."""
 
+import asyncio
+import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from app.core.errors import AdapterLoadError, ServiceError, StoreUnavailableError
 from app.core.names import AdapterRef
+from app.registry import store_watcher
+from app.registry.store_watcher import Question
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.store.adapter_store import AdapterStore
 from testing.requests import predict, upload
@@ -48,3 +54,52 @@ def test_a_set_deleted_elsewhere_while_it_is_loaded_does_not_stay(
         wait_until(lambda: metric(live, DELETED % "host") == 1)
         assert metric(live, DEVICE) == before
         wait_until(lambda: OF_CATS not in live.client.get("/metrics").text)
+
+
+def told_s(question: Question, state: str) -> float:
+    found = re.fullmatch(rf"{state} for ([0-9.e-]+) s", question.fault)
+    assert found, question.fault
+    return float(found[1])
+
+
+def failing(error: ServiceError) -> None:
+    raise error
+
+
+def ask(question: Question, error: ServiceError) -> None:
+    with pytest.raises(type(error)):
+        asyncio.run(question.ask(lambda: failing(error)))
+
+
+def test_a_fault_is_told_with_how_long_it_has_been_so() -> None:
+    """Not with how long one question waited: it is asked again and again."""
+    question = Question("checking", 10)
+    assert question.fault == ""
+    ask(question, StoreUnavailableError("the lock is held", 100.0, "; sets cannot be changed meanwhile"))
+    assert told_s(question, "the lock is held") >= 100
+    ask(question, StoreUnavailableError("the lock is held", 1.0))
+    assert told_s(question, "the lock is held") >= 100
+    ask(question, StoreUnavailableError("the store has not answered", 20.0))
+    assert 20 <= told_s(question, "the store has not answered") < 100
+    ask(question, AdapterLoadError("the store is gone"))
+    assert question.fault == "the store is gone"
+    asyncio.run(question.ask(lambda: None))
+    assert question.fault == ""
+    ask(question, StoreUnavailableError("the store has not answered", 20.0))
+    assert told_s(question, "the store has not answered") < 100
+
+
+def test_a_question_without_an_answer_yet_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_watcher, "SLOW_S", 0.05)
+    question, go = Question("checking", 30), threading.Event()
+
+    async def main() -> None:
+        asked = asyncio.create_task(question.ask(lambda: go.wait(60)))
+        began = time.monotonic()
+        await asyncio.sleep(0.3)
+        assert 0.2 <= told_s(question, "the adapter store has not answered") <= time.monotonic() - began + 0.1
+        go.set()
+        await asked
+
+    asyncio.run(main())
+    assert question.fault == ""

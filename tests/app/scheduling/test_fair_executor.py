@@ -179,6 +179,39 @@ def test_what_needs_more_memory_than_there_is_runs_alone_and_is_not_overtaken_fo
     run(scenario, threads=4)
 
 
+@pytest.mark.parametrize("rare", [RARE, Flow("other key", "hog")], ids=["another set", "another caller"])
+def test_what_lacks_memory_is_served_flow_by_flow(rare: Flow) -> None:
+    """However many large ones somebody sends first, another waits for the one that runs."""
+
+    async def scenario(bench: Bench) -> None:
+        jobs = [bench.start(f"hog{i}", nbytes=200) for i in range(4)]
+        await begun(bench, 1)
+        jobs += [bench.start(f"rare{i}", rare, nbytes=60) for i in range(2)]
+        await asyncio.sleep(0)
+        assert bench.threads.waiting == 5
+        bench.go.set()
+        await asyncio.gather(*jobs)
+        assert bench.ran[:3] == ["hog0", "rare0", "hog1"]
+        assert sorted(bench.ran[3:]) == ["hog2", "hog3", "rare1"]
+        assert bench.ran.index("rare1") < bench.ran.index("hog3")
+        assert not bench.threads._turns
+
+    run(scenario, threads=8)
+
+
+def test_sets_of_one_caller_have_one_callers_turns_in_memory() -> None:
+    async def scenario(bench: Bench) -> None:
+        jobs = [bench.start(f"hog{i}", Flow("hog", f"set{i}"), nbytes=200) for i in range(4)]
+        await begun(bench, 1)
+        jobs.append(bench.start("rare", Flow("rare", "set0"), nbytes=200))
+        await asyncio.sleep(0)
+        bench.go.set()
+        await asyncio.gather(*jobs)
+        assert bench.ran[:2] == ["hog0", "rare"]
+
+    run(scenario, threads=8)
+
+
 def test_who_leaves_while_lacking_memory_makes_room() -> None:
     async def scenario(bench: Bench) -> None:
         first = bench.start("first", nbytes=60)

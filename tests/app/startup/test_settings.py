@@ -65,3 +65,17 @@ def test_environment_and_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_int8_is_refused_where_it_cannot_be(options: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="int8 needs a CPU and a form other than plain"):
         Settings(precision="int8", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["grace_s", "body_timeout_s", "drain_delay_s"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_times_are_finite(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        Settings.model_validate({name: value})
+
+
+def test_numbers_are_digits_of_one_alphabet() -> None:
+    for fields in ({"port": "٨٠٨٠"}, {"grace_s": "٣"}, {"device": "cuda:٣"}):
+        with pytest.raises(ValidationError):
+            Settings.model_validate(fields)
+    assert Settings.model_validate({"device": "cuda:3"}).device == "cuda:3"

@@ -4,6 +4,7 @@ import fcntl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_a_lock_held_by_another_process_is_given_up_in_time_and_had_again(tmp_pa
             lambda: add(store, "a", b"two"),
             lambda: store.check(0.05),
         ):
-            with pytest.raises(StoreUnavailableError, match=r"another process has held the lock .* for 0\.05 s"):
+            with pytest.raises(StoreUnavailableError, match=r"another process has held the lock .* for [0-9.]+ s"):
                 change()
         assert store.fetch("a") == store.read("a")  # reading needs no lock
         assert not store.read("a").pinned
@@ -71,12 +72,77 @@ def test_threads_of_one_process_wait_no_longer_than_they_said(tmp_path: Path) ->
     thread.start()
     assert inside.wait(30)
     with folder(tmp_path) as place:
-        with pytest.raises(StoreUnavailableError, match="a change before this one"), lock.held(place, 0.01):
+        with (
+            pytest.raises(
+                StoreUnavailableError, match=r"the adapter store has not answered for [0-9.e-]+ s; sets cannot"
+            ),
+            lock.held(place, 0.01),
+        ):
             pass
         go.set()
         with lock.held(place, 30):
             pass
     thread.join()
+
+
+def refusal(store: AdapterStore, timeout_s: float = 0.02) -> StoreUnavailableError:
+    with pytest.raises(StoreUnavailableError) as raised:
+        store.check(timeout_s)
+    return raised.value
+
+
+def test_it_is_said_for_how_long_the_lock_was_held_not_for_how_long_was_waited(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = AdapterStore.open(root)
+    began = time.monotonic()
+    with held_elsewhere(root / "lock"):
+        first = refusal(store)
+        seen = time.monotonic()
+        time.sleep(0.3)
+        second = refusal(store)
+        assert 0.02 <= (first.lasting_s or 0) <= seen - began
+        assert 0.32 <= (second.lasting_s or 0) <= time.monotonic() - began
+    store.check(30)
+    again = time.monotonic()
+    with held_elsewhere(root / "lock"):
+        assert (refusal(store).lasting_s or 0) <= time.monotonic() - again
+
+
+def test_who_stands_behind_a_thread_that_waits_is_told_who_has_the_lock(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = AdapterStore.open(root)
+    with held_elsewhere(root / "lock"):
+        threads = [threading.Thread(target=refusal, args=(store, 2.0)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        assert refusal(store).state == "another process has held the lock of the adapter store"
+        for thread in threads:
+            thread.join()
+
+
+def test_who_stands_behind_others_that_get_on_is_told_so(tmp_path: Path) -> None:
+    """One after the other has its turn, for less time each than is waited."""
+    lock, inside = FolderLock("lock"), threading.Event()
+    turns = [threading.Event(), threading.Event()]
+
+    def hold(until: threading.Event) -> None:
+        with folder(tmp_path) as place, lock.held(place, 30):
+            inside.set()
+            until.wait(30)
+
+    first, second = (threading.Thread(target=hold, args=(turn,)) for turn in turns)
+    first.start()
+    assert inside.wait(30)
+    began = time.monotonic()
+    turns[0].set()
+    first.join()
+    inside.clear()
+    second.start()
+    assert inside.wait(30)
+    assert lock._no_turn(began).state == "changes before this one have taken the adapter store"
+    turns[1].set()
+    second.join()
 
 
 def test_a_lock_file_that_was_replaced_is_not_the_lock_any_more(tmp_path: Path) -> None:

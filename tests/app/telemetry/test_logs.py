@@ -6,10 +6,12 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from app.telemetry.logs import JsonFormatter, PlainFormatter, set_up_logs
+from mtlora.vocabulary.options import Precision
 
 
 def test_a_line_is_json_with_its_extras() -> None:
@@ -35,8 +37,40 @@ def plain(**values: object) -> str:
 
 def test_a_plain_line_has_time_level_message_and_pairs() -> None:
     line = plain(msg="loaded %s", args=("cats",), adapter="cats", wait_s=0.5, reason="not here", empty="", odd=None)
-    said = 'info    loaded cats adapter=cats wait_s=0.5 reason="not here" empty="" odd=None'
+    said = 'info    loaded cats adapter=cats wait_s=0.5 reason="not here"'
     assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d {re.escape(said)}", line)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (["a", "b"], "x=a,b"),
+        (["a b (c?)", "d"], 'x="a b (c?),d"'),
+        ({"b", "a"}, "x=a,b"),
+        ((1, None, "", 2), "x=1,2"),
+        ([{"a": 1, "b": None}, "c"], "x=a=1,c"),
+        ({"a": 1, "b": {"c": [2, 3], "d": ""}}, "x.a=1 x.b.c=2,3"),
+        ([], ""),
+        ({}, ""),
+        ("", ""),
+        (None, ""),
+        (0, "x=0"),
+        (False, "x=false"),
+        (True, "x=true"),
+        (Precision.INT8, "x=int8"),
+        (Path("/a b"), 'x="/a b"'),
+        ('say "no"', r'x="say \"no\""'),
+        ({"a\x1b[2K": "b\nc"}, r'x.a\x1b[2K="b\nc"'),
+    ],
+)
+def test_values_are_written_for_people(value: object, said: str) -> None:
+    assert plain(msg="m", x=value).partition(" m")[2].strip() == said
+
+
+def test_machines_get_them_as_they_are() -> None:
+    record = logging.makeLogRecord({"msg": "m", "empty": "", "none": None, "many": ["a"], "deep": {"a": {"b": True}}})
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["empty"], line["none"], line["many"], line["deep"]) == ("", None, ["a"], {"a": {"b": True}})
 
 
 def test_what_people_are_told_stands_for_message_and_pairs() -> None:
