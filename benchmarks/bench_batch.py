@@ -34,7 +34,7 @@ def cases(options: argparse.Namespace) -> tuple[str, dict[str, Callable[[], obje
     import torch
 
     from benchmarks.sets import make_weights
-    from mtlora.inference import Query, make_form
+    from mtlora.inference import Query, make_backend
     from mtlora.vocabulary.options import FormKind
     from mtlora.weights.adapter_file import load_adapter
     from mtlora.weights.backbone import load_backbone
@@ -42,9 +42,9 @@ def cases(options: argparse.Namespace) -> tuple[str, dict[str, Callable[[], obje
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         weights = make_weights(Path(folder), max(MIXED_SIZES), options.weights)
-        form = make_form(load_backbone(weights.backbone), FormKind(options.form), budget_bytes=4 << 30)
+        backend = make_backend(load_backbone(weights.backbone), FormKind(options.form), budget_bytes=4 << 30)
         sets = [load_adapter(weights.folder / f"{name}.safetensors") for name in weights.names]
-    residents = [form.prepare(adapter) for adapter in sets]
+    residents = [backend.prepare(adapter) for adapter in sets]
     spec = residents[0].spec
     pixels = torch.randn(3, spec.image_size, spec.image_size)
 
@@ -52,12 +52,12 @@ def cases(options: argparse.Namespace) -> tuple[str, dict[str, Callable[[], obje
         groups: dict[object, list[Query]] = {}
         for image in range(count):
             query = Query(residents[image % count_of_sets], pixels, spec.task_names)
-            groups.setdefault(form.group(query), []).append(query)
+            groups.setdefault(backend.group(query), []).append(query)
         for group in groups.values():
-            form.forward(group)
+            backend.forward(group)
 
     one_set = {f"{n} of one set": (lambda n=n: run(n, 1)) for n in SIZES}
-    return form.name, one_set | {f"{n} of {n} sets": (lambda n=n: run(n, n)) for n in MIXED_SIZES}
+    return backend.name, one_set | {f"{n} of {n} sets": (lambda n=n: run(n, n)) for n in MIXED_SIZES}
 
 
 def main() -> None:

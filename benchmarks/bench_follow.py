@@ -22,7 +22,7 @@ from mtlora.bench.wire import Client, multipart
 
 NAME = "followed"
 JSON_TYPE = {"Content-Type": "application/json"}
-MOST_PAUSE_S = 0.5  # so that changes fall anywhere between two looks of the follower
+MOST_PAUSE_S = 0.5  # so that changes fall anywhere between two looks of the store's watcher
 QUESTION = f"/predict?adapter={NAME}&tasks=saliency&masks=none"
 
 

@@ -22,7 +22,7 @@ from benchmarks.forward_table import table
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from benchmarks.work import useful_gflop
-from mtlora.inference import Form, Query, make_form
+from mtlora.inference import Backend, Query, make_backend
 from mtlora.kernels import status
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.tasks import Task
@@ -60,14 +60,14 @@ def without_native() -> Iterator[None]:
         os.environ.pop("MTLORA_NATIVE") if before is None else os.environ.update(MTLORA_NATIVE=before)
 
 
-def runner(form: Form[Any], sets: Sequence[AdapterSet], images: torch.Tensor, tasks: Sequence[Task]) -> Run:
+def runner(backend: Backend[Any], sets: Sequence[AdapterSet], images: torch.Tensor, tasks: Sequence[Task]) -> Run:
     """One image for each set, grouped as the service groups them."""
-    prepared = {id(adapter): form.prepare(adapter) for adapter in sets}
+    prepared = {id(adapter): backend.prepare(adapter) for adapter in sets}
     queries = [Query(prepared[id(s)], pixels, tuple(tasks)) for s, pixels in zip(sets, images, strict=True)]
     groups: dict[Any, list[Query[Any]]] = {}
     for query in queries:
-        groups.setdefault(form.group(query), []).append(query)
-    return lambda: [form.forward(group) for group in groups.values()]
+        groups.setdefault(backend.group(query), []).append(query)
+    return lambda: [backend.forward(group) for group in groups.values()]
 
 
 def forward_cases(backbone: Backbone, options: argparse.Namespace) -> dict[str, Run]:
@@ -77,18 +77,18 @@ def forward_cases(backbone: Backbone, options: argparse.Namespace) -> dict[str, 
     images = torch.randn(SETS_IN_A_BATCH, 3, options.size, options.size)
     state = {f"backbone.{name}": t for name, t in backbone.tensors.items()} | adapters[0].tensors
     plain = plain_mtlora(spec, state)
-    merged, apart = (make_form(backbone, kind) for kind in (FormKind.MERGED, FormKind.LOWRANK))
+    merged, apart = (make_backend(backbone, kind) for kind in (FormKind.MERGED, FormKind.LOWRANK))
     a, b = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE).unbind()
     cases: dict[str, Run] = {"plain, 4 tasks": lambda: plain(images[:1]), "matmul 2048": lambda: a @ b}
     for count in (1, 2, 4):
         cases[f"{count} task{'s' * (count > 1)}"] = runner(merged, adapters[:1], images[:1], FOUR_TASKS[:count])
-    integers = make_form(backbone, FormKind.MERGED, precision=Precision.INT8)
+    integers = make_backend(backbone, FormKind.MERGED, precision=Precision.INT8)
     cases["4 tasks, int8"] = runner(integers, adapters[:1], images[:1], FOUR_TASKS)
     cases["4 tasks, low-rank form"] = runner(apart, adapters[:1], images[:1], FOUR_TASKS)
     cases["8 images, one set"] = runner(merged, adapters[:1] * SETS_IN_A_BATCH, images, FOUR_TASKS)
     cases["8 images, 8 sets"] = runner(merged, adapters, images, FOUR_TASKS)
     with without_native():
-        torch_only = runner(make_form(backbone, FormKind.MERGED), adapters[:1], images[:1], FOUR_TASKS)
+        torch_only = runner(make_backend(backbone, FormKind.MERGED), adapters[:1], images[:1], FOUR_TASKS)
 
     def run_torch_only() -> None:
         with without_native():

@@ -18,7 +18,7 @@ from benchmarks.bench_forward import Run, runner
 from benchmarks.harness import interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from benchmarks.work import useful_gflop
-from mtlora.inference import Form, make_form
+from mtlora.inference import Backend, make_backend
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterSet
@@ -70,14 +70,14 @@ def cases(backbone: Any, spec: AdapterSpec) -> dict[str, Run]:
     for precision in PRECISIONS:
         half = precision is Precision.BFLOAT16
         found[f"{precision} matmul"] = product(torch.bfloat16 if half else torch.float32)
-        form = make_form(backbone.to("cuda"), FormKind.LOWRANK, precision=precision)
+        backend = make_backend(backbone.to("cuda"), FormKind.LOWRANK, precision=precision)
         for count in BATCHES:
             x = images[:count]
             found[f"{precision} plain, {count}"] = plain(spec, sets[0], backbone, x, half=half)
-            found[f"{precision} one set, {count}"] = runner(form, sets[:1] * count, x, FOUR_TASKS)
+            found[f"{precision} one set, {count}"] = runner(backend, sets[:1] * count, x, FOUR_TASKS)
             if count > 1:
-                found[f"{precision} all different, {count}"] = runner(form, sets[:count], x, FOUR_TASKS)
-        merged = make_form(backbone.to("cuda"), FormKind.MERGED, precision=precision)
+                found[f"{precision} all different, {count}"] = runner(backend, sets[:count], x, FOUR_TASKS)
+        merged = make_backend(backbone.to("cuda"), FormKind.MERGED, precision=precision)
         found[f"{precision} merged, 1"] = runner(merged, sets[:1], images[:1], FOUR_TASKS)
         found[f"{precision} merged, 16"] = runner(merged, sets[:1] * 16, images[:16], FOUR_TASKS)
         found[f"{precision} merged all different, 16"] = runner(merged, sets[:16], images[:16], FOUR_TASKS)
@@ -102,12 +102,12 @@ def figures(seconds: dict[str, list[float]], gflop: float) -> dict[str, float]:
     return found
 
 
-def cold_ms(form: Form[Any], adapter: AdapterSet, rounds: int) -> float:
+def cold_ms(backend: Backend[Any], adapter: AdapterSet, rounds: int) -> float:
     """Time to bring a set from host memory to the device."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
-        form.prepare(adapter)
+        backend.prepare(adapter)
         torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return median_ms(times)
@@ -128,9 +128,9 @@ def main() -> None:
         print(f"  {name:36} {median_ms(values):8.2f} ms   ({1e3 * min(values):.2f} to {1e3 * max(values):.2f}) {rate}")
     facts = {}
     for precision in PRECISIONS:
-        form = make_form(backbone.to("cuda"), FormKind.LOWRANK, precision=precision)
-        facts[f"gpu.{precision}.set_mb"] = form.device_bytes(spec) / 1e6
-        facts[f"gpu.{precision}.cold_ms"] = cold_ms(form, random_set(backbone, spec, 1), 5)
+        backend = make_backend(backbone.to("cuda"), FormKind.LOWRANK, precision=precision)
+        facts[f"gpu.{precision}.set_mb"] = backend.device_bytes(spec) / 1e6
+        facts[f"gpu.{precision}.cold_ms"] = cold_ms(backend, random_set(backbone, spec, 1), 5)
     save("bench_gpu_quick" if options.quick else "bench_gpu", figures(seconds, gflop) | facts, options=vars(options))
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
 from mtlora.kernels import status
-from mtlora.ops import ops, plain_ops
+from mtlora.ops import ops, torch_ops
 
 SIDES, WIDTHS, HEADS, WINDOW, TASKS = (112, 56, 28, 14), (96, 192, 384, 768), (3, 6, 12, 24), 7, 4
 
@@ -41,28 +41,28 @@ def attention(stage: int) -> Pair:
 
 def gelu(stage: int) -> Pair:
     x, bias = torch.randn(SIDES[stage] ** 2, 4 * WIDTHS[stage]), torch.randn(4 * WIDTHS[stage])
-    return lambda: ops.gelu_(x, bias), lambda: plain_ops.gelu_(x, bias)
+    return lambda: ops.gelu_(x, bias), lambda: torch_ops.gelu_(x, bias)
 
 
 def task_mlp(stage: int, rank: int) -> Pair:
     tokens, hidden = SIDES[stage] ** 2, 4 * WIDTHS[stage]
     frozen, u = torch.randn(tokens, hidden), torch.randn(TASKS, tokens, rank)
     b1, a2 = torch.randn(TASKS, rank, hidden).mT, torch.randn(TASKS, rank, hidden)
-    return lambda: ops.task_mlp(frozen, u, b1, a2), lambda: plain_ops.task_mlp(frozen, u, b1, a2)
+    return lambda: ops.task_mlp(frozen, u, b1, a2), lambda: torch_ops.task_mlp(frozen, u, b1, a2)
 
 
 def lowrank_add(stage: int, rank: int) -> Pair:
     tokens, width = SIDES[stage] ** 2, WIDTHS[stage]
     base, residual, u = torch.randn(tokens, width), torch.randn(tokens, width), torch.randn(TASKS, tokens, rank)
     b = torch.randn(TASKS, rank, width).mT
-    return lambda: ops.lowrank_add(base, residual, u, b), lambda: plain_ops.lowrank_add(base, residual, u, b)
+    return lambda: ops.lowrank_add(base, residual, u, b), lambda: torch_ops.lowrank_add(base, residual, u, b)
 
 
 def layer_norm_tasks(stage: int, rank: int) -> Pair:
     width = WIDTHS[stage]
     x, a = torch.randn(TASKS, SIDES[stage] ** 2, width), torch.randn(TASKS, rank, width)
     arguments = x, torch.randn(width), torch.randn(width), 1e-5, a
-    return lambda: ops.layer_norm_tasks(*arguments), lambda: plain_ops.layer_norm_tasks(*arguments)
+    return lambda: ops.layer_norm_tasks(*arguments), lambda: torch_ops.layer_norm_tasks(*arguments)
 
 
 def merged_projection(stage: int) -> Pair:
@@ -70,7 +70,7 @@ def merged_projection(stage: int) -> Pair:
     streams, gather = torch.randn(TASKS, tokens, width), torch.randperm(tokens)
     projection = torch.randn(TASKS, 4 * width, 18 << stage).mT
     arguments = streams, gather, torch.randn(4 * width), torch.randn(4 * width), 1e-5, projection
-    return lambda: ops.merged_projection(*arguments), lambda: plain_ops.merged_projection(*arguments)
+    return lambda: ops.merged_projection(*arguments), lambda: torch_ops.merged_projection(*arguments)
 
 
 def mix_head(outputs: int) -> Pair:
@@ -79,7 +79,7 @@ def mix_head(outputs: int) -> Pair:
     maps = [torch.randn(1, side, side, width) for side, width in zip(SIDES[1:], channels, strict=True)]
     mix = [torch.randn(width, hidden).T for width in channels]
     arguments = maps, mix, torch.randn(hidden), torch.randn(outputs, hidden), torch.randn(outputs)
-    return lambda: ops.mix_head(*arguments), lambda: plain_ops.mix_head(*arguments)
+    return lambda: ops.mix_head(*arguments), lambda: torch_ops.mix_head(*arguments)
 
 
 def cases() -> dict[str, Pair]:

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.bench_forward import FOUR_TASKS, import_backbone, paper_spec, random_set, runner
 from mtlora.inference.backends import cpu
-from mtlora.inference.backends.choose import make_form
+from mtlora.inference.backends.choose import make_backend
 from mtlora.inference.forward import encoder
 from mtlora.vocabulary.options import FormKind
 
@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     backbone = import_backbone("swin_tiny_patch4_window7_224", pretrained=False)
     adapter = random_set(backbone, paper_spec(backbone, SIZE, RANK, TASK_RANK), 0)
-    run = runner(make_form(backbone, FormKind.MERGED), [adapter], torch.randn(1, 3, SIZE, SIZE), FOUR_TASKS)
+    run = runner(make_backend(backbone, FormKind.MERGED), [adapter], torch.randn(1, 3, SIZE, SIZE), FOUR_TASKS)
     seconds: dict[str, list[float]] = defaultdict(list)
     for module, names in PARTS:
         for name in names:

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.harness import OtherLoad, interleaved, median_ms, save
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
-from mtlora.inference import Form, Query, make_form
+from mtlora.inference import Backend, Query, make_backend
 from mtlora.vocabulary.options import FormKind
 from mtlora.weights.backbone import Backbone, import_backbone
 
@@ -52,7 +52,7 @@ def _rows(name: str, backbone: Backbone, side: int, rounds: int) -> dict[str, fl
     rows: dict[str, float] = {}
     for count in TASKS:
         spec = paper_spec(backbone, side, RANK, TASK_RANK, count)
-        forms = {str(kind): make_form(backbone, kind) for kind in (FormKind.MERGED, FormKind.LOWRANK)}
+        forms = {str(kind): make_backend(backbone, kind) for kind in (FormKind.MERGED, FormKind.LOWRANK)}
         sets = [forms["merged"].prepare(random_set(backbone, spec, seed)) for seed in range(ROTATING)]
         x = torch.randn(3, side, side)
         cases = {
@@ -67,5 +67,5 @@ def _rows(name: str, backbone: Backbone, side: int, rounds: int) -> dict[str, fl
     return rows
 
 
-def _forward(form: Form[Any], turns: Iterator[Any], x: torch.Tensor, tasks: int) -> None:
-    form.forward([Query(next(turns), x, FOUR_TASKS[:tasks])])
+def _forward(backend: Backend[Any], turns: Iterator[Any], x: torch.Tensor, tasks: int) -> None:
+    backend.forward([Query(next(turns), x, FOUR_TASKS[:tasks])])

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mtlora.inference import Form, Query
+from mtlora.inference import Backend, Query
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
@@ -49,17 +49,17 @@ def images(spec: AdapterSpec, count: int, seed: int = 0) -> torch.Tensor:
 
 
 def run(
-    form: Form[Any], sets: Sequence[AdapterSet], x: torch.Tensor, tasks: tuple[Task, ...]
+    backend: Backend[Any], sets: Sequence[AdapterSet], x: torch.Tensor, tasks: tuple[Task, ...]
 ) -> list[dict[Task, torch.Tensor]]:
     """One image for each set, grouped as the engine groups them."""
-    prepared = {id(s): form.prepare(s) for s in sets}
+    prepared = {id(s): backend.prepare(s) for s in sets}
     queries = [Query(prepared[id(s)], pixels, tasks) for s, pixels in zip(sets, x, strict=True)]
     groups: dict[Any, list[int]] = {}
     for i, query in enumerate(queries):
-        groups.setdefault(form.group(query), []).append(i)
+        groups.setdefault(backend.group(query), []).append(i)
     results: dict[int, dict[Task, torch.Tensor]] = {}
     for positions in groups.values():
-        results |= zip(positions, form.forward([queries[p] for p in positions]), strict=True)
+        results |= zip(positions, backend.forward([queries[p] for p in positions]), strict=True)
     return [results[i] for i in range(len(queries))]
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mtlora.maps.map_png import Painting, palette
 from mtlora.maps.png_writer import banded_png
-from mtlora.ops.plain_ops import bands_of_rows
+from mtlora.ops.torch_ops import bands_of_rows
 from mtlora.vocabulary.tasks import TRAITS, Decode
 
 OPACITY = 0.6

@@ -9,7 +9,7 @@ import torch
 from app.answers.reclaim import Reclaimer
 from app.composition.pools import Pools, adapter_threads
 from app.core.tiers import Tier
-from app.decoding.decoders import SMALL_BYTES, Decoders, FairProcesses, IsolatedDecoders, ThreadedDecoders
+from app.decoding.decoders import SMALL_BYTES, Decoders, FairSlots, IsolatedDecoders, ThreadedDecoders
 from app.decoding.messages import Limits
 from app.decoding.pool import DecoderPool
 from app.decoding.process import Plan
@@ -20,22 +20,22 @@ from app.http.body_budget import BodyBudget
 from app.prediction.handler import Predictions
 from app.prediction.pipeline import Pipeline
 from app.registry.catalog import Catalog
-from app.registry.lifecycle import AdapterService
+from app.registry.lifecycle import AdapterLifecycle
 from app.registry.lookup import Lookup
 from app.registry.pins import Pins
-from app.registry.store_watcher import Follower
+from app.registry.store_watcher import StoreWatcher
 from app.registry.upload import Uploader, UploadLimits
-from app.residency.device_cache import Residency
+from app.residency.device_cache import DeviceCache
 from app.residency.host_cache import HostCache
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.residency.memory_budgets import choose_budgets
 from app.scheduling.admission import Admission, AdmissionLimits
-from app.scheduling.background_throttle import Courtesy
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.background_throttle import BackgroundThrottle
+from app.scheduling.fair_executor import FairExecutor
 from app.startup.settings import Settings
 from app.store.adapter_store import AdapterStore
 from app.telemetry.metrics import Metrics
-from mtlora.inference import make_form
+from mtlora.inference import make_backend
 from mtlora.kernels import kernels
 from mtlora.weights.adapter_file import CheckedFiles
 from mtlora.weights.backbone import Backbone
@@ -53,15 +53,15 @@ class Parts:
 
     catalog: Catalog
     lookup: Lookup
-    adapters: AdapterService
-    residency: Residency[AdaptedSet]
+    adapters: AdapterLifecycle
+    device_cache: DeviceCache[AdaptedSet]
     pins: Pins
-    follower: Follower
+    watcher: StoreWatcher
     decoders: Decoders
     pipeline: Pipeline
     worker: Worker
     bodies: BodyBudget
-    courtesy: Courtesy
+    throttle: BackgroundThrottle
     predictions: Predictions
 
 
@@ -70,41 +70,42 @@ def assemble(
 ) -> Parts:
     """All parts, made of each other; nothing runs yet."""
     budgets = choose_budgets(s.device_bytes, s.host_bytes, backbone.device)
-    form = make_form(backbone, s.form, precision=s.precision, budget_bytes=budgets.device_bytes)
+    backend = make_backend(backbone, s.form, precision=s.precision, budget_bytes=budgets.device_bytes)
     log.info("memory of adapter sets", extra=asdict(budgets))
     metrics.budgets(**asdict(budgets))
     host = HostCache(budgets.host_bytes, partial(metrics.evicted, Tier.HOST))
-    checked, courtesy = CheckedFiles(), Courtesy()
-    residency: Residency[AdaptedSet] = Residency(
-        AdapterLoader(form, catalog.path, host, metrics, checked),
+    checked, throttle = CheckedFiles(), BackgroundThrottle()
+    device_cache: DeviceCache[AdaptedSet] = DeviceCache(
+        AdapterLoader(backend, catalog.path, host, metrics, checked),
         pools.loader,
         metrics,
         budget_bytes=budgets.device_bytes,
         parallel_loads=s.loader_threads,
         failure_ttl_s=s.load_failure_ttl_s,
-        courtesy=courtesy,
+        throttle=throttle,
     )
     bounds = UploadLimits(s.max_adapter_bytes, s.max_model_px, budgets.device_bytes, s.max_uploads)
     threads = adapter_threads(s, pools)
-    uploader = Uploader(catalog, store, backbone, form.device_bytes, threads, bounds, checked, courtesy)
-    pins = Pins(catalog, residency, form.device_bytes, threads.reads)
-    lookup = Lookup(catalog, residency, host, threads)
-    residency.reach = lookup.reach
+    uploader = Uploader(catalog, store, backbone, backend.device_bytes, threads, bounds, checked, throttle)
+    pins = Pins(catalog, device_cache, backend.device_bytes, threads.reads)
+    lookup = Lookup(catalog, device_cache, host, threads)
+    device_cache.reach = lookup.reach
     forget = metrics.forget_adapter
-    adapters = AdapterService(store, lookup, pins, uploader, forget)
-    follower = Follower(store, catalog, adapters, pins, s.store_timeout_s)
+    adapters = AdapterLifecycle(store, lookup, pins, uploader, forget)
+    watcher = StoreWatcher(store, catalog, adapters, pins, s.store_timeout_s)
     limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
-    worker = Worker(Engine(form), metrics, limits, threads=s.engine_threads)
-    codec = FairThreads(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes, free_bytes=FREE_ENCODE_BYTES)
+    worker = Worker(Engine(backend), metrics, limits, threads=s.engine_threads)
+    codec = FairExecutor(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes, free_bytes=FREE_ENCODE_BYTES)
     admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))
     memory = Reclaimer(pools.codec)
     decoders = _decoders(s, codec, metrics)
     most = s.max_image_pixels
-    pipeline = Pipeline(residency, worker, decoders, codec, admission, metrics, memory, max_pixels=most)
+    pipeline = Pipeline(device_cache, worker, decoders, codec, admission, metrics, memory, max_pixels=most)
     bodies = BodyBudget(s.max_inflight_body_bytes)
-    predictions = Predictions(s, lookup, residency, pipeline, bodies, courtesy)
+    predictions = Predictions(s, lookup, device_cache, pipeline, bodies, throttle)
     return Parts(
-        catalog, lookup, adapters, residency, pins, follower, decoders, pipeline, worker, bodies, courtesy, predictions
+        catalog, lookup, adapters, device_cache, pins, watcher, decoders, pipeline, worker, bodies, throttle,
+        predictions,
     )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def batch_images(settings: Settings, device: torch.device) -> int:
     return settings.max_batch_images or (GPU_BATCH_IMAGES if device.type == "cuda" else 1)
 
 
-def _decoders(settings: Settings, threads: FairThreads, metrics: Metrics) -> Decoders:
+def _decoders(settings: Settings, threads: FairExecutor, metrics: Metrics) -> Decoders:
     """Where the settings want photos to be decoded."""
     limits = Limits(settings.max_image_pixels, settings.decode_seconds, SMALL_BYTES)
     if settings.decoding == "threads":
@@ -121,5 +122,5 @@ def _decoders(settings: Settings, threads: FairThreads, metrics: Metrics) -> Dec
     native = kernels()
     plan = Plan(limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None)
     pool = DecoderPool(plan, settings.decoders, lambda reason: metrics.decoders_lost.labels(reason).inc())
-    slots = FairProcesses(settings.decoders, memory_bytes=settings.max_decode_bytes)
+    slots = FairSlots(settings.decoders, memory_bytes=settings.max_decode_bytes)
     return IsolatedDecoders(pool, slots, most_bytes=MOST_DECODE_TIMES * settings.max_decode_bytes)

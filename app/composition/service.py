@@ -104,7 +104,7 @@ class Service:
 
     def store_fault(self) -> str:
         """Why sets cannot be changed, or changes of other processes cannot be seen; empty: they can."""
-        return self._parts.follower.fault if self._parts else ""
+        return self._parts.watcher.fault if self._parts else ""
 
     def drain(self) -> None:
         """Admit nothing more; what runs goes on."""
@@ -146,14 +146,14 @@ class Service:
         parts.worker.start()
         await asyncio.gather(parts.decoders.start(), self._warm(parts))
         _spare_the_collector()
-        self._following = asyncio.create_task(parts.follower.run(), name="follow the store")
+        self._following = asyncio.create_task(parts.watcher.run(), name="follow the store")
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
             self._say_ready(parts, backbone)
 
     def _say_ready(self, parts: Parts, backbone: Backbone) -> None:
         name, device, sets = backbone.spec.name, backbone.device, len(parts.catalog.names())
-        facts = {"backbone": name, "device": str(device), "form": parts.worker.engine.form, "adapters": sets}
+        facts = {"backbone": name, "device": str(device), "form": parts.worker.engine.backend, "adapters": sets}
         where = "the CPU" if device.type == "cpu" else str(device)
         what = f"{sets} adapter set{'' if sets == 1 else 's'}, {name}, on {where}"
         banner = f"ready: open {self.url} — {what}" if self.url else f"ready: {what}"
@@ -161,7 +161,7 @@ class Service:
 
     async def _warm(self, parts: Parts) -> None:
         await parts.pins.refresh()
-        lease = await parts.residency.acquire(parts.catalog.resolve(None, ""))
+        lease = await parts.device_cache.acquire(parts.catalog.resolve(None, ""))
         try:
             await parts.worker.call(lambda: parts.worker.warm(lease.adapted))
         finally:
@@ -176,7 +176,7 @@ class Service:
     def _levels(self) -> Levels:
         if self._parts is None:
             return Levels()
-        device, host = self._parts.residency, self._parts.adapters.host
+        device, host = self._parts.device_cache, self._parts.adapters.host
         count, size = self._parts.catalog.bytes_on_disk()
         return Levels(
             queue_images=self._parts.pipeline.admitted,

@@ -17,7 +17,7 @@ from app.decoding.messages import Limits, Report, Task, Verdict, Wanted
 from app.decoding.pool import DecoderPool
 from app.decoding.process import DecoderProcess
 from app.decoding.work import decode
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from mtlora.images.resampling import Levels
 from mtlora.kernels import kernels
@@ -65,7 +65,7 @@ class Decoders(Protocol):
         ...
 
 
-class FairProcesses(FairThreads):
+class FairSlots(FairExecutor):
     """Slots for work that waits for processes, shared as those of threads are."""
 
     def __init__(self, slots: int, *, memory_bytes: int) -> None:
@@ -86,7 +86,7 @@ class FairProcesses(FairThreads):
 class IsolatedDecoders:
     """In processes that may be lost. Those that need much memory run only as far as there is enough for all of them."""
 
-    def __init__(self, pool: DecoderPool, slots: FairProcesses, *, most_bytes: int) -> None:
+    def __init__(self, pool: DecoderPool, slots: FairSlots, *, most_bytes: int) -> None:
         """most_bytes: of memory that one photo may take"""
         self._pool = pool
         self._slots = slots
@@ -173,7 +173,7 @@ class _Large:
 class ThreadedDecoders:
     """In the threads that encode too. A photo that overruns cannot be stopped, and shares the server's memory."""
 
-    def __init__(self, threads: FairThreads, limits: Limits) -> None:
+    def __init__(self, threads: FairExecutor, limits: Limits) -> None:
         self._threads = threads
         self._limits = limits
 

@@ -14,7 +14,7 @@ from app.core.errors import DeviceMemoryError, InferenceError, ServiceError
 from app.engine.work_item import Forwarded, Item
 from app.residency.loader import AdaptedSet
 from app.scheduling.cost_model import shares
-from mtlora.inference import Form, Query
+from mtlora.inference import Backend, Query
 from mtlora.vocabulary.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,13 @@ _CPU_ALLOCATOR_SAYS = ("not enough memory", "DefaultCPUAllocator", "can't alloca
 class Engine:
     """Forward passes over micro-batches."""
 
-    def __init__(self, form: Form[Any]) -> None:
-        self._form = form
+    def __init__(self, backend: Backend[Any]) -> None:
+        self._backend = backend
 
     @property
-    def form(self) -> str:
+    def backend(self) -> str:
         """Name of the form of residency that runs."""
-        return self._form.name
+        return self._backend.name
 
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         """Every item with its outcome, group by group; those that are no longer wanted when their turn comes are
@@ -65,14 +65,14 @@ class Engine:
 
     def warm(self, adapted: AdaptedSet, images: int) -> None:
         """Passes over black images, in batches of up to so many, so that the first requests do not pay for them."""
-        self._form.warm(adapted.resident, images)
+        self._backend.warm(adapted.resident, images)
 
     def _run_group(self, group: Sequence[Item]) -> list[Logits | ServiceError]:
         """All at once; what fails is halved and tried again: only what fails alone is answered with an error."""
         if not group:
             return []
         try:
-            return [*self._form.forward([_query(item) for item in group])]
+            return [*self._backend.forward([_query(item) for item in group])]
         except Exception as error:  # the worker must outlive whatever one item provokes
             failure = _explain(error, group)
         # Not in the handler: there the traceback would keep the tensors of the failed pass in memory.
@@ -85,7 +85,7 @@ class Engine:
         """Items that one forward pass can answer together, in the order in which their first ones came."""
         groups: dict[Hashable, list[Item]] = {}
         for item in items:
-            groups.setdefault(self._form.group(_query(item)), []).append(item)
+            groups.setdefault(self._backend.group(_query(item)), []).append(item)
         return list(groups.values())
 
 

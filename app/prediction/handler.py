@@ -18,13 +18,13 @@ from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
 from app.http.body_budget import BodyBudget, Hold
 from app.http.pieces import PiecesResponse
-from app.prediction.job import ImageAnswer, Order, Outcome
+from app.prediction.job import ImageAnswer, Outcome, PredictionJob
 from app.prediction.pipeline import Pipeline
 from app.prediction.read_images import Bounds
 from app.registry.lookup import Lookup
-from app.residency.device_cache import Residency
+from app.residency.device_cache import DeviceCache
 from app.residency.loader import AdaptedSet
-from app.scheduling.background_throttle import Courtesy
+from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
 from mtlora.vocabulary.spec import AdapterSpec
@@ -52,7 +52,7 @@ class Body:
     status: int = 200
 
 
-class Dialect(Protocol):
+class RequestCodec(Protocol):
     """How an API asks and answers; made for one request."""
 
     partial: bool
@@ -61,45 +61,45 @@ class Dialect(Protocol):
     def wanted(self) -> Wanted:
         """What is known of it by now."""
 
-    def begin(self, order: Order) -> Order:
+    def begin(self, job: PredictionJob) -> PredictionJob:
         """What is known before the images are looked at; what can be refused is refused here."""
 
     async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
         """The images of the body."""
 
-    def finish(self, order: Order) -> Order:
+    def finish(self, job: PredictionJob) -> PredictionJob:
         """The order, now that the body has been read."""
 
-    def assemble(self, outcomes: Sequence[Outcome], order: Order, total_ms: float, request_id: str, /) -> Body:
+    def assemble(self, outcomes: Sequence[Outcome], job: PredictionJob, total_ms: float, request_id: str, /) -> Body:
         """The answer; called in a codec thread."""
 
 
 class Predictions:
-    """Answers predictions, whatever the dialect."""
+    """Answers predictions, whatever the API."""
 
     def __init__(
         self,
         settings: Settings,
         lookup: Lookup,
-        residency: Residency[AdaptedSet],
+        device_cache: DeviceCache[AdaptedSet],
         pipeline: Pipeline,
         bodies: BodyBudget,
-        courtesy: Courtesy,
+        throttle: BackgroundThrottle,
     ) -> None:
         self._settings = settings
         self._lookup = lookup
-        self._residency = residency
+        self._device_cache = device_cache
         self._pipeline = pipeline
         self._bodies = bodies
-        self._courtesy = courtesy
+        self._throttle = throttle
 
-    async def answer(self, request: Request, caller: Caller, dialect: Dialect, context: RequestContext) -> Response:
+    async def answer(self, request: Request, caller: Caller, codec: RequestCodec, context: RequestContext) -> Response:
         """The response, within the deadline, unless the client leaves first."""
         start = time.monotonic()  # the clock of the event loop too
-        clock = asyncio.timeout_at(start + self._patience_s(dialect.wanted()))
+        clock = asyncio.timeout_at(start + self._patience_s(codec.wanted()))
         try:
             async with clock:
-                return await self._answer(request, caller, dialect, context, clock, start)
+                return await self._answer(request, caller, codec, context, clock, start)
         except TimeoutError:
             allowed_ms = round(((clock.when() or start) - start) * 1000, 1)
             raise DeadlineError(f"the deadline of {allowed_ms:g} ms passed") from None
@@ -114,66 +114,66 @@ class Predictions:
         self,
         request: Request,
         caller: Caller,
-        dialect: Dialect,
+        codec: RequestCodec,
         context: RequestContext,
         clock: asyncio.Timeout,
         start: float,
     ) -> Response:
         s = self._settings
         with self._bodies.hold() as hold:
-            read = partial(dialect.read, request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
-            images, wanted = None, dialect.wanted()
+            read = partial(codec.read, request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
+            images, wanted = None, codec.wanted()
             if wanted.adapter is None and not wanted.final:
                 self._pipeline.check_door(Flow(caller.label, NO_SET_YET), clock.when() or math.inf)
                 images = await read()
-                wanted = dialect.wanted()
+                wanted = codec.wanted()
             ref = await self._lookup.resolve(wanted.adapter, caller.namespace)
             # Before anything else is awaited: a deletion from now on waits for this request.
-            with self._residency.using(ref):
+            with self._device_cache.using(ref):
                 spec = await self._spec(ref)
                 context.facts |= {"adapter": ref.name, "revision": ref.revision}
                 deadline = start + self._patience_s(wanted)
-                order = Order(ref, spec, spec.task_names, caller=caller.label, deadline=deadline)
-                order = dialect.begin(order)
-                context.facts["tasks"] = ",".join(order.tasks)
+                job = PredictionJob(ref, spec, spec.task_names, caller=caller.label, deadline=deadline)
+                job = codec.begin(job)
+                context.facts["tasks"] = ",".join(job.tasks)
                 if images is None:
-                    self._check_room(order, wanted)
+                    self._check_room(job, wanted)
                     images = await read()
-                    order = replace(order, deadline=start + self._patience_s(dialect.wanted()))
-                order = dialect.finish(order)
-                clock.reschedule(order.deadline)
-                context.format = order.plan.form.value
-                context.facts |= {"images": len(images), "tasks": ",".join(order.tasks)}
-                with self._courtesy.prediction():
-                    return await _unless_gone(request, self._run(request, images, order, dialect, context, start))
+                    job = replace(job, deadline=start + self._patience_s(codec.wanted()))
+                job = codec.finish(job)
+                clock.reschedule(job.deadline)
+                context.format = job.plan.form.value
+                context.facts |= {"images": len(images), "tasks": ",".join(job.tasks)}
+                with self._throttle.prediction():
+                    return await _unless_gone(request, self._run(request, images, job, codec, context, start))
 
-    def _check_room(self, order: Order, wanted: Wanted) -> None:
+    def _check_room(self, job: PredictionJob, wanted: Wanted) -> None:
         """Refuse before the body is read what would be refused afterwards, whatever it says."""
         if wanted.final:
-            self._pipeline.check_room(order)
+            self._pipeline.check_room(job)
         else:
-            self._pipeline.check_door(order.flow, order.deadline, order.ref)
+            self._pipeline.check_door(job.flow, job.deadline, job.ref)
 
     async def _run(
         self,
         request: Request,
         images: Sequence[bytes],
-        order: Order,
-        dialect: Dialect,
+        job: PredictionJob,
+        codec: RequestCodec,
         context: RequestContext,
         start: float,
     ) -> Response:
-        outcomes = await self._pipeline.run(images, order)
-        answers = _answers_or_raise(outcomes, all_of_them=not dialect.partial)
+        outcomes = await self._pipeline.run(images, job)
+        answers = _answers_or_raise(outcomes, all_of_them=not codec.partial)
         context.stages_ms = _slowest(answers)
         context.images = tuple(answer.stages for answer in answers)
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
         context.facts["batch"] = max(answer.batch_images for answer in answers)
         context.facts["batch_adapters"] = max(answer.batch_adapters for answer in answers)
         total_ms = round((time.monotonic() - start) * 1000, 2)
-        work = partial(dialect.assemble, outcomes, order, total_ms, str(request.scope[REQUEST_ID]))
-        body = await self._pipeline.assemble(work, order)
-        headers = {"X-Adapter-Revision": str(order.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
+        work = partial(codec.assemble, outcomes, job, total_ms, str(request.scope[REQUEST_ID]))
+        body = await self._pipeline.assemble(work, job)
+        headers = {"X-Adapter-Revision": str(job.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

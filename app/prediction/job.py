@@ -17,7 +17,7 @@ JSON_PLAN = RenderPlan(AnswerFormat.JSON)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PredictionJob:
     """What a client asked for, resolved: nothing in it changes while the request runs."""
 
     ref: AdapterRef

@@ -22,12 +22,12 @@ from app.core.stages import STAGES, Stages
 from app.decoding.decoders import Decoders, Turn
 from app.engine.work_item import Forwarded, Item
 from app.engine.worker import Worker
-from app.prediction.job import ImageAnswer, Order, Outcome
-from app.residency.device_cache import Lease, Residency
+from app.prediction.job import ImageAnswer, Outcome, PredictionJob
+from app.residency.device_cache import DeviceCache, Lease
 from app.residency.loader import AdaptedSet
 from app.scheduling.admission import Admission, Demand, Ticket
 from app.scheduling.cost_model import Costs, Workload
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 from app.telemetry.metrics import Metrics
@@ -44,7 +44,7 @@ ASSEMBLY_US = 1000
 class _Run:
     """What the images of one request share."""
 
-    order: Order
+    job: PredictionJob
     ticket: Ticket
     lease: "asyncio.Task[Lease[AdaptedSet]]"
     started: float
@@ -56,17 +56,17 @@ class Pipeline:
 
     def __init__(
         self,
-        residency: Residency[AdaptedSet],
+        device_cache: DeviceCache[AdaptedSet],
         worker: Worker,
         decoders: Decoders,
-        threads: FairThreads,
+        threads: FairExecutor,
         admission: Admission,
         metrics: Metrics,
         memory: Reclaimer,
         *,
         max_pixels: int,
     ) -> None:
-        self._residency = residency
+        self._device_cache = device_cache
         self._worker = worker
         self._decoders = decoders
         self._threads = threads
@@ -82,29 +82,29 @@ class Pipeline:
         """Images admitted and not answered."""
         return self._admission.images
 
-    def check_room(self, order: Order) -> None:
+    def check_room(self, job: PredictionJob) -> None:
         """`BusyError` or `DeadlineError` if one image of this order would not be admitted now."""
-        self._admission.check(self._demand(1, order))
+        self._admission.check(self._demand(1, job))
 
     def check_door(self, flow: Flow, deadline: float, ref: AdapterRef | None = None) -> None:
         """As `check_room`, where the body may still name tasks, and without `ref` the set too.
 
         Refused is what would be refused whatever it names.
         """
-        cold = ref is not None and not self._residency.is_resident(ref)
+        cold = ref is not None and not self._device_cache.is_resident(ref)
         self._admission.check(Demand(flow, 1, 0, cold, deadline - time.monotonic()))
 
-    async def run(self, images: Sequence[bytes], order: Order) -> list[Outcome]:
+    async def run(self, images: Sequence[bytes], job: PredictionJob) -> list[Outcome]:
         """One outcome per image, in order. Cancelling the call drops what has not begun, in every stage.
 
         `QueueFullError`, `WaitTooLongError`, `DeadlineError`: not admitted; the first also if it had to give way while
         it waited.
         """
         eviction = _Eviction()
-        ticket = self._admission.admit(self._demand(len(images), order), eviction)
-        lease = asyncio.create_task(self._residency.acquire(order.ref), name=f"lease {order.ref}")
+        ticket = self._admission.admit(self._demand(len(images), job), eviction)
+        lease = asyncio.create_task(self._device_cache.acquire(job.ref), name=f"lease {job.ref}")
         lease.add_done_callback(lambda _: setattr(ticket, "loading", False))
-        run = _Run(order, ticket, lease, time.perf_counter())
+        run = _Run(job, ticket, lease, time.perf_counter())
         try:
             with eviction:
                 async with asyncio.TaskGroup() as group:
@@ -113,9 +113,9 @@ class Pipeline:
         finally:
             self._let_go(run)
 
-    async def assemble(self, work: Callable[[], T], order: Order) -> T:
+    async def assemble(self, work: Callable[[], T], job: PredictionJob) -> T:
         """Put an answer into bytes, in a codec thread."""
-        return await self._threads.run(order.flow, work, cost_us=ASSEMBLY_US, deadline=order.deadline, ahead=True)
+        return await self._threads.run(job.flow, work, cost_us=ASSEMBLY_US, deadline=job.deadline, ahead=True)
 
     def sent(self, nbytes: int) -> None:
         """An answer of so many bytes is no longer in memory."""
@@ -126,23 +126,23 @@ class Pipeline:
         self._memory.close()
         await asyncio.gather(*self._background, return_exceptions=True)
 
-    def _demand(self, images: int, order: Order) -> Demand:
-        cost_us = self._costs.estimate_us(_workload(order)) if self._costs.known else 0
-        cold = not self._residency.is_resident(order.ref)
-        return Demand(order.flow, images, cost_us, cold, order.deadline - time.monotonic())
+    def _demand(self, images: int, job: PredictionJob) -> Demand:
+        cost_us = self._costs.estimate_us(_workload(job)) if self._costs.known else 0
+        cold = not self._device_cache.is_resident(job.ref)
+        return Demand(job.flow, images, cost_us, cold, job.deadline - time.monotonic())
 
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
-        order, stages = run.order, Stages(began=time.perf_counter())
+        job, stages = run.job, Stages(began=time.perf_counter())
         try:
-            turn = Turn(order.flow, order.deadline)
-            decoded, stages.decode = await _timed(self._decoders.square(data, order.spec, turn))
-            extent = Extent(decoded.width, decoded.height, order.spec.image_size)
+            turn = Turn(job.flow, job.deadline)
+            decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn))
+            extent = Extent(decoded.width, decoded.height, job.spec.image_size)
             extent.check(self._max_pixels)
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
             stages.queue, stages.forward = forwarded.queue_s, forwarded.forward_s
-            rendered, stages.encode = await _timed(self._encode(data, decoded, forwarded, order))
+            rendered, stages.encode = await _timed(self._encode(data, decoded, forwarded, job))
         except ServiceError as error:
             return error
         finally:
@@ -150,25 +150,25 @@ class Pipeline:
         stages.ended = time.perf_counter()
         for stage in STAGES:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
-        self._metrics.image_done(order.ref.name, order.tasks)
+        self._metrics.image_done(job.ref.name, job.tasks)
         return ImageAnswer(rendered, stages, forwarded.batch_images, forwarded.batch_adapters, lease.cold)
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
-        order = run.order
+        job = run.job
         future: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
         item = Item(
-            order.ref,
+            job.ref,
             lease.adapted,
-            order.tasks,
+            job.tasks,
             decoded.pixels,
             future,
-            order.flow,
-            cost_us=self._costs.estimate_us(_workload(order)),
-            forward_bytes=forward_bytes(order.spec, order.tasks),
-            deadline=order.deadline,
+            job.flow,
+            cost_us=self._costs.estimate_us(_workload(job)),
+            forward_bytes=forward_bytes(job.spec, job.tasks),
+            deadline=job.deadline,
         )
         # Not where the answer is awaited: what is given up costs the engine as much.
-        future.add_done_callback(lambda _: self._learn(item, order))
+        future.add_done_callback(lambda _: self._learn(item, job))
         self._worker.submit(item)
         run.items.append(item)
         try:
@@ -179,43 +179,43 @@ class Pipeline:
         run.ticket.begun = True
         return forwarded
 
-    def _learn(self, item: Item, order: Order) -> None:
+    def _learn(self, item: Item, job: PredictionJob) -> None:
         if item.took_s:
-            self._costs.measured(_workload(order), item.took_s)
+            self._costs.measured(_workload(job), item.took_s)
 
-    async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, order: Order) -> Rendered:
-        if order.plan.form is not AnswerFormat.OVERLAY:
-            return await self._render(decoded, forwarded, order, None)
+    async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Rendered:
+        if job.plan.form is not AnswerFormat.OVERLAY:
+            return await self._render(decoded, forwarded, job, None)
         # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
-        turn = Turn(order.flow, order.deadline)
-        return await self._decoders.pixels(data, turn, partial(self._render, decoded, forwarded, order))
+        turn = Turn(job.flow, job.deadline)
+        return await self._decoders.pixels(data, turn, partial(self._render, decoded, forwarded, job))
 
     async def _render(
-        self, decoded: Decoded, forwarded: Forwarded, order: Order, photo: NDArray[np.uint8] | None
+        self, decoded: Decoded, forwarded: Forwarded, job: PredictionJob, photo: NDArray[np.uint8] | None
     ) -> Rendered:
-        extent = Extent(decoded.width, decoded.height, order.spec.image_size)
-        shares = separate(order.plan, order.tasks, extent)
-        nbytes = encode_bytes(order.plan, order.tasks, extent, side_by_side=len(shares) > 1)
+        extent = Extent(decoded.width, decoded.height, job.spec.image_size)
+        shares = separate(job.plan, job.tasks, extent)
+        nbytes = encode_bytes(job.plan, job.tasks, extent, side_by_side=len(shares) > 1)
         try:
-            with Stop(order.deadline) as stop:
+            with Stop(job.deadline) as stop:
                 parts = await self._threads.run_all(
-                    order.flow,
-                    [partial(self._draw, decoded, forwarded.logits, share, order, stop, photo) for share in shares],
-                    cost_us=encode_us(order.tasks, extent) // len(shares),
-                    deadline=order.deadline,
+                    job.flow,
+                    [partial(self._draw, decoded, forwarded.logits, share, job, stop, photo) for share in shares],
+                    cost_us=encode_us(job.tasks, extent) // len(shares),
+                    deadline=job.deadline,
                     nbytes=nbytes,
                     ahead=True,
                 )
         finally:
             self._memory.freed(nbytes)
-        return join(parts, order.tasks)
+        return join(parts, job.tasks)
 
     @staticmethod
     def _draw(
         decoded: Decoded,
         logits: Mapping[Task, torch.Tensor],
         share: Share,
-        order: Order,
+        job: PredictionJob,
         stop: Stop,
         photo: NDArray[np.uint8] | None,
     ) -> Rendered:
@@ -223,10 +223,10 @@ class Pipeline:
         if not all(is_usable(logits[task]) for task in share.tasks):
             broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
             raise NonFiniteOutputError(
-                f"adapter set {order.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
+                f"adapter set {job.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
         pixels = None if photo is None else lambda: photo
-        return render(logits, decoded, order.spec, order.plan, share, photo=pixels, check=stop.check)
+        return render(logits, decoded, job.spec, job.plan, share, photo=pixels, check=stop.check)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""
@@ -258,8 +258,8 @@ class _Eviction:
             raise self._reason from None
 
 
-def _workload(order: Order) -> Workload:
-    return Workload(order.ref, order.spec, order.tasks)
+def _workload(job: PredictionJob) -> Workload:
+    return Workload(job.ref, job.spec, job.tasks)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

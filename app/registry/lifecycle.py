@@ -25,7 +25,7 @@ NOTICE_S = 2.0  # deleted files stay so long, because other processes notice a d
 RETRY_S = 10.0
 
 
-class AdapterService:
+class AdapterLifecycle:
     """Upload, activate, pin, load, unload, delete, each for the caller's name space.
 
     Lives on the event loop; file work runs in the executor.
@@ -35,7 +35,7 @@ class AdapterService:
         self, store: AdapterStore, lookup: Lookup, pins: Pins, uploader: Uploader, on_deleted: Callable[[str], None]
     ) -> None:
         self.catalog = lookup.catalog
-        self.residency = lookup.residency
+        self.device_cache = lookup.device_cache
         self.host = lookup.host
         self._lookup = lookup
         self._threads = lookup.threads
@@ -73,7 +73,7 @@ class AdapterService:
 
     def tier(self, ref: AdapterRef) -> Tier:
         """The nearest tier that a revision is in now."""
-        if self.residency.is_resident(ref):
+        if self.device_cache.is_resident(ref):
             return Tier.DEVICE
         return Tier.HOST if ref in self.host else Tier.DISK
 
@@ -100,7 +100,7 @@ class AdapterService:
     async def load(self, name: str, caller: Caller) -> None:
         """Bring a set's current revision into memory, as a first prediction does."""
         entry = await self._lookup.entry(self.catalog.locate(name, caller.namespace))
-        await self.residency.preload(entry.ref())
+        await self.device_cache.preload(entry.ref())
 
     async def unload(self, name: str, caller: Caller) -> None:
         """Take a set's revisions out of memory; a request that still uses one finishes first."""
@@ -131,7 +131,7 @@ class AdapterService:
 
     def drop(self, ref: AdapterRef, reason: str) -> None:
         """Remove a revision from memory, as soon as nobody uses it."""
-        self.residency.drop(ref, reason)
+        self.device_cache.drop(ref, reason)
         self.host.drop(ref, reason)
 
     def vanish(self, ref: AdapterRef) -> None:
@@ -165,7 +165,7 @@ class AdapterService:
 
     async def _leave_memory(self, ref: AdapterRef) -> None:
         self.drop(ref, "delete")
-        await self.residency.idle(ref)
+        await self.device_cache.idle(ref)
         self.drop(ref, "delete")  # a load that was under way has put it back
         if not self._store.read(ref.name).revisions:
             self.forget(ref.name)  # requests that ended meanwhile have counted under the name again

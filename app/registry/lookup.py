@@ -12,7 +12,7 @@ from functools import partial
 from app.core.errors import AdapterLoadError, StoreUnavailableError
 from app.core.names import AdapterRef
 from app.registry.catalog import Catalog, Entry
-from app.residency.device_cache import Residency
+from app.residency.device_cache import DeviceCache
 from app.residency.host_cache import HostCache
 from app.residency.loader import AdaptedSet
 from app.store.store_threads import AdapterThreads
@@ -40,10 +40,10 @@ class Lookup:
     """What requests name, and what its files say about themselves."""
 
     def __init__(
-        self, catalog: Catalog, residency: Residency[AdaptedSet], host: HostCache, threads: AdapterThreads
+        self, catalog: Catalog, device_cache: DeviceCache[AdaptedSet], host: HostCache, threads: AdapterThreads
     ) -> None:
         self.catalog = catalog
-        self.residency = residency
+        self.device_cache = device_cache
         self.host = host
         self.threads = threads
 
@@ -86,7 +86,7 @@ class Lookup:
         manifest = self.catalog.known_manifest(ref)
         if manifest is not None:
             return manifest.spec
-        if (adapted := self.residency.peek(ref)) is not None:
+        if (adapted := self.device_cache.peek(ref)) is not None:
             return adapted.spec
         if (held := self.host.peek(ref)) is not None:
             return held.manifest.spec
@@ -117,7 +117,7 @@ class Lookup:
                 manifests[revision.revision] = manifest(ref)
             except AdapterLoadError as error:
                 fault = fault or (str(error) if ref == entry.ref() else "")
-        failure = self.residency.failure(entry.ref())
+        failure = self.device_cache.failure(entry.ref())
         return Described(entry, manifests, fault or (str(failure) if failure else ""))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.core.errors import AdapterConflictError, AdapterLoadError, StoreUnavailableError
 from app.core.names import AdapterRef
 from app.registry.catalog import Catalog
-from app.residency.device_cache import Residency
+from app.residency.device_cache import DeviceCache
 from app.residency.loader import AdaptedSet
 from app.store.store_threads import StoreThreads
 from mtlora.vocabulary.spec import AdapterSpec
@@ -30,12 +30,12 @@ class Pins:
     def __init__(
         self,
         catalog: Catalog,
-        residency: Residency[AdaptedSet],
+        device_cache: DeviceCache[AdaptedSet],
         device_bytes: Callable[[AdapterSpec], int],
         threads: StoreThreads,
     ) -> None:
         self._catalog = catalog
-        self._residency = residency
+        self._device_cache = device_cache
         self._device_bytes = device_bytes
         self._threads = threads
         self.stale = False
@@ -58,7 +58,7 @@ class Pins:
             if ref not in self._plan.refused:
                 log.error("pinned adapter set cannot be kept on the device", extra=_facts(ref) | {"reason": reason})
         self._plan = plan
-        self._residency.pin(plan.kept)
+        self._device_cache.pin(plan.kept)
 
     def plan(self, candidate: AdapterRef | None = None) -> Plan:
         """What to keep, the default set first; with a candidate last that takes its set's place. Blocking."""
@@ -76,7 +76,7 @@ class Pins:
             except AdapterLoadError as error:
                 refused[ref] = str(error)
                 continue
-            if ref.name != self._catalog.default and used + size + max(size, largest) > self._residency.budget_bytes:
+            if ref.name != self._catalog.default and used + size + max(size, largest) > self._device_cache.budget_bytes:
                 refused[ref] = "there would be no room for another set beside the pinned ones"
                 continue
             kept.append(ref)
@@ -89,16 +89,16 @@ class Pins:
         try:
             if ref in plan.refused:
                 raise AdapterLoadError(plan.refused[ref])
-            await self._residency.preload(ref)
+            await self._device_cache.preload(ref)
         except AdapterLoadError as error:
             raise AdapterConflictError(f"{ref} cannot be kept on the device, nothing was changed: {error}") from error
 
     async def bring_in(self) -> None:
         """Load what is pinned and not on the device; what fails is logged once, and tried again by `heal`."""
         for ref in self._plan.kept:
-            known = self._residency.failure(ref)
+            known = self._device_cache.failure(ref)
             try:
-                await self._residency.preload(ref)
+                await self._device_cache.preload(ref)
             except AdapterLoadError as error:
                 if known is None:
                     log.error("pinned adapter set cannot be loaded", extra=_facts(ref) | {"reason": str(error)})
@@ -107,16 +107,16 @@ class Pins:
         """Begin to load what is missing, unless that is under way; failures are remembered, so this is cheap."""
         if self._healing is not None and not self._healing.done():
             return
-        if any(not self._residency.is_resident(ref) for ref in self._plan.kept):
+        if any(not self._device_cache.is_resident(ref) for ref in self._plan.kept):
             self._healing = asyncio.create_task(self.bring_in(), name="bring in pinned sets")
 
     def missing(self) -> dict[AdapterRef, str]:
         """Pinned revisions that are not on the device, and why."""
-        absent = {ref: self._reason(ref) for ref in self._plan.kept if not self._residency.is_resident(ref)}
+        absent = {ref: self._reason(ref) for ref in self._plan.kept if not self._device_cache.is_resident(ref)}
         return self._plan.refused | absent
 
     def _reason(self, ref: AdapterRef) -> str:
-        error = self._residency.failure(ref)
+        error = self._device_cache.failure(ref)
         return "loading" if error is None else str(error)
 
 

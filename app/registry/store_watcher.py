@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from app.core.errors import AdapterNotFoundError, ServiceError, StoreUnavailableError, lasting
 from app.registry.catalog import Catalog
-from app.registry.lifecycle import AdapterService
+from app.registry.lifecycle import AdapterLifecycle
 from app.registry.pins import Pins
 from app.store.adapter_store import AdapterStore
 from app.store.open_no_link import NOT_ANSWERED
@@ -85,14 +85,14 @@ class Question:
         self._fault = fault.after(self._fault)
 
 
-class Follower:
+class StoreWatcher:
     """Asks the store four times a second whether anything changed, which reads one small file.
 
     And every second whether sets could be changed: `fault` says why not.
     """
 
     def __init__(
-        self, store: AdapterStore, catalog: Catalog, adapters: AdapterService, pins: Pins, timeout_s: float
+        self, store: AdapterStore, catalog: Catalog, adapters: AdapterLifecycle, pins: Pins, timeout_s: float
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -136,16 +136,16 @@ class Follower:
                 entry = self._catalog.entry_of(state)
             except AdapterNotFoundError:  # deleted
                 continue
-            if entry.pinned and not self._adapters.residency.is_resident(entry.ref()):
-                loads.append(asyncio.create_task(self._adapters.residency.preload(entry.ref())))
+            if entry.pinned and not self._adapters.device_cache.is_resident(entry.ref()):
+                loads.append(asyncio.create_task(self._adapters.device_cache.preload(entry.ref())))
         if loads:
             done, _ = await asyncio.wait(loads, timeout=PRELOAD_S)
             for load in done:
                 load.exception()  # `Pins.heal` tries again and tells why it fails
 
     def _forget_deleted(self, changed: Mapping[str, SetState]) -> None:
-        residency = self._adapters.residency
-        for ref in {*residency.resident(), *residency.busy(), *self._adapters.host.held()}:
+        device_cache = self._adapters.device_cache
+        for ref in {*device_cache.resident(), *device_cache.busy(), *self._adapters.host.held()}:
             state = changed.get(ref.name)
             if state is not None and not self._catalog.is_bundled(ref.name) and state.find(ref.revision) is None:
                 self._adapters.vanish(ref)

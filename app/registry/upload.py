@@ -22,7 +22,7 @@ from app.core.names import AdapterRef, check_name
 from app.http.multipart import Event, PartBegin, PartData, PartEnd
 from app.http.parameters import FORM, MAX_FIELD_BYTES, Found, check_known, field_text, merged
 from app.registry.catalog import Catalog
-from app.scheduling.background_throttle import Courtesy
+from app.scheduling.background_throttle import BackgroundThrottle
 from app.store.adapter_store import AdapterStore
 from app.store.blob_store import Staged
 from app.store.open_no_link import reason_of
@@ -79,7 +79,7 @@ class Uploader:
         threads: AdapterThreads,
         limits: UploadLimits,
         checked: CheckedFiles,
-        courtesy: Courtesy,
+        throttle: BackgroundThrottle,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -89,7 +89,7 @@ class Uploader:
         self._changes = threads.changes
         self._limits = limits
         self._checked = checked
-        self._courtesy = courtesy
+        self._throttle = throttle
         self._arriving: list[_Arriving] = []
 
     async def receive(
@@ -116,7 +116,7 @@ class Uploader:
         staged = await self._changes.run(self._store.stage, self._limits.max_bytes)
         try:
             await self._read(events, staged, arriving)
-            async with self._courtesy.change():
+            async with self._throttle.change():
                 return await self._admit(staged, arriving)
         finally:
             # Shielded: a client that leaves now must not leave its half-sent file behind.

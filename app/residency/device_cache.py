@@ -17,7 +17,7 @@ from app.core.errors import AdapterLoadError
 from app.core.names import AdapterRef
 from app.core.tiers import Tier, TierEvents
 from app.residency.lru_budget import LruBudget
-from app.scheduling.background_throttle import Courtesy
+from app.scheduling.background_throttle import BackgroundThrottle
 
 
 class Loaded(Protocol):
@@ -69,7 +69,7 @@ class Usage:
     last_used: float | None = None  # seconds since the epoch
 
 
-class Residency(Generic[L]):
+class DeviceCache(Generic[L]):
     """The sets in memory, within a budget of bytes."""
 
     def __init__(
@@ -82,10 +82,10 @@ class Residency(Generic[L]):
         parallel_loads: int = 1,
         failure_ttl_s: float = 10.0,
         patience_s: float = 1.0,
-        courtesy: Courtesy | None = None,
+        throttle: BackgroundThrottle | None = None,
     ) -> None:
         self._loader = loader
-        self._courtesy = courtesy or Courtesy()
+        self._throttle = throttle or BackgroundThrottle()
         self._executor = executor
         self._events = events
         self._failure_ttl_s = failure_ttl_s
@@ -187,7 +187,7 @@ class Residency(Generic[L]):
         if ref in self._loading:
             (await self._wait_for(ref)).release()
             return
-        async with self._courtesy.change():
+        async with self._throttle.change():
             if ref not in self._budget:  # nor wanted by a prediction meanwhile
                 (await self._wait_for(ref)).release()
 

@@ -11,7 +11,7 @@ from app.core.errors import AdapterLoadError
 from app.core.names import AdapterRef
 from app.core.tiers import Tier, TierEvents
 from app.residency.host_cache import HostCache
-from mtlora.inference import Form, Resident
+from mtlora.inference import Backend, Resident
 from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterSet, CheckedFiles, load_adapter
@@ -40,13 +40,13 @@ class AdapterLoader:
 
     def __init__(
         self,
-        form: Form[Any],
+        backend: Backend[Any],
         locate: Callable[[AdapterRef], Path],
         host: HostCache,
         events: TierEvents,
         checked: CheckedFiles,
     ) -> None:
-        self._form = form
+        self._backend = backend
         self._locate = locate
         self._host = host
         self._events = events
@@ -57,7 +57,7 @@ class AdapterLoader:
         try:
             adapter = self._host.get(ref) or self._read(ref)
             with self._told(Tier.DEVICE):
-                resident = self._form.prepare(adapter)
+                resident = self._backend.prepare(adapter)
         except (MTLoRAError, OSError) as error:
             raise AdapterLoadError(f"adapter set {ref} cannot be loaded: {error}") from error
         return AdaptedSet(ref, resident)

@@ -19,7 +19,7 @@ TRAFFIC_S = 1.0
 """So long after the last prediction, nobody has to be spared."""
 
 
-class Courtesy:
+class BackgroundThrottle:
     """Knows whether predictions are under way, and how much time changes took. Lives on the event loop."""
 
     def __init__(self, patience_s: float = PATIENCE_S, share: float = SHARE) -> None:

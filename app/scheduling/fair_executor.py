@@ -43,7 +43,7 @@ class Job:
     memory: Memory
 
 
-class FairThreads:
+class FairExecutor:
     """The threads of an executor, shared fairly. Lives on the event loop."""
 
     def __init__(self, executor: Executor | None, threads: int, *, memory_bytes: int, free_bytes: int = 0) -> None:

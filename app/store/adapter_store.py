@@ -17,9 +17,9 @@ from app.access.keys import Caller
 from app.access.quotas import Holdings, check_bytes, check_sets
 from app.core.errors import AdapterLoadError, StartupError, StoreFullError, StoreUnavailableError
 from app.core.names import AdapterRef, folder_of, name_of, namespace_of, plain_name
-from app.store.blob_store import BLOB_SUFFIX, Blobs, Staged
+from app.store.blob_store import BLOB_SUFFIX, BlobStore, Staged
 from app.store.open_no_link import Once
-from app.store.posix_blob_store import FolderBlobs
+from app.store.posix_blob_store import PosixBlobStore
 from app.store.set_state import Revision, SetState
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class AdapterStore:
     """States and files of uploaded sets, which several processes may share. Blocking, thread-safe."""
 
-    def __init__(self, blobs: Blobs, *, max_bytes: int = 0, timeout_s: float = 10.0) -> None:
+    def __init__(self, blobs: BlobStore, *, max_bytes: int = 0, timeout_s: float = 10.0) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes  # 0: as much as there is room for
         self._timeout_s = timeout_s
@@ -44,7 +44,7 @@ class AdapterStore:
 
         timeout_s: how long a change waits for others
         """
-        blobs = FolderBlobs.open(root, timeout_s=timeout_s)
+        blobs = PosixBlobStore.open(root, timeout_s=timeout_s)
         store = cls(blobs, max_bytes=max_bytes, timeout_s=timeout_s)
         try:
             blobs.sweep(_keys_of)

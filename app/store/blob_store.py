@@ -38,7 +38,7 @@ class Staged(Protocol):
         """Leave no trace, unless it was swapped in."""
 
 
-class Blobs(Protocol):
+class BlobStore(Protocol):
     """Blobs and documents by name. A name is one harmless path component; a blob belongs to the document of its name.
 
     Every method may block, is safe from many threads and processes, and raises `OSError` where nothing better is said.

@@ -1,4 +1,4 @@
-"""Blobs and documents in a folder of a POSIX file system, shared by several processes of one machine.
+"""BlobStore and documents in a folder of a POSIX file system, shared by several processes of one machine.
 
     DIR/lock                   flock: one change at a time, across processes too
     DIR/generation             a random word, another one after every change
@@ -94,8 +94,8 @@ class StagedFile:
             self.path.unlink(missing_ok=True)
 
 
-class FolderBlobs:
-    """`Blobs` under one directory."""
+class PosixBlobStore:
+    """`BlobStore` under one directory."""
 
     def __init__(self, root: Path, *, timeout_s: float = 10.0) -> None:
         self.root = root
@@ -105,7 +105,7 @@ class FolderBlobs:
         self._odd = Once(log, "left alone in the store")
 
     @classmethod
-    def open(cls, root: Path, *, timeout_s: float = 10.0) -> "FolderBlobs":
+    def open(cls, root: Path, *, timeout_s: float = 10.0) -> "PosixBlobStore":
         """The folder, made if missing; `StartupError` if it cannot be used.
 
         timeout_s: how long a change waits for the lock

@@ -210,14 +210,14 @@ def _dry_run(config: "TrainConfig") -> None:
     from mtlora.training.adapters.train import open_cache, prepare_model
     from mtlora.training.run.console import report_caching
     from mtlora.training.run.picture import batch_picture
-    from mtlora.training.run.processes import Crew
+    from mtlora.training.run.processes import ProcessGroup
     from mtlora.weights.backbone import load_backbone
 
-    crew = Crew()
+    group = ProcessGroup()
     photos = open_cache(config, report_caching)
-    model = prepare_model(config, load_backbone(config.backbone), crew)
+    model = prepare_model(config, load_backbone(config.backbone), group)
     Console().print(parameter_table(model))
     config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "batch.png"
-    batch_picture(AdapterJob(model, photos, config, crew).make(0), config.spec).save(path)
+    batch_picture(AdapterJob(model, photos, config, group).make(0), config.spec).save(path)
     say(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from mtlora.data.array_store import PhotoArrays
 from mtlora.data.read import MM_PER_M
-from mtlora.data.shelf import PhotoShelves
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
@@ -136,7 +136,7 @@ def draw_geometry(aspect: Tensor, config: AugmentConfig, generator: Generator) -
 
 
 def make_batch(
-    shelves: PhotoShelves,
+    arrays: PhotoArrays,
     indices: NDArray[np.int64],
     image_size: int,
     config: AugmentConfig,
@@ -145,31 +145,31 @@ def make_batch(
     label_size: int | None = None,
     keep: slice = slice(None),
 ) -> Batch:
-    """Augmented photos and targets of these positions in the cache, on the shelves' device.
+    """Augmented photos and targets of these positions in the cache, on the arrays' device.
 
     indices:    int64 [B]
     image_size: side of the photos; label_size: side of the targets (None: the same)
     keep:       make only this part of the batch; its photos look as they would in the whole batch
     """
-    with exact(torch.device(shelves.device)):
+    with exact(torch.device(arrays.device)):
         order = np.sort(indices)  # memory maps like ascending reads
-        aspect = torch.from_numpy(shelves.cache.aspect[order])
-        geometry = draw_geometry(aspect, config, generator).part(keep).to(shelves.device)
+        aspect = torch.from_numpy(arrays.cache.aspect[order])
+        geometry = draw_geometry(aspect, config, generator).part(keep).to(arrays.device)
         colours = draw_colours(len(order), config, generator)[:, keep]
         photos = F.grid_sample(
-            shelves.photos.rows(order[keep]).float() / 255, geometry.grid(image_size, image_size), align_corners=False
+            arrays.photos.rows(order[keep]).float() / 255, geometry.grid(image_size, image_size), align_corners=False
         )
-        targets = _targets(shelves, order[keep], geometry, label_size or image_size)
+        targets = _targets(arrays, order[keep], geometry, label_size or image_size)
         return Batch(order[keep], change_colours(photos, colours), targets, geometry)
 
 
-def _targets(shelves: PhotoShelves, order: NDArray[np.int64], geometry: Geometry, side: int) -> dict[Task, Tensor]:
-    cache, device = shelves.cache, shelves.device
+def _targets(arrays: PhotoArrays, order: NDArray[np.int64], geometry: Geometry, side: int) -> dict[Task, Tensor]:
+    cache, device = arrays.cache, arrays.device
     grid = geometry.grid(side, side)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
     targets = {
         task: make_target(task, labels.rows(order), torch.from_numpy(cache.known[task][order]).to(device), grid, inside)
-        for task, labels in shelves.labels.items()
+        for task, labels in arrays.labels.items()
     }
     if Task.NORMALS in targets:
         targets[Task.NORMALS] = turn_normals(targets[Task.NORMALS], geometry.turn)

@@ -15,7 +15,7 @@ from mtlora.maps.png_writer import NativePacking, Png, banded_png, bands_to_pack
 from mtlora.maps.postprocessing import Map, PhotoMap, WholeMap
 from mtlora.ops import map_ops
 from mtlora.ops.operands import native_for, want, want_size
-from mtlora.ops.plain_ops import nearest
+from mtlora.ops.torch_ops import nearest
 from mtlora.vocabulary.errors import ImageError, MTLoRAError
 from mtlora.vocabulary.spec import TaskSpec
 from mtlora.vocabulary.stopping import Check, never

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtlora.ops.map_ops import enlarge_sigmoid, unit_normals, upsample_argmax
-from mtlora.ops.plain_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
+from mtlora.ops.torch_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
 from mtlora.vocabulary.stopping import Check, never
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlora.kernels import kernels
-from mtlora.ops import plain_ops
+from mtlora.ops import torch_ops
 from mtlora.ops.operands import checked, native_for, want, want_size
 from mtlora.vocabulary.errors import MTLoRAError
 
@@ -22,7 +22,7 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
     want_size(height, width)
     native = native_for(logits)
     if native is None:
-        return plain_ops.upsample_argmax(logits, height, width)
+        return torch_ops.upsample_argmax(logits, height, width)
     logits, out = logits.contiguous(), logits.new_empty(height, width, dtype=torch.uint8)
     h, w = logits.shape[-2:]
     failed = native.upsample_argmax(
@@ -41,7 +41,7 @@ def unit_normals(normals: Tensor, height: int, width: int) -> Tensor:
     want_size(height, width)
     native = native_for(normals)
     if native is None:
-        return plain_ops.unit_normals(normals, height, width)
+        return torch_ops.unit_normals(normals, height, width)
     normals, out = normals.contiguous(), normals.new_empty(3, height, width)
     h, w = normals.shape[-2:]
     failed = native.unit_normals(normals.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
@@ -58,7 +58,7 @@ def enlarge_sigmoid(logits: Tensor, height: int, width: int) -> Tensor:
     want_size(height, width)
     native = native_for(logits)
     if native is None:
-        return plain_ops.enlarge_sigmoid(logits, height, width)
+        return torch_ops.enlarge_sigmoid(logits, height, width)
     logits, out = logits.contiguous(), logits.new_empty(height, width)
     h, w = logits.shape
     failed = native.enlarge_sigmoid(logits.data_ptr(), out.data_ptr(), h, w, height, width, torch.get_num_threads())
@@ -75,7 +75,7 @@ def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor,
     want_size(height, width)
     native = kernels()
     if native is None or class_map.device.type != "cpu":
-        return plain_ops.enlarge_classes(class_map, height, width)
+        return torch_ops.enlarge_classes(class_map, height, width)
     class_map, out = class_map.contiguous(), class_map.new_empty(height, width)
     counts = torch.empty(256, dtype=torch.int64)
     native.enlarge_classes(
@@ -95,7 +95,7 @@ def quantise_normals(normals: Tensor, height: int, width: int, top: int = 0, bot
     top, bottom = _wanted_rows(height, width, top, bottom)
     native = native_for(normals)
     if native is None:
-        return plain_ops.quantise_normals(normals, height, width, top, bottom)
+        return torch_ops.quantise_normals(normals, height, width, top, bottom)
     normals, out = normals.contiguous(), normals.new_empty(bottom - top, width, 3, dtype=torch.uint8)
     sizes, threads = (*normals.shape[-2:], height, width, top, bottom), torch.get_num_threads()
     return checked(out, native.quantise_normals(normals.data_ptr(), out.data_ptr(), *sizes, threads))
@@ -112,7 +112,7 @@ def saliency_to_gray(probability: Tensor, height: int, width: int, top: int = 0,
     top, bottom = _wanted_rows(height, width, top, bottom)
     native = native_for(probability)
     if native is None:
-        return plain_ops.saliency_to_gray(probability, height, width, top, bottom)
+        return torch_ops.saliency_to_gray(probability, height, width, top, bottom)
     probability, out = probability.contiguous(), probability.new_empty(bottom - top, width, dtype=torch.uint8)
     sizes, threads = (*probability.shape, height, width, top, bottom), torch.get_num_threads()
     return checked(out, native.saliency_to_gray(probability.data_ptr(), out.data_ptr(), *sizes, threads))

@@ -1,7 +1,7 @@
 """Operations of the inference engine that torch is slow at on a CPU.
 
 Each takes any device and float type. On float32 tensors of the CPU it runs native code where that is built
-(see `mtlora.kernels`), otherwise plain torch (`plain_ops`). None keeps gradients.
+(see `mtlora.kernels`), otherwise plain torch (`torch_ops`). None keeps gradients.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtlora.ops import plain_ops
+from mtlora.ops import torch_ops
 from mtlora.ops.operands import checked, native_for, want
 from mtlora.vocabulary.errors import MTLoRAError
 
@@ -48,7 +48,7 @@ def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which:
     head_dim = qkv.shape[2] // (3 * heads)
     native = native_for(qkv, bias)
     if native is None or tokens > MAX_TOKENS or head_dim > MAX_HEAD_DIM:
-        return plain_ops.window_attention(qkv, bias, heads, scale, which)
+        return torch_ops.window_attention(qkv, bias, heads, scale, which)
     qkv, bias, which = qkv.contiguous(), bias.contiguous(), which.contiguous()
     out = qkv.new_empty(qkv.shape[0], tokens, qkv.shape[2] // 3)
     native.window_attention(
@@ -67,7 +67,7 @@ def gelu_(x: Tensor, bias: Tensor | None = None) -> Tensor:
     want(bias is None or (x.ndim > 0 and bias.shape == x.shape[-1:]), "bias", f"{list(x.shape[-1:])}", bias)
     native = native_for(x) if bias is None else native_for(x, bias)
     if native is None or not x.is_contiguous():
-        return plain_ops.gelu_(x, bias)
+        return torch_ops.gelu_(x, bias)
     bias = None if bias is None else bias.contiguous()
     width = x.shape[-1] if x.ndim else 1
     native.gelu(
@@ -94,7 +94,7 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     want(a2.ndim == 3 and a2.shape[::2] == (tasks, hidden), "a2", f"[{tasks}, r2, {hidden}]", a2)
     native = native_for(frozen, u, b1, a2)
     if native is None or a2.shape[1] > MAX_RANK:
-        return plain_ops.task_mlp(frozen, u, b1, a2)
+        return torch_ops.task_mlp(frozen, u, b1, a2)
     frozen, u, b1, out = (
         frozen.contiguous(),
         u.contiguous(),
@@ -125,7 +125,7 @@ def lowrank_add(base: Tensor, residual: Tensor | None, u: Tensor, b: Tensor) -> 
     want(b.shape == (u.shape[0], width, u.shape[2]), "b", f"[{u.shape[0]}, {width}, {u.shape[2]}]", b)
     native = native_for(base, u, b) if residual is None else native_for(base, residual, u, b)
     if native is None:
-        return plain_ops.lowrank_add(base, residual, u, b)
+        return torch_ops.lowrank_add(base, residual, u, b)
     residual = None if residual is None else residual.contiguous()
     base, u, b, out = base.contiguous(), u.contiguous(), b.mT.contiguous(), u.new_empty(u.shape[0], tokens, width)
     native.lowrank_add(
@@ -150,7 +150,7 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Ten
     want(a.ndim == 3 and a.shape[::2] == (tasks, width), "a", f"[{tasks}, r, {width}]", a)
     native = native_for(x, weight, bias, a)
     if native is None or a.shape[1] > MAX_RANK or width > MAX_WIDTH:
-        return plain_ops.layer_norm_tasks(x, weight, bias, eps, a)
+        return torch_ops.layer_norm_tasks(x, weight, bias, eps, a)
     out = x.new_empty(tasks, tokens, a.shape[1])
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     a, by_columns = _down(a)
@@ -184,7 +184,7 @@ def merged_projection(
         raise MTLoRAError(f"gather must be int64 from 0 to {tokens - 1}, got {gather.dtype}, {lowest} to {highest}")
     native = native_for(streams, weight, bias, projection)
     if native is None:
-        return plain_ops.merged_projection(streams, gather, weight, bias, eps, projection)
+        return torch_ops.merged_projection(streams, gather, weight, bias, eps, projection)
     streams, gather, weight, bias = (tensor.contiguous() for tensor in (streams, gather, weight, bias))
     columns, out = projection.mT.contiguous(), streams.new_empty(tasks, len(gather) // 4, projection.shape[1])
     failed = native.merged_projection(
@@ -214,7 +214,7 @@ def mix_head(
     )
     native = native_for(*maps, *mix, bias, classify, classify_bias)
     if native is None or len(maps) != 3:
-        return plain_ops.mix_head(maps, mix, bias, classify, classify_bias)
+        return torch_ops.mix_head(maps, mix, bias, classify, classify_bias)
     classify, by_columns = _down(classify[None])
     held = [one.contiguous() for one in (*maps, *(own.mT for own in mix), bias, classify, classify_bias)]
     pointers = [tensor.data_ptr() for tensor in held]

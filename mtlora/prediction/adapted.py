@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlora.inference import Form, Query, Resident, make_form
+from mtlora.inference import Backend, Query, Resident, make_backend
 from mtlora.maps.postprocessing import at_model_size
 from mtlora.ops.denormals import denormals_are_zero
 from mtlora.vocabulary.errors import MTLoRAError
@@ -22,7 +22,7 @@ from mtlora.weights.backbone import Backbone
 class Adapted:
     """One adapter set, ready to predict with the engine that the service runs. Make it with `build_adapted`."""
 
-    form: Form[Any]
+    backend: Backend[Any]
     resident: Resident
 
     @property
@@ -39,7 +39,7 @@ class Adapted:
         wanted = self.spec.select(tuple(tasks) if tasks else None)
         if x.ndim != 4 or not len(x):
             raise MTLoRAError(f"input must be [B, 3, S, S] with B at least 1, got {list(x.shape)}")
-        each = self.form.forward([Query(self.resident, pixels, wanted) for pixels in x])
+        each = self.backend.forward([Query(self.resident, pixels, wanted) for pixels in x])
         return {task: torch.stack([logits[task] for logits in each]) for task in wanted}
 
     def __call__(self, x: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, Tensor]:
@@ -53,12 +53,12 @@ class Adapted:
 def build_adapted(
     backbone: Backbone,
     adapter: AdapterSet,
-    form: FormKind = FormKind.AUTO,
+    backend: FormKind = FormKind.AUTO,
     precision: Precision = Precision.FLOAT32,
 ) -> Adapted:
     """A set on its backbone, ready to predict, on the backbone's device; int8 needs a CPU.
 
     `AdapterMismatchError` if the set was trained on another backbone.
     """
-    made = make_form(backbone, form, precision=precision)
+    made = make_backend(backbone, backend, precision=precision)
     return Adapted(made, made.prepare(adapter))

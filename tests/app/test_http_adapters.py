@@ -16,7 +16,7 @@ import pytest
 from app.core.names import AdapterRef
 from app.engine.engine import Outcome
 from app.engine.work_item import Item
-from app.scheduling.background_throttle import Courtesy
+from app.scheduling.background_throttle import BackgroundThrottle
 from mtlora.vocabulary.recent import Recent
 from mtlora.weights.adapter_file import AdapterManifest
 from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
@@ -282,11 +282,11 @@ def test_sets_survive_a_restart(weights: Weights, tmp_path: Path) -> None:
 def test_deleted_bytes_are_freed_on_disk_and_in_memory(live: Live, client: httpx.Client, weights: Weights) -> None:
     upload(client, weights.upload("cats"), name="freed")
     predict(client, "freed")
-    used = live.service.parts.residency.used_bytes
+    used = live.service.parts.device_cache.used_bytes
     client.delete("/adapters/freed")
     home = live.service.settings.store / "sets" / "freed"
     wait_until(lambda: not list(home.glob("*.safetensors")))
-    assert live.service.parts.residency.used_bytes < used
+    assert live.service.parts.device_cache.used_bytes < used
 
 
 def test_a_set_deleted_between_resolving_and_reading_still_answers(
@@ -377,14 +377,14 @@ def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_f
 ) -> None:
     begun = []
 
-    class Watched(Courtesy):
+    class Watched(BackgroundThrottle):
         @asynccontextmanager
         async def change(self) -> AsyncIterator[None]:
             async with super().change():
                 begun.append("change")
                 yield
 
-    monkeypatch.setattr("app.composition.parts.Courtesy", Watched)
+    monkeypatch.setattr("app.composition.parts.BackgroundThrottle", Watched)
     with live_app(settings_for(weights, tmp_path / "store")) as live:
         begun.clear()
         upload(live.client, weights.upload("cats"), name="cats")

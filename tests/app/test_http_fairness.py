@@ -91,7 +91,7 @@ def test_a_full_queue_of_one_set_refuses_that_set_and_admits_another(
         assert rare.result().status_code == 200
         assert statuses(busy[:-1]) == [200] * 5
         assert gate.ran.index("people") <= 2  # and it did not wait for those that came before it
-        wait_until(lambda: live.service.parts.residency.leases() == 0)
+        wait_until(lambda: live.service.parts.device_cache.leases() == 0)
         assert live.service.parts.pipeline.admitted == 0
 
 

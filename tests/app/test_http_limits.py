@@ -133,7 +133,7 @@ def test_work_of_a_client_who_left_is_dropped(weights: Weights, tmp_path: Path, 
         assert predict(live).status_code == 200
         assert gate.batches == [1, 1]
         assert metric(live, 'mtlora_rejected_total{reason="client_gone"}') == 1
-        wait_until(lambda: live.service.parts.residency.leases() == 0)
+        wait_until(lambda: live.service.parts.device_cache.leases() == 0)
 
 
 def test_a_failing_item_is_500_and_its_neighbours_are_answered(
@@ -277,8 +277,8 @@ def test_memory_budget_evicts_the_least_recently_used(weights: Weights, tmp_path
         for name in ("cats", "dogs", "birds"):
             live.client.post("/adapters", files={"file": weights.upload(name)})
         predict(live, "adapter=cats")
-        residency = live.service.parts.residency
-        default, cats = (residency.cost(ref) for ref in residency.resident())
+        device_cache = live.service.parts.device_cache
+        default, cats = (device_cache.cost(ref) for ref in device_cache.resident())
     with server(weights, tmp_path, device_bytes=default + 2 * cats, form="merged") as live:
         colds = [
             predict(live, f"adapter={n}").headers["x-adapter-cold"]

@@ -347,7 +347,7 @@ def test_a_set_named_in_the_query_is_kept_while_the_body_comes(weights: Weights,
         kept, late = Body(), Body()
         answers = [pool.submit(kept.post, live, "adapter=cats"), pool.submit(late.post, live)]
         wait_until(lambda: kept.begun.is_set() and late.begun.is_set())
-        wait_until(lambda: live.service.parts.residency.busy() != set())
+        wait_until(lambda: live.service.parts.device_cache.busy() != set())
         assert live.client.delete("/adapters/cats").status_code == 204
         kept.go_on.set()
         late.go_on.set()
@@ -368,7 +368,7 @@ def test_a_full_queue_refuses_only_what_the_body_cannot_change(
         assert begun(live, "adapter=default") == 429
         refused(form(live.client, IMAGE), 429)  # the default set after all
         other = pool.submit(form, live.client, IMAGE, field("adapter", "people"))
-        wait_until(lambda: any(ref.name == "people" for ref in live.service.parts.residency.busy()))
+        wait_until(lambda: any(ref.name == "people" for ref in live.service.parts.device_cache.busy()))
         stopped.open.set()
         assert other.result().headers["x-adapter-revision"] == "people@1"
 

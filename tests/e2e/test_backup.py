@@ -16,7 +16,7 @@ from tests.deploy.tools import needs
 PAGE = DOCS / "operations.md"
 
 
-def recipe(store: Path, backup: Path) -> str:
+def packing_plan(store: Path, backup: Path) -> str:
     """The page's commands, for these folders."""
     found = re.search(r"^  ```sh\n(  STORE=.*?)^  ```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found is not None, "the section on backup has no commands any more"
@@ -37,7 +37,7 @@ def test_a_copy_of_a_running_store_can_be_served(weights: Weights, tmp_path: Pat
             answer = live.client.post("/adapters", data={"name": "pets"}, files={"file": weights.upload(content)})
             assert answer.status_code == 201, answer.text
         live.client.put("/adapters/pets/current", json={"revision": 1}).raise_for_status()
-        subprocess.run(["bash", "-c", recipe(store, backup)], check=True, timeout=60)
+        subprocess.run(["bash", "-c", packing_plan(store, backup)], check=True, timeout=60)
         before = live.client.get("/adapters/pets").json()
     for file in backup.rglob("*.safetensors"):
         assert file.stem.split("-")[-1] == hashlib.sha256(file.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.names import plain_name
 from app.core.tiers import Tier
 from app.http.parameters import Strict
-from app.registry.lifecycle import AdapterService
+from app.registry.lifecycle import AdapterLifecycle
 from app.registry.lookup import Described
 from mtlora.weights.adapter_file import AdapterManifest
 
@@ -91,10 +91,10 @@ class AdapterSetOut(BaseModel):
     revisions: list[RevisionOut]
 
     @classmethod
-    def of(cls, found: Described, adapters: AdapterService) -> Self:
+    def of(cls, found: Described, adapters: AdapterLifecycle) -> Self:
         """The document of one set as it is now."""
         entry, spec = found.entry, found.current.spec if found.current else None
-        current, usage = entry.ref(), adapters.residency.usage.get(entry.state.name)
+        current, usage = entry.ref(), adapters.device_cache.usage.get(entry.state.name)
         revisions = [
             RevisionOut(
                 revision=r.revision,
@@ -128,7 +128,7 @@ class AdapterSetOut(BaseModel):
             ranks=spec.ranks if spec else None,
             image_size=spec.image_size if spec else None,
             tier=now.tier,
-            status="failed" if found.fault else "loading" if adapters.residency.is_loading(current) else "ready",
+            status="failed" if found.fault else "loading" if adapters.device_cache.is_loading(current) else "ready",
             reason=found.fault,
             pinned=entry.pinned,
             default=entry.default,

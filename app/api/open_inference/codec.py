@@ -20,14 +20,14 @@ from app.core.names import plain_name
 from app.http.body_budget import Hold
 from app.http.body_stream import read_all
 from app.prediction.handler import Body, Wanted
-from app.prediction.job import ImageAnswer, Order, Outcome
+from app.prediction.job import ImageAnswer, Outcome, PredictionJob
 from app.prediction.read_images import Bounds, open_body
 from mtlora.vocabulary.tasks import Task
 
 MOST_TEXT_VALUES = 4_000_000  # of one output as JSON: some 80 MB; binary tensors have no such bound
 
 
-class TensorDialect:
+class OpenInferenceCodec:
     """One request for inference."""
 
     partial = False
@@ -51,9 +51,9 @@ class TensorDialect:
             )
         return replace(self._wanted, deadline_ms=asked_ms)
 
-    def begin(self, order: Order) -> Order:
+    def begin(self, job: PredictionJob) -> PredictionJob:
         """Nothing yet: tasks and deadline are in the body."""
-        return replace(order, plan=RenderPlan(AnswerFormat.V2))
+        return replace(job, plan=RenderPlan(AnswerFormat.V2))
 
     async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
         """The images, as base64 in JSON or as bytes behind it."""
@@ -61,27 +61,27 @@ class TensorDialect:
         self._asked = parse_request(body, request.headers.get(LENGTH_HEADER), bounds.images)
         return self._asked.images
 
-    def finish(self, order: Order) -> Order:
+    def finish(self, job: PredictionJob) -> PredictionJob:
         """The tasks that are asked for as outputs, and by when."""
         asked = self._asked
-        _check_model(asked, order)
-        outputs = asked.outputs or [OutputIn(name=task) for task in order.spec.task_names]
-        tasks = tuple(_task(output.name, order) for output in outputs)
+        _check_model(asked, job)
+        outputs = asked.outputs or [OutputIn(name=task) for task in job.spec.task_names]
+        tasks = tuple(_task(output.name, job) for output in outputs)
         binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
         as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
         plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
-        return replace(order, tasks=tasks, plan=plan)
+        return replace(job, tasks=tasks, plan=plan)
 
-    def assemble(self, outcomes: Sequence[Outcome], order: Order, *_: object) -> Body:
+    def assemble(self, outcomes: Sequence[Outcome], job: PredictionJob, *_: object) -> Body:
         """JSON, and behind it the tensors that are wanted as bytes."""
         rendered = [outcome.rendered for outcome in outcomes if isinstance(outcome, ImageAnswer)]
         size = _common_size(rendered)
-        model = {"model_name": plain_name(order.ref.name), "model_version": str(order.ref.revision)}
+        model = {"model_name": plain_name(job.ref.name), "model_version": str(job.ref.revision)}
         if self._asked.id:
             model["id"] = self._asked.id
         head: Pieces = [to_json(model)[:-1], b',"outputs":[']
         behind: Pieces = []
-        for number, task in enumerate(order.tasks):
+        for number, task in enumerate(job.tasks):
             parts = [one.tensors[task] for one in rendered]
             described: Document = {
                 "name": task,
@@ -89,7 +89,7 @@ class TensorDialect:
                 "shape": [len(parts), *size, *channels(task)],
             }
             head += [b","] if number else []
-            if task in order.plan.as_text:
+            if task in job.plan.as_text:
                 head += [to_json(described)[:-1], b',"data":[', *_between_commas(parts), b"]}"]
                 continue
             tensor = [piece for pieces in parts for piece in pieces]
@@ -106,18 +106,18 @@ def _between_commas(parts: Sequence[Pieces]) -> Pieces:
     return [piece for number, pieces in enumerate(parts) for piece in ([b",", *pieces] if number else pieces)]
 
 
-def _check_model(asked: TensorRequest, order: Order) -> None:
+def _check_model(asked: TensorRequest, job: PredictionJob) -> None:
     """KServe's client names the model in the body too."""
-    ref = order.ref
+    ref = job.ref
     if asked.model not in {None, plain_name(ref.name), str(ref)} or asked.version not in {None, str(ref.revision)}:
         raise ParameterConflictError(f"the path means model {ref}, the body {asked.model}, version {asked.version}")
 
 
-def _task(name: str, order: Order) -> Task:
-    found = next((task for task in order.spec.task_names if task == name), None)
+def _task(name: str, job: PredictionJob) -> Task:
+    found = next((task for task in job.spec.task_names if task == name), None)
     if found is None:
-        known = ", ".join(order.spec.task_names)
-        raise BadParameterError(f"there is no output {name!r}; adapter set {order.ref} has {known}")
+        known = ", ".join(job.spec.task_names)
+        raise BadParameterError(f"there is no output {name!r}; adapter set {job.ref} has {known}")
     return found
 
 

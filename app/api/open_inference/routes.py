@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.access.keys import Caller, Scope
 from app.answers.oip_tensors import channels, datatype
 from app.api.dependencies import ContextDep, ReadyDep, ServiceDep, probing, require
-from app.api.open_inference.codec import TensorDialect
+from app.api.open_inference.codec import OpenInferenceCodec
 from app.api.open_inference.schemas import (
     IMAGE_INPUT,
     INFER_BODY,
@@ -103,8 +103,8 @@ async def infer(
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
     asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
-    dialect = TensorDialect(Wanted(model, asked.deadline_ms, final=True))
-    return await parts.predictions.answer(request, caller, dialect, context)
+    codec = OpenInferenceCodec(Wanted(model, asked.deadline_ms, final=True))
+    return await parts.predictions.answer(request, caller, codec, context)
 
 
 @router.post(
@@ -139,7 +139,7 @@ async def _describe(reference: str, caller: Caller, parts: Parts) -> ModelV2Out:
 async def _ready(reference: str, caller: Caller, parts: Parts) -> ModelReadyV2Out:
     ref = await parts.lookup.resolve(reference, caller.namespace)
     await parts.lookup.manifest(ref)
-    fault = parts.catalog.fault(ref.name) or parts.residency.failure(ref)
+    fault = parts.catalog.fault(ref.name) or parts.device_cache.failure(ref)
     if fault:
         raise AdapterLoadError(f"adapter set {ref} cannot be used: {fault}")
     return ModelReadyV2Out(name=plain_name(ref.name))

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
 from app.api.dependencies import ContextDep, ServiceDep, require
-from app.api.predict.codec import PlainDialect
+from app.api.predict.codec import PredictCodec
 from app.api.predict.schemas import OK_RESPONSES, REQUEST_BODY, HeaderText, Milliseconds, PredictQuery
 from app.api.problem import problem_responses
 from app.http.parameters import in_headers, in_query
@@ -46,5 +46,5 @@ async def predict(
     for header, name in HEADERS.items():
         found += in_headers(request, header, name)
     accept = ", ".join(request.headers.getlist("accept"))
-    dialect = PlainDialect(found, accept, open_to_more=may_say_more(request))
-    return await parts.predictions.answer(request, caller, dialect, context)
+    codec = PredictCodec(found, accept, open_to_more=may_say_more(request))
+    return await parts.predictions.answer(request, caller, codec, context)

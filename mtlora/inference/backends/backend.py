@@ -37,7 +37,7 @@ class Query(Generic[R]):
     tasks: tuple[Task, ...]  # tasks of the set, at least one
 
 
-class Form(Protocol[R]):
+class Backend(Protocol[R]):
     """One way to keep sets on the device and to run them; all forms give equal answers."""
 
     name: str

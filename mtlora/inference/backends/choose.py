@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from mtlora.inference.backends.backend import Form
-from mtlora.inference.backends.cpu import FoldedForm
-from mtlora.inference.backends.cuda import BatchedForm
-from mtlora.inference.backends.reference import PlainForm
+from mtlora.inference.backends.backend import Backend
+from mtlora.inference.backends.cpu import CpuBackend
+from mtlora.inference.backends.cuda import CudaBackend
+from mtlora.inference.backends.reference import ReferenceBackend
 from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.weights.backbone import Backbone
@@ -14,13 +14,13 @@ from mtlora.weights.backbone import Backbone
 MERGED_SETS_AT_LEAST = 4  # with room for fewer, sets would be folded anew all the time
 
 
-def make_form(
+def make_backend(
     backbone: Backbone,
     kind: FormKind = FormKind.AUTO,
     *,
     precision: Precision = Precision.FLOAT32,
     budget_bytes: float = math.inf,
-) -> Form[Any]:
+) -> Backend[Any]:
     """The form of a kind, on the backbone's device. int8 is for a CPU, bfloat16 for a GPU, neither for `plain`.
 
     `auto`: low-rank on a GPU; on a CPU merged, if `budget_bytes` holds a few merged sets, each about as large as the
@@ -33,9 +33,9 @@ def make_form(
                 f"precision {lower} needs a {place} and form merged or lowrank, got {backbone.device}, form {kind}"
             )
     if kind is FormKind.PLAIN:
-        return PlainForm(backbone)
+        return ReferenceBackend(backbone)
     if kind is FormKind.AUTO:
         roomy = budget_bytes >= MERGED_SETS_AT_LEAST * backbone.nbytes
         kind = FormKind.MERGED if roomy and on_cpu else FormKind.LOWRANK
-    made = FoldedForm if on_cpu else BatchedForm
+    made = CpuBackend if on_cpu else CudaBackend
     return made(backbone, merge=kind is FormKind.MERGED, precision=precision)

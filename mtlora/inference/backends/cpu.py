@@ -19,7 +19,7 @@ from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
 from mtlora.inference.prepare.fold import fold_encoder
 from mtlora.inference.prepare.int8 import integer_weight
 from mtlora.inference.prepare.layers import Block, Encoder, own_bytes, tensors_of
-from mtlora.inference.prepare.packing_plan import Recipe, make_recipe
+from mtlora.inference.prepare.packing_plan import PackingPlan, make_packing_plan
 from mtlora.kernels import Kernels, kernels
 from mtlora.ops.denormals import denormals_are_zero
 from mtlora.vocabulary.errors import MTLoRAError
@@ -41,14 +41,14 @@ class FoldedSet:
     cost_bytes: int
 
 
-class FoldedForm(Folding[FoldedSet]):
+class CpuBackend(Folding[FoldedSet]):
     """Sets as folded layers; see the module."""
 
     def __init__(self, backbone: Backbone, *, merge: bool, precision: Precision = Precision.FLOAT32) -> None:
         super().__init__(backbone, merge=merge)
         self._precision = precision
         self._kernels = kernels() if backbone.device.type == "cpu" else None
-        self._recipes: Recent[AdapterSpec, Recipe] = Recent(SHAPES_KEPT)
+        self._packing_plans: Recent[AdapterSpec, PackingPlan] = Recent(SHAPES_KEPT)
         self._facts: Recent[AdapterSpec, tuple[Hashable, int]] = Recent(SHAPES_KEPT)  # signature and cost
 
     def group(self, query: Query[FoldedSet]) -> Hashable:
@@ -77,10 +77,10 @@ class FoldedForm(Folding[FoldedSet]):
     def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
         shared = list(frozen.values())
         if self._kernels is not None and self._precision is Precision.FLOAT32:
-            recipe = self._of_shape(self._recipes, spec, partial(self._recipe, self._kernels))
-            shared += recipe.shared
-            own = self._copies(tensors, recipe.taken)
-            encoder = fold_encoder(frozen, spec, own, merge=self._merge, blocks=recipe.blocks(tensors))
+            packing_plan = self._of_shape(self._packing_plans, spec, partial(self._packing_plan, self._kernels))
+            shared += packing_plan.shared
+            own = self._copies(tensors, packing_plan.taken)
+            encoder = fold_encoder(frozen, spec, own, merge=self._merge, blocks=packing_plan.blocks(tensors))
         else:
             own = self._copies(tensors)
             encoder = self._lowered(fold_encoder(frozen, spec, own, merge=self._merge), spec, shared)
@@ -93,10 +93,12 @@ class FoldedForm(Folding[FoldedSet]):
 
         return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
 
-    def _recipe(self, native: Kernels, spec: AdapterSpec) -> Recipe:
+    def _packing_plan(self, native: Kernels, spec: AdapterSpec) -> PackingPlan:
         """For the blocks of a shape in float32."""
         pack = self._once("packed", packer(native), [])
-        return make_recipe(self._backbone.tensors, spec, native, lambda weight: pack(weight)[0], merge=self._merge)
+        return make_packing_plan(
+            self._backbone.tensors, spec, native, lambda weight: pack(weight)[0], merge=self._merge
+        )
 
     def _lowered(self, encoder: Encoder, spec: AdapterSpec, shared: list[Tensor]) -> Encoder:
         """The encoder in this precision; what is made of frozen weights is `shared`."""

@@ -47,7 +47,7 @@ class FlatSet:
         return self.flat.nbytes
 
 
-class BatchedForm(Folding[FlatSet]):
+class CudaBackend(Folding[FlatSet]):
     """Sets as folded layers; see the module."""
 
     def __init__(self, backbone: Backbone, *, merge: bool, precision: Precision = Precision.FLOAT32) -> None:

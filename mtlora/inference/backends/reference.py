@@ -32,7 +32,7 @@ class PlainSet:
     cost_bytes: int
 
 
-class PlainForm:
+class ReferenceBackend:
     """Sets as adapted models; each query group is one forward pass of one model."""
 
     name = "plain"

@@ -16,7 +16,7 @@ from mtlora.inference.prepare.layers import Linear, mapped
 from mtlora.model.decoders.aspp import DILATIONS
 from mtlora.model.decoders.fusion import to_finest
 from mtlora.ops import ops
-from mtlora.ops.plain_ops import interpolation
+from mtlora.ops.torch_ops import interpolation
 from mtlora.vocabulary.spec import DecoderKind, PerStage
 
 BATCH_NORM_EPS = 1e-5

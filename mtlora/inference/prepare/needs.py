@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import torch
 
-from mtlora.inference.backends.choose import make_form
+from mtlora.inference.backends.choose import make_backend
 from mtlora.vocabulary.encoder_shapes import encoder_shapes, table_names
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.spec import AdapterSpec
@@ -30,7 +30,7 @@ def device_bytes(spec: AdapterSpec) -> dict[str, int]:
     names = [*encoder_shapes(spec.backbone), *table_names(spec.backbone)]
     backbone = Backbone(spec.backbone, {name: torch.zeros(shapes[f"backbone.{name}"]) for name in names})
     return {
-        kind.value + ("" if precision is Precision.FLOAT32 else f"_{precision.value}"): make_form(
+        kind.value + ("" if precision is Precision.FLOAT32 else f"_{precision.value}"): make_backend(
             backbone, kind, precision=precision
         ).device_bytes(spec)
         for precision in (Precision.FLOAT32, Precision.INT8)

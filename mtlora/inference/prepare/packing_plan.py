@@ -38,7 +38,7 @@ _NORMS = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _ALIGNED = 16  # floats: a cache line, and the widest registers
 _FLOAT_BYTES = 4
-_OWN = 1 << 60  # where a set's own memory begins while a recipe is written: no real address, and no number in a layout
+_OWN = 1 << 60  # where a set's own memory begins while a plan is written: no real address, and no number in a layout
 
 _COPY, _TRANSPOSED, _ZEROS, _PACKED, _MERGED, _POSITION = range(6)
 
@@ -60,7 +60,7 @@ room_for = torch.empty
 
 
 @dataclass(slots=True)
-class Recipe:
+class PackingPlan:
     """Makes the blocks of sets of one shape."""
 
     kernels: Kernels
@@ -108,21 +108,21 @@ class _Template(NamedTuple):
         return FusedBlock(tensors, BlockLayout.from_buffer(words), kernels, self.tasks)
 
 
-def make_recipe(
+def make_packing_plan(
     frozen: Mapping[str, Tensor],
     spec: AdapterSpec,
     kernels: Kernels,
     packed: Callable[[Tensor], Tensor],
     *,
     merge: bool,
-) -> Recipe:
-    """The recipe for sets of a shape.
+) -> PackingPlan:
+    """The plan for sets of a shape.
 
     frozen: the backbone's tensors on the CPU
-    packed: a frozen weight as the kernels read it, the same tensor for every recipe
+    packed: a frozen weight as the kernels read it, the same tensor for every plan
     merge:  add shared pairs to the weights wherever no task stream needs the frozen product by itself
     """
-    return _Writer(frozen, spec, kernels, packed, merge).recipe()
+    return _Writer(frozen, spec, kernels, packed, merge).packing_plan()
 
 
 class _Writer:
@@ -147,7 +147,7 @@ class _Writer:
         self._shared: dict[int, Tensor] = {}
         self._floats = 0
 
-    def recipe(self) -> Recipe:
+    def packing_plan(self) -> PackingPlan:
         templates = [
             [self._block(stage, number) for number in range(depth)]
             for stage, depth in enumerate(self._spec.backbone.depths)
@@ -158,7 +158,7 @@ class _Writer:
             for number, template in enumerate(blocks)
             if template
         )
-        return Recipe(
+        return PackingPlan(
             kernels=self._kernels,
             names=list(self._numbers),
             taken=frozenset(name for name in self._shapes if name.startswith(made)),

@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtlora.data.array_store import PhotoArrays
 from mtlora.data.augment import Batch, make_batch
 from mtlora.data.cache import PhotoCache
 from mtlora.data.sampling import draw, shuffled, step_generator
-from mtlora.data.shelf import PhotoShelves
 from mtlora.losses import loss_counts, task_loss, weighted_sum
 from mtlora.model.mtlora import MTLoRAModel
 from mtlora.training.adapters.balance import balance
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.soft import SoftTargets
 from mtlora.training.run.loop import Part
-from mtlora.training.run.processes import Crew
+from mtlora.training.run.processes import ProcessGroup
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 
@@ -34,17 +34,17 @@ class AdapterJob:
         model: MTLoRAModel,
         photos: PhotoCache,
         config: TrainConfig,
-        crew: Crew,
+        group: ProcessGroup,
         soft: SoftTargets | None = None,
     ) -> None:
-        self._shares = crew.processes * config.accumulate
+        self._shares = group.processes * config.accumulate
         if config.batch % self._shares:
             raise TrainingError(
-                f"a batch of {config.batch} cannot be shared by {crew.processes} processes x {config.accumulate} steps"
+                f"a batch of {config.batch} cannot be shared by {group.processes} processes x {config.accumulate} steps"
             )
-        self._adapted, self._config, self._crew, self._soft = model, config, crew, soft
-        self._device = crew.device(config.loop.device)
-        self._shelves = PhotoShelves.of(photos, self._device)
+        self._adapted, self._config, self._group, self._soft = model, config, group, soft
+        self._device = group.device(config.loop.device)
+        self._arrays = PhotoArrays.of(photos, self._device)
         self._balance = balance(photos, config.spec, config.class_balance)
         self._labelled = np.flatnonzero(self._balance.photos)
         self._weights = {task: w.to(self._device) for task, w in self._balance.classes.items()}
@@ -77,9 +77,9 @@ class AdapterJob:
         """This process's photos of one accumulation step; targets are in the set's classes."""
         config = self._config
         generator = step_generator(config.loop.seed, step)  # the same in all processes
-        first = self._crew.rank + self._crew.processes * part
+        first = self._group.rank + self._group.processes * part
         batch = make_batch(
-            self._shelves,
+            self._arrays,
             self._indices(step, generator),
             config.side,
             config.augment,
@@ -102,7 +102,7 @@ class AdapterJob:
         tasks = self._config.spec.task_names
         rows = [[loss_counts(task, batch.targets[task], self._weight(task)) for task in tasks] for batch in batches]
         total = torch.stack([torch.stack(row) for row in rows]).sum(dim=0)
-        self._crew.add_up(total)
+        self._group.add_up(total)
         return dict(zip(tasks, total, strict=True))
 
     def _weight(self, task: Task) -> Tensor | None:

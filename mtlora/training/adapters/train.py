@@ -20,7 +20,7 @@ from mtlora.training.pretraining.resolution import train_at
 from mtlora.training.run.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint
 from mtlora.training.run.loop import StepReport, Trainer, run_loop
 from mtlora.training.run.optim import build_adamw
-from mtlora.training.run.processes import Crew, leading, run_crew
+from mtlora.training.run.processes import ProcessGroup, leading, run_crew
 from mtlora.training.run.record import file_digest, write_record
 from mtlora.training.run.validation import DeltaWatch, validation_photos
 from mtlora.vocabulary.errors import TrainingError
@@ -100,31 +100,31 @@ def open_cache(config: TrainConfig, progress: Progress = no_progress) -> PhotoCa
     return cached(dataset, tasks, cache_side(config.side), config.cache, progress)
 
 
-def prepare_model(config: TrainConfig, backbone: Backbone, crew: Crew) -> MTLoRAModel:
+def prepare_model(config: TrainConfig, backbone: Backbone, group: ProcessGroup) -> MTLoRAModel:
     """The model of one process before its first step: what is trained requires gradients."""
     torch.manual_seed(config.loop.seed)
     model = build_model(backbone, config.spec, drop_path=config.drop_path)
     unfreeze(model.backbone, config.unfreeze)
     if config.init is not None and not start_from(model, load_checkpoint(config.init)):
         raise TrainingError(f"{config.init} has no decoder that fits any of {', '.join(config.spec.task_names)}")
-    if crew.processes > 1:
+    if group.processes > 1:
         share_batchnorm(model.decoders)
     model.recompute = config.recompute
     train_at(model, config.side)
-    return model.to(crew.device(config.loop.device)).train()
+    return model.to(group.device(config.loop.device)).train()
 
 
-def build_trainer(config: TrainConfig, backbone: Backbone, photos: PhotoCache, crew: Crew) -> Trainer:
+def build_trainer(config: TrainConfig, backbone: Backbone, photos: PhotoCache, group: ProcessGroup) -> Trainer:
     """Model, data and optimiser of one process, at step 0."""
-    model = prepare_model(config, backbone, crew)
-    job = AdapterJob(model, photos, config, crew, _soft_targets(config, photos, crew))
+    model = prepare_model(config, backbone, group)
+    job = AdapterJob(model, photos, config, group, _soft_targets(config, photos, group))
     optimizer = build_adamw(model.named_parameters(), config.loop.lr, config.weight_decay)
-    return Trainer(job, [optimizer], config.loop, config.identity(), crew)
+    return Trainer(job, [optimizer], config.loop, config.identity(), group)
 
 
-def _soft_targets(config: TrainConfig, photos: PhotoCache, crew: Crew) -> SoftTargets | None:
+def _soft_targets(config: TrainConfig, photos: PhotoCache, group: ProcessGroup) -> SoftTargets | None:
     if config.teacher is not None:
-        backbone, device = config.teacher_backbone or config.backbone, crew.device(config.loop.device)
+        backbone, device = config.teacher_backbone or config.backbone, group.device(config.loop.device)
         live = LiveTeacher.load(config.teacher, backbone, config.spec, device)
         return SoftTargets(live, config.spec, config.temperature)
     if config.soft_labels is not None:
@@ -133,15 +133,15 @@ def _soft_targets(config: TrainConfig, photos: PhotoCache, crew: Crew) -> SoftTa
     return None
 
 
-def _main(crew: Crew, argument: tuple[TrainConfig, StepReport, bool]) -> None:
+def _main(group: ProcessGroup, argument: tuple[TrainConfig, StepReport, bool]) -> None:
     config, report, resume = argument
     photos = open_cache(config)
-    trainer = build_trainer(config, load_backbone(config.backbone), photos, crew)
+    trainer = build_trainer(config, load_backbone(config.backbone), photos, group)
     model = trainer.job.model
     if not isinstance(model, MTLoRAModel):
         raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
-    if crew.leads:
+    if group.leads:
         more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
         write_record(config.out, config, photos, more)
-    watch = None if config.validation is None else DeltaWatch(model, config, config.validation, crew, report)
+    watch = None if config.validation is None else DeltaWatch(model, config, config.validation, group, report)
     run_loop(trainer, config.out, report, resume=resume, watch=watch)

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from mtlora.data.array_store import PhotoArrays
 from mtlora.data.augment import AugmentConfig, Batch, make_batch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset, open_photos
 from mtlora.data.records import PhotoDataset
 from mtlora.data.sampling import draw, step_generator
-from mtlora.data.shelf import PhotoShelves
 from mtlora.losses import feature_loss, semantic_loss, task_loss
 from mtlora.training.adapters.balance import balance
 from mtlora.training.pretraining.model import DISTILLED_STAGES, PretrainModel
@@ -38,7 +38,7 @@ from mtlora.training.run.checkpoint import load_checkpoint
 from mtlora.training.run.identity import settings_of
 from mtlora.training.run.loop import LOOP_FREE, LOOP_LATER, LoopConfig, Part, StepReport, Trainer, run_loop
 from mtlora.training.run.optim import Muon, OptimizerKind, build_adamw
-from mtlora.training.run.processes import Crew, leading, run_crew
+from mtlora.training.run.processes import ProcessGroup, leading, run_crew
 from mtlora.training.run.record import write_record
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.spec import AdapterSpec
@@ -128,18 +128,18 @@ def backbone_of(spec: AdapterSpec, state: dict[str, Any]) -> Backbone:
     return Backbone(spec.backbone, kept)
 
 
-def _main(crew: Crew, argument: tuple[PretrainConfig, StepReport, bool]) -> None:
+def _main(group: ProcessGroup, argument: tuple[PretrainConfig, StepReport, bool]) -> None:
     config, report, resume = argument
     torch.manual_seed(config.loop.seed)
     model = PretrainModel(config.spec, CHANNELS if config.distill else (), drop_path=config.drop_path)
     if config.init is not None:
         _take_over(model, load_checkpoint(config.init))
     model.set_image_size(config.image_size)
-    model.to(crew.device(config.loop.device)).train()
-    job = PretrainJob(model, config, crew)
-    if crew.leads:
+    model.to(group.device(config.loop.device)).train()
+    job = PretrainJob(model, config, group)
+    if group.leads:
         write_record(config.out, config, job.photos, {"parameters": sum(p.numel() for p in model.parameters())})
-    trainer = Trainer(job, _optimizers(model, config, crew), config.loop, config.identity(), crew)
+    trainer = Trainer(job, _optimizers(model, config, group), config.loop, config.identity(), group)
     run_loop(trainer, config.out, report, resume=resume)
 
 
@@ -151,7 +151,7 @@ def _take_over(model: PretrainModel, state: dict[str, Any]) -> None:
         raise TrainingError(f"the run to start from has another shape: it lacks {', '.join(lacking[:5])}")
 
 
-def _optimizers(model: PretrainModel, config: PretrainConfig, crew: Crew) -> list[torch.optim.Optimizer]:
+def _optimizers(model: PretrainModel, config: PretrainConfig, group: ProcessGroup) -> list[torch.optim.Optimizer]:
     lr = config.loop.lr
     if config.optimizer is OptimizerKind.ADAMW:
         return [build_adamw(model.named_parameters(), lr, config.weight_decay)]
@@ -165,9 +165,9 @@ def _optimizers(model: PretrainModel, config: PretrainConfig, crew: Crew) -> lis
         list(matrices.values()),
         lr,
         weight_decay=config.weight_decay,
-        rank=crew.rank,
-        processes=crew.processes,
-        share=crew.add_up if crew.processes > 1 else None,
+        rank=group.rank,
+        processes=group.processes,
+        share=group.add_up if group.processes > 1 else None,
     )
     return [muon, build_adamw(rest, lr, config.weight_decay)]
 
@@ -194,14 +194,14 @@ class PretrainJob:
     Processes draw photos of their own and normalise over their own batches: nothing waits in the middle of a step.
     """
 
-    def __init__(self, model: PretrainModel, config: PretrainConfig, crew: Crew) -> None:
+    def __init__(self, model: PretrainModel, config: PretrainConfig, group: ProcessGroup) -> None:
         self.model, self.config = model, config
-        shares = crew.processes * config.accumulate
+        shares = group.processes * config.accumulate
         if config.batch % shares:
             raise TrainingError(f"a batch of {config.batch} cannot be shared by {shares} parts of a step")
-        self._rank, self._shares, self._device = crew.rank, shares, crew.device(config.loop.device)
+        self._rank, self._shares, self._device = group.rank, shares, group.device(config.loop.device)
         _, self.photos, features = _open_data(config)
-        self._shelves = PhotoShelves.of(self.photos, self._device)
+        self._arrays = PhotoArrays.of(self.photos, self._device)
         self._balance = balance(self.photos, config.spec, config.class_balance)
         self._weights = np.where(self._balance.photos > 0, self._balance.photos, config.unlabelled_weight)
         self._lesson = self._open_teacher(features) if config.distill else None
@@ -211,7 +211,7 @@ class PretrainJob:
     def _open_teacher(self, features: TeacherCache | None) -> tuple[TeacherMaps, nn.Module]:
         """What the teacher sees in a batch, and its classifier."""
         model = load_teacher(default_weights()).to(self._device)
-        maps = LiveMaps(model, self._shelves) if features is None else StoredMaps(features, self._device)
+        maps = LiveMaps(model, self._arrays) if features is None else StoredMaps(features, self._device)
         return maps, teacher_head(model).to(self._device)
 
     @property
@@ -234,7 +234,7 @@ class PretrainJob:
         config = self.config
         size = config.image_size
         indices = draw(self._weights, config.batch // self._shares, generator)
-        batch = make_batch(self._shelves, indices, config.crop_side, config.augment, generator, label_size=size // 2)
+        batch = make_batch(self._arrays, indices, config.crop_side, config.augment, generator, label_size=size // 2)
         photos = batch.photos if config.crop_side == size else F.interpolate(batch.photos, (size, size), mode="area")
         outputs = self.model((photos - self._mean) / self._std)
         losses = {task.value: self._task_loss(task, batch, outputs.logits[task]) for task in config.spec.task_names}

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlora.data.array_store import ArrayStore, PhotoArrays
 from mtlora.data.augment import Batch, Geometry
-from mtlora.data.shelf import PhotoShelves, Shelf
 from mtlora.training.pretraining.teacher import MEAN, STD, TeacherCache, dense_features
 
 LIVE_SIDE_PX = 224
@@ -44,12 +44,12 @@ class StoredMaps:
     """Cached maps of whole photos, sampled with a batch's own geometry."""
 
     def __init__(self, cache: TeacherCache, device: str) -> None:
-        self._shelves = [Shelf(maps, device) for maps in cache.maps]
+        self._arrays = [ArrayStore(maps, device) for maps in cache.maps]
         self.mean, self.std = (torch.from_numpy(a[-1])[:, None, None].to(device) for a in (cache.mean, cache.std))
 
     def targets(self, batch: Batch, sides: Sequence[int], extents: Sequence[float]) -> list[Tensor]:
         """See `TeacherMaps.targets`."""
-        stored = [shelf.rows(batch.indices).float() for shelf in self._shelves]
+        stored = [store.rows(batch.indices).float() for store in self._arrays]
         wanted = zip(stored, sides, extents, strict=True)
         return [_sample(maps, batch.geometry, side, extent) for maps, side, extent in wanted]
 
@@ -57,9 +57,9 @@ class StoredMaps:
 class LiveMaps:
     """The teacher looks at the photos of a batch, which must be at least `LIVE_SIDE_PX` wide."""
 
-    def __init__(self, model: Any, shelves: PhotoShelves) -> None:
-        self._model = model.to(shelves.device, memory_format=torch.channels_last)
-        self._statistics = self._standards(shelves)
+    def __init__(self, model: Any, arrays: PhotoArrays) -> None:
+        self._model = model.to(arrays.device, memory_format=torch.channels_last)
+        self._statistics = self._standards(arrays)
         self.mean, self.std = (s[0] for s in self._statistics[-1])
 
     def targets(self, batch: Batch, sides: Sequence[int], extents: Sequence[float]) -> list[Tensor]:
@@ -73,13 +73,13 @@ class LiveMaps:
     def _look(self, photos: Tensor) -> list[Tensor]:
         return dense_features(self._model, ((photos - MEAN) / STD).contiguous(memory_format=torch.channels_last))
 
-    def _standards(self, shelves: PhotoShelves) -> list[tuple[Tensor, Tensor]]:
+    def _standards(self, arrays: PhotoArrays) -> list[tuple[Tensor, Tensor]]:
         """Mean and standard deviation of every channel, float [1, C, 1, 1], over photos spread evenly."""
-        count = min(_SAMPLE, len(shelves.cache))
-        order = np.arange(count) * len(shelves.cache) // count
+        count = min(_SAMPLE, len(arrays.cache))
+        order = np.arange(count) * len(arrays.cache) // count
         sums: list[tuple[Tensor, Tensor]] = []
         for start in range(0, count, _SAMPLE_BATCH):
-            photos = shelves.photos.rows(order[start : start + _SAMPLE_BATCH]).float() / 255
+            photos = arrays.photos.rows(order[start : start + _SAMPLE_BATCH]).float() / 255
             found = [m.double() for m in self._look(F.interpolate(photos, (LIVE_SIDE_PX,) * 2, mode="bilinear"))]
             moments = [(m.mean((2, 3)).sum(0), m.square().mean((2, 3)).sum(0)) for m in found]
             sums = [(a + c, b + d) for (a, b), (c, d) in zip(sums, moments, strict=True)] if sums else moments

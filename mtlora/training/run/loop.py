@@ -20,7 +20,7 @@ from mtlora.training.run.guard import Guard
 from mtlora.training.run.identity import check_same
 from mtlora.training.run.optim import learning_rate
 from mtlora.training.run.precision import Precision, autocast, compute_dtype
-from mtlora.training.run.processes import Crew
+from mtlora.training.run.processes import ProcessGroup
 from mtlora.training.run.tensorboard import Scalars, open_scalars
 from mtlora.vocabulary.errors import TrainingError
 
@@ -129,29 +129,29 @@ class Trainer:
         optimizers: Sequence[torch.optim.Optimizer],
         config: LoopConfig,
         identity: dict[str, Any],
-        crew: Crew,
+        group: ProcessGroup,
     ) -> None:
-        self.job, self.config, self.crew = job, config, crew
+        self.job, self.config, self.group = job, config, group
         self.optimizers = list(optimizers)
         self.identity = json.loads(json.dumps(identity, default=str))
         self.step = 0
         self.guard = Guard()
         self.params = [p for p in job.model.parameters() if p.requires_grad]
         self.average = {n: t.detach().clone() for n, t in _floats(job.model)} if config.ema_decay else {}
-        self.device = crew.device(config.device)
+        self.device = group.device(config.device)
         self._dtype = compute_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(enabled=self._dtype is torch.float16)
 
     def advance(self) -> dict[str, float]:
         """One optimisation step; returns the losses of the whole batch and the norm of the gradients."""
         rate = self.config.rate(self.step)
-        torch.manual_seed(step_seed(self.config.seed, self.step, self.crew.rank))  # for dropout and stochastic depth
+        torch.manual_seed(step_seed(self.config.seed, self.step, self.group.rank))  # for dropout and stochastic depth
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
         found = self._gradients()
-        self.crew.add_gradients(self.params)
+        self.group.add_gradients(self.params)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norms = torch.nn.utils.clip_grad_norm_(self.params, self.config.clip)
@@ -173,7 +173,7 @@ class Trainer:
                 losses = part()
             self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
             total += torch.stack([losses[name].detach().float() for name in self.job.loss_names])
-        self.crew.add_up(total)
+        self.group.add_up(total)
         return total
 
     def _follow(self) -> None:
@@ -186,7 +186,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All of the run, for `save_checkpoint`."""
-        self.crew.mean_buffers(self.job.model)
+        self.group.mean_buffers(self.job.model)
         return {
             "step": self.step,
             "identity": json.dumps(self.identity),
@@ -223,8 +223,8 @@ def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool
         trainer.guard.saved_step = trainer.step
         if watch is not None and "watch" in state:
             watch.restore(state["watch"])
-    config, crew = trainer.config, trainer.crew
-    scalars = open_scalars(folder, wanted=config.tensorboard and crew.leads)
+    config, group = trainer.config, trainer.group
+    scalars = open_scalars(folder, wanted=config.tensorboard and group.leads)
     recorder = _Recorder(trainer, folder, report, scalars)
     while trainer.step < config.steps and not (watch is not None and watch.stopped):
         recorder.take(trainer.advance())
@@ -240,7 +240,7 @@ def _save(trainer: Trainer, folder: Path, watch: Watch | None) -> None:
     trainer.guard.keep(trainer.step, state["model"])
     if watch is not None:
         state["watch"] = watch.state()
-    if trainer.crew.leads:
+    if trainer.group.leads:
         save_checkpoint(folder, state)
     trainer.guard.saved_step = trainer.step
 
@@ -252,7 +252,7 @@ class _Recorder:
         self._trainer, self._report, self._scalars = trainer, report, scalars
         self._names = [*trainer.job.loss_names, "gradient_norm"]
         columns = ["step", "lr", "seconds_per_step", *self._names]
-        self._log = MetricsLog(folder, columns, trainer.step) if trainer.crew.leads else None
+        self._log = MetricsLog(folder, columns, trainer.step) if trainer.group.leads else None
         self._begin()
 
     def _begin(self) -> None:

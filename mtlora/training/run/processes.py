@@ -23,7 +23,7 @@ _PATIENCE = timedelta(hours=2)  # the first process may decode a dataset or eval
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ProcessGroup:
     """This process among all; `rank` 0 writes the files."""
 
     rank: int = 0
@@ -75,14 +75,14 @@ def from_torchrun() -> bool:
 
 
 def leading() -> bool:
-    """Whether this process, before any crew exists, is the one to write files and messages."""
+    """Whether this process, before there is a group, is the one to write files and messages."""
     return not from_torchrun() or int(os.environ["RANK"]) == 0
 
 
 def run_crew(
-    main: Callable[[Crew, Any], None], argument: Any, processes: int, folder: Path, device: str = "cpu"
+    main: Callable[[ProcessGroup, Any], None], argument: Any, processes: int, folder: Path, device: str = "cpu"
 ) -> None:
-    """Call `main(crew, argument)` in `processes` processes and wait; one process runs right here.
+    """Call `main(group, argument)` in `processes` processes and wait; one process runs right here.
 
     Under torchrun this process is one of those it started, and `processes` must be 1.
     """
@@ -91,7 +91,7 @@ def run_crew(
     if from_torchrun():
         _join(main, argument, processes, device)
     elif processes == 1:
-        main(Crew(), argument)
+        main(ProcessGroup(), argument)
     else:
         meeting = (folder / "processes").resolve()
         meeting.unlink(missing_ok=True)
@@ -101,33 +101,33 @@ def run_crew(
             meeting.unlink(missing_ok=True)
 
 
-def _join(main: Callable[[Crew, Any], None], argument: Any, processes: int, device: str) -> None:
+def _join(main: Callable[[ProcessGroup, Any], None], argument: Any, processes: int, device: str) -> None:
     if processes != 1:
         raise TrainingError(f"torchrun starts the processes: leave --processes at 1, got {processes}")
-    crew = Crew(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]))
-    with _group(crew, "env://", device):
-        main(crew, argument)
+    group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"]))
+    with _group(group, "env://", device):
+        main(group, argument)
 
 
 def _enter(
-    rank: int, main: Callable[[Crew, Any], None], argument: Any, processes: int, meeting: str, device: str
+    rank: int, main: Callable[[ProcessGroup, Any], None], argument: Any, processes: int, meeting: str, device: str
 ) -> None:
     torch.set_num_threads(1)
-    crew = Crew(rank, processes, rank)
-    with _group(crew, f"file://{meeting}", device):
-        main(crew, argument)
+    group = ProcessGroup(rank, processes, rank)
+    with _group(group, f"file://{meeting}", device):
+        main(group, argument)
 
 
 @contextmanager
-def _group(crew: Crew, meeting: str, device: str) -> Iterator[None]:
+def _group(group: ProcessGroup, meeting: str, device: str) -> Iterator[None]:
     on_gpu = device.startswith("cuda")
     if on_gpu:
-        torch.cuda.set_device(crew.local_rank)
+        torch.cuda.set_device(group.local_rank)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
         init_method=meeting,
-        rank=crew.rank,
-        world_size=crew.processes,
+        rank=group.rank,
+        world_size=group.processes,
         timeout=_PATIENCE,
     )
     try:

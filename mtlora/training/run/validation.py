@@ -16,7 +16,7 @@ from mtlora.training.adapters.config import TrainConfig, Validation
 from mtlora.training.pretraining.resolution import set_side
 from mtlora.training.run.checkpoint import BEST_FILE, VALIDATION_FILE, MetricsLog, save_checkpoint
 from mtlora.training.run.loop import StepReport, Trainer
-from mtlora.training.run.processes import Crew
+from mtlora.training.run.processes import ProcessGroup
 from mtlora.training.run.tensorboard import Scalars
 from mtlora.vocabulary.tasks import Task
 
@@ -30,10 +30,10 @@ class DeltaWatch:
     """Evaluates every so many steps what would be exported; see `Watch`."""
 
     def __init__(
-        self, model: MTLoRAModel, config: TrainConfig, validation: Validation, crew: Crew, report: StepReport
+        self, model: MTLoRAModel, config: TrainConfig, validation: Validation, group: ProcessGroup, report: StepReport
     ) -> None:
         self._report = report
-        self._model, self._config, self._validation, self._crew = model, config, validation, crew
+        self._model, self._config, self._validation, self._group = model, config, validation, group
         self._photos = validation_photos(config, validation)
         self._tasks = config.spec.task_names
         self._baseline = dict(validation.baseline)
@@ -52,13 +52,13 @@ class DeltaWatch:
     def look(self, trainer: Trainer, scalars: Scalars) -> None:
         """The first process evaluates, the others wait for its verdict."""
         verdict = False
-        if self._crew.leads:
+        if self._group.leads:
             with averaged(trainer), set_side(self._model, self._config.spec.image_size):
                 self._model.eval()
                 reports = evaluate(self._model, self._photos, self._tasks)
                 self._model.train()
                 verdict = self._judge(trainer, reports, scalars)
-        self._stopped = self._crew.any(verdict, trainer.device)
+        self._stopped = self._group.any(verdict, trainer.device)
 
     def _judge(self, trainer: Trainer, reports: Mapping[Task, TaskReport], scalars: Scalars) -> bool:
         scores = headlines(reports)

@@ -23,11 +23,11 @@ from app.core.errors import (
     TooManyPixelsError,
     UnsupportedMediaError,
 )
-from app.decoding.decoders import SMALL_BYTES, Decoders, FairProcesses, IsolatedDecoders, ThreadedDecoders, Turn
+from app.decoding.decoders import SMALL_BYTES, Decoders, FairSlots, IsolatedDecoders, ThreadedDecoders, Turn
 from app.decoding.messages import Limits
 from app.decoding.pool import DecoderPool
 from app.decoding.process import Plan
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from mtlora.images.opening import open_photo
 from mtlora.kernels import kernels
@@ -56,7 +56,7 @@ class Lab:
             Plan(limits, 20_000_000, 256, native.path if native else None), count, self.losses.append
         )
         self.decoders: Decoders = IsolatedDecoders(
-            self.pool, FairProcesses(count, memory_bytes=memory_bytes), most_bytes=1 << 30
+            self.pool, FairSlots(count, memory_bytes=memory_bytes), most_bytes=1 << 30
         )
 
 
@@ -79,7 +79,7 @@ def run(
 
 
 def threaded(threads: ThreadPoolExecutor) -> ThreadedDecoders:
-    return ThreadedDecoders(FairThreads(threads, 1, memory_bytes=1 << 30), Limits(MAX_PIXELS, 60.0, SMALL_BYTES))
+    return ThreadedDecoders(FairExecutor(threads, 1, memory_bytes=1 << 30), Limits(MAX_PIXELS, 60.0, SMALL_BYTES))
 
 
 def test_both_ways_give_what_the_library_gives() -> None:
@@ -224,7 +224,7 @@ def test_large_photos_take_turns_and_small_ones_pass() -> None:
 
 def test_a_photo_that_needs_more_than_any_may_is_refused() -> None:
     async def work(lab: Lab) -> None:
-        modest = IsolatedDecoders(lab.pool, FairProcesses(1, memory_bytes=1), most_bytes=100 << 20)
+        modest = IsolatedDecoders(lab.pool, FairSlots(1, memory_bytes=1), most_bytes=100 << 20)
         with pytest.raises(ImageTooCostlyError, match="MiB of memory to decode, the limit is 100"):
             await modest.square(encoded("WEBP", (2000, 2000)), SPEC, TURN)
         assert (await modest.square(encoded("WEBP", (200, 190)), SPEC, TURN)).width == 200

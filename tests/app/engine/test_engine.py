@@ -17,8 +17,8 @@ from app.engine.engine import Engine, Outcome, is_memory_shortage
 from app.engine.work_item import Forwarded, Item
 from app.residency.loader import AdaptedSet
 from app.scheduling.fair_queue import Flow
-from mtlora.inference import Form, Query
-from mtlora.inference.backends.reference import PlainForm, PlainSet
+from mtlora.inference import Backend, Query
+from mtlora.inference.backends.reference import PlainSet, ReferenceBackend
 from mtlora.maps.postprocessing import decode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import Backbone
@@ -42,8 +42,8 @@ def make_item(adapted: AdaptedSet, tasks: tuple[Task, ...], seed: int) -> Item:
     return Item(adapted.ref, adapted, tasks, pixels, future, Flow("", adapted.ref.name))
 
 
-def run(items: list[Item], form: Form[Any] | None = None) -> list[Outcome]:
-    outcomes = dict(Engine(form or PlainForm(make_backbone())).run(items))
+def run(items: list[Item], backend: Backend[Any] | None = None) -> list[Outcome]:
+    outcomes = dict(Engine(backend or ReferenceBackend(make_backbone())).run(items))
     return [outcomes[item] for item in items]
 
 
@@ -103,12 +103,12 @@ def test_an_image_that_fails_took_its_time_and_one_that_nobody_wants_none(sets: 
     broken, dropped = (make_item(sets[0], (Task.SEMSEG,), seed) for seed in range(2))
     broken.pixels = torch.zeros(3, 32, 32)
     dropped.dropped.set()
-    ((item, outcome),) = Engine(PlainForm(make_backbone())).run([broken, dropped])
+    ((item, outcome),) = Engine(ReferenceBackend(make_backbone())).run([broken, dropped])
     assert item is broken and isinstance(outcome, InferenceError)
     assert broken.took_s > 0 == dropped.took_s
 
 
-class SmallDevice(PlainForm):
+class SmallDevice(ReferenceBackend):
     """Has room for few images at a time; one of the images is too much even alone."""
 
     def __init__(self, room: int, error: Exception, monster: torch.Tensor | None = None) -> None:
@@ -137,9 +137,9 @@ def test_a_batch_too_large_for_the_memory_is_split_and_every_image_answered(
     sets: list[AdaptedSet], error: Exception
 ) -> None:
     items = [make_item(sets[0], PASCAL, seed) for seed in range(8)]
-    form = SmallDevice(2, error)
-    outcomes = run(items, form)
-    assert form.passes == [2, 2, 2, 2]
+    backend = SmallDevice(2, error)
+    outcomes = run(items, backend)
+    assert backend.passes == [2, 2, 2, 2]
     for item, outcome in zip(items, outcomes, strict=True):
         assert isinstance(outcome, Forwarded)
         torch.testing.assert_close(outcome.logits, answers([item])[0].logits)
@@ -148,8 +148,8 @@ def test_a_batch_too_large_for_the_memory_is_split_and_every_image_answered(
 @pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: type(error).__name__)
 def test_an_image_that_cannot_run_even_alone_is_told_to_come_back(sets: list[AdaptedSet], error: Exception) -> None:
     items = [make_item(sets[0], PASCAL, seed) for seed in range(4)]
-    form = SmallDevice(4, error, monster=items[2].pixels)
-    *_, monster, last = outcomes = run(items, form)
+    backend = SmallDevice(4, error, monster=items[2].pixels)
+    *_, monster, last = outcomes = run(items, backend)
     assert isinstance(monster, DeviceMemoryError) and monster.retry_after_s > 0
     assert isinstance(last, Forwarded)
     assert sum(isinstance(outcome, Forwarded) for outcome in outcomes) == 3
@@ -162,7 +162,7 @@ def test_the_failed_pass_is_forgotten_before_the_next_try(sets: list[AdaptedSet]
     class Heavy:
         """Stands for the activations of a pass."""
 
-    class Watchful(PlainForm):
+    class Watchful(ReferenceBackend):
         def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, torch.Tensor]]:
             assert not any(reference() for reference in held), "the last pass is still in memory"
             activations = Heavy()
@@ -181,20 +181,20 @@ def test_other_errors_are_no_shortage_of_memory() -> None:
 
 
 def test_what_nobody_wants_any_more_is_left_out(sets: list[AdaptedSet]) -> None:
-    form = SmallDevice(8, MemoryError("unused"))
+    backend = SmallDevice(8, MemoryError("unused"))
     late, left, wanted = items = [make_item(sets[0], PASCAL, seed) for seed in range(3)]
     late.deadline = time.monotonic() - 1
     left.dropped.set()
-    assert [item for item, _ in Engine(form).run(items)] == [wanted]
-    assert form.passes == [1]
+    assert [item for item, _ in Engine(backend).run(items)] == [wanted]
+    assert backend.passes == [1]
 
 
 def test_outcomes_come_group_by_group(sets: list[AdaptedSet]) -> None:
     """An answer does not wait for the passes that come after its own."""
-    form = SmallDevice(8, MemoryError("unused"))
+    backend = SmallDevice(8, MemoryError("unused"))
     items = [make_item(adapted, (Task.SEMSEG,), seed) for seed, adapted in enumerate(sets)]
-    outcomes = Engine(form).run(items)
+    outcomes = Engine(backend).run(items)
     for done, expected in enumerate(items, start=1):
         item, _ = next(outcomes)
         assert item is expected
-        assert len(form.passes) == done
+        assert len(backend.passes) == done

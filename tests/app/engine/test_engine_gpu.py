@@ -13,7 +13,7 @@ from app.engine.engine import Engine
 from app.engine.work_item import Forwarded, Item
 from app.residency.loader import AdaptedSet
 from app.scheduling.fair_queue import Flow
-from mtlora.inference import Form, PlainForm, Query, make_form
+from mtlora.inference import Backend, Query, ReferenceBackend, make_backend
 from mtlora.vocabulary.options import FormKind
 from testing.equality import assert_same, images, make_set, run
 from testing.factories import adapter_spec, backbone_spec, make_backbone
@@ -38,38 +38,38 @@ def test_a_batch_too_large_for_the_gpu_is_split_and_every_image_answered(kind: F
     shape = backbone_spec(embed_dim=32, num_heads=(1, 2, 2, 4))
     backbone, spec = make_backbone(shape, image_size=512), adapter_spec(shape, image_size=512)
     adapter, x = make_set(backbone, spec), images(spec, BATCH)
-    form = make_form(backbone.to("cuda"), kind)
-    resident = form.prepare(adapter)
+    backend = make_backend(backbone.to("cuda"), kind)
+    resident = backend.prepare(adapter)
     items = [_item(resident, pixels) for pixels in x]
     tasks = spec.task_names
 
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    form.forward([Query(resident, pixels, tasks) for pixels in x])
+    backend.forward([Query(resident, pixels, tasks) for pixels in x])
     whole = torch.cuda.max_memory_allocated() - before
     torch.cuda.empty_cache()
     ballast = torch.empty(torch.cuda.mem_get_info()[0] - int(ROOM * whole), dtype=torch.uint8, device="cuda")
-    passes = _Counting(form)
+    passes = _Counting(backend)
     outcomes = dict(Engine(passes).run(items))
     del ballast
     assert passes.failed > 0, "there was no shortage"
     answers = [outcomes[item] for item in items]
     assert all(isinstance(answer, Forwarded) for answer in answers)
-    expected = run(PlainForm(backbone), [adapter] * BATCH, x, tasks)
+    expected = run(ReferenceBackend(backbone), [adapter] * BATCH, x, tasks)
     assert_same([answer.logits for answer in answers if isinstance(answer, Forwarded)], expected)
 
 
 class _Counting:
     """A form that counts the passes that fail."""
 
-    def __init__(self, form: Form[Any]) -> None:
-        self._form, self.failed = form, 0
-        self.name, self.group, self.warm = form.name, form.group, form.warm
-        self.prepare, self.device_bytes = form.prepare, form.device_bytes
+    def __init__(self, backend: Backend[Any]) -> None:
+        self._backend, self.failed = backend, 0
+        self.name, self.group, self.warm = backend.name, backend.group, backend.warm
+        self.prepare, self.device_bytes = backend.prepare, backend.device_bytes
 
     def forward(self, queries: Any) -> Any:
         try:
-            return self._form.forward(queries)
+            return self._backend.forward(queries)
         except torch.OutOfMemoryError:
             self.failed += 1
             raise

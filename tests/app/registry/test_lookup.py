@@ -8,7 +8,7 @@ import pytest
 
 from app.core.names import AdapterRef
 from app.registry.catalog import Catalog
-from app.store.posix_blob_store import FolderBlobs
+from app.store.posix_blob_store import PosixBlobStore
 from testing.requests import predict, upload
 from testing.serving import Weights, live_app, settings_for, wait_until
 
@@ -17,7 +17,7 @@ TIMEOUT_S = 0.5
 
 def test_a_hanging_store(weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go, hangs = threading.Event(), threading.Event()
-    file, generation, read = Catalog.file, FolderBlobs.generation, FolderBlobs.read
+    file, generation, read = Catalog.file, PosixBlobStore.generation, PosixBlobStore.read
 
     def wait() -> None:
         if hangs.is_set():
@@ -27,17 +27,17 @@ def test_a_hanging_store(weights: Weights, tmp_path: Path, monkeypatch: pytest.M
         wait()
         return file(catalog, ref)
 
-    def slow_generation(blobs: FolderBlobs) -> bytes:
+    def slow_generation(blobs: PosixBlobStore) -> bytes:
         wait()
         return generation(blobs)
 
-    def slow_read(blobs: FolderBlobs, name: str) -> bytes:
+    def slow_read(blobs: PosixBlobStore, name: str) -> bytes:
         wait()
         return read(blobs, name)
 
     monkeypatch.setattr(Catalog, "file", slow_file)
-    monkeypatch.setattr(FolderBlobs, "generation", slow_generation)
-    monkeypatch.setattr(FolderBlobs, "read", slow_read)
+    monkeypatch.setattr(PosixBlobStore, "generation", slow_generation)
+    monkeypatch.setattr(PosixBlobStore, "read", slow_read)
     settings = settings_for(weights, tmp_path / "store", store_timeout_s=TIMEOUT_S, loader_threads=1)
     with live_app(settings) as live, ThreadPoolExecutor(20) as pool:
         for name in ("cats", "dogs"):

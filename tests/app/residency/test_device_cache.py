@@ -1,4 +1,4 @@
-"""Residency: single flight, leases, failures, room, patience. Loads are functions the tests hold back."""
+"""DeviceCache: single flight, leases, failures, room, patience. Loads are functions the tests hold back."""
 
 import asyncio
 import threading
@@ -13,8 +13,8 @@ import pytest
 from app.core.errors import AdapterLoadError
 from app.core.names import AdapterRef
 from app.core.tiers import Tier
-from app.residency.device_cache import Residency
-from app.scheduling.background_throttle import Courtesy
+from app.residency.device_cache import DeviceCache
+from app.scheduling.background_throttle import BackgroundThrottle
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Bench:
         self.loads: list[str] = []
         self.uses: list[str] = []
         self.pool = ThreadPoolExecutor(2)
-        self.residency: Residency[Loaded] = Residency(
+        self.device_cache: DeviceCache[Loaded] = DeviceCache(
             self, self.pool, self.events, budget_bytes=budget, parallel_loads=2, **options
         )
 
@@ -85,18 +85,18 @@ async def settle() -> None:
 def test_one_load_however_many_wait() -> None:
     async def scenario() -> None:
         bench = Bench()
-        leases = await asyncio.gather(*(bench.residency.acquire(ref("a")) for _ in range(50)))
+        leases = await asyncio.gather(*(bench.device_cache.acquire(ref("a")) for _ in range(50)))
         assert bench.loads == ["a"]
         assert all(lease.cold for lease in leases)
-        assert bench.residency.leases() == 50
-        again = await bench.residency.acquire(ref("a"))
+        assert bench.device_cache.leases() == 50
+        again = await bench.device_cache.acquire(ref("a"))
         assert not again.cold
         assert bench.uses == ["a"]
         for lease in (*leases, again):
             lease.release()
             lease.release()  # a second release is nothing
-        assert bench.residency.leases() == 0
-        assert bench.residency.usage["a"].uses == 51
+        assert bench.device_cache.leases() == 0
+        assert bench.device_cache.usage["a"].uses == 51
 
     run(scenario())
 
@@ -104,16 +104,16 @@ def test_one_load_however_many_wait() -> None:
 def test_leased_sets_stay_and_newcomers_wait_for_room() -> None:
     async def scenario() -> None:
         bench = Bench(budget=20)
-        a, b = await bench.residency.acquire(ref("a")), await bench.residency.acquire(ref("b"))
-        waiting = asyncio.create_task(bench.residency.acquire(ref("c")))
+        a, b = await bench.device_cache.acquire(ref("a")), await bench.device_cache.acquire(ref("b"))
+        waiting = asyncio.create_task(bench.device_cache.acquire(ref("c")))
         await settle()
         assert not waiting.done()
         b.release()
         (await waiting).release()
         assert bench.events.evictions == {"room": 1}
-        assert not bench.residency.is_resident(ref("b"))
+        assert not bench.device_cache.is_resident(ref("b"))
         a.release()
-        assert bench.residency.used_bytes == 20
+        assert bench.device_cache.used_bytes == 20
 
     run(scenario())
 
@@ -122,14 +122,14 @@ def test_a_failed_load_costs_nobody_their_place_and_is_remembered() -> None:
     async def scenario() -> None:
         bench = Bench(budget=20, failure_ttl_s=60)
         for name in "ab":
-            (await bench.residency.acquire(ref(name))).release()
+            (await bench.device_cache.acquire(ref(name))).release()
         bench.failing.add("c")
         for _ in range(3):
             with pytest.raises(AdapterLoadError, match="c@1 could not be loaded: RuntimeError: damaged"):
-                await bench.residency.acquire(ref("c"))
+                await bench.device_cache.acquire(ref("c"))
         assert bench.loads == ["a", "b", "c"]
         assert not bench.events.evictions
-        assert [r.name for r in bench.residency.resident()] == ["a", "b"]
+        assert [r.name for r in bench.device_cache.resident()] == ["a", "b"]
 
     run(scenario())
 
@@ -139,9 +139,9 @@ def test_a_failure_is_tried_again_after_its_time() -> None:
         bench = Bench(failure_ttl_s=0)
         bench.failing.add("a")
         with pytest.raises(AdapterLoadError):
-            await bench.residency.acquire(ref("a"))
+            await bench.device_cache.acquire(ref("a"))
         bench.failing.clear()
-        (await bench.residency.acquire(ref("a"))).release()
+        (await bench.device_cache.acquire(ref("a"))).release()
 
     run(scenario())
 
@@ -149,11 +149,11 @@ def test_a_failure_is_tried_again_after_its_time() -> None:
 def test_a_set_larger_than_the_room_beside_pins_fails_at_once() -> None:
     async def scenario() -> None:
         bench = Bench(budget=15)
-        await bench.residency.preload(ref("a"))
-        bench.residency.pin([ref("a")])
+        await bench.device_cache.preload(ref("a"))
+        bench.device_cache.pin([ref("a")])
         with pytest.raises(AdapterLoadError, match="needs 10 bytes; of 15 for all sets 10 are pinned"):
-            await bench.residency.acquire(ref("b"))
-        assert bench.residency.is_resident(ref("a"))
+            await bench.device_cache.acquire(ref("b"))
+        assert bench.device_cache.is_resident(ref("a"))
 
     run(scenario())
 
@@ -162,13 +162,13 @@ def test_a_request_given_up_while_loading_keeps_no_lease() -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.go.clear()
-        gone, stays = (asyncio.create_task(bench.residency.acquire(ref("a"))) for _ in range(2))
+        gone, stays = (asyncio.create_task(bench.device_cache.acquire(ref("a"))) for _ in range(2))
         await settle()
         gone.cancel()
         bench.go.set()
         lease = await stays
         assert gone.cancelled()
-        assert bench.residency.leases() == 1
+        assert bench.device_cache.leases() == 1
         lease.release()
 
     run(scenario())
@@ -178,18 +178,18 @@ def test_a_request_given_up_in_the_moment_of_success_keeps_no_lease() -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.go.clear()
-        gone = asyncio.create_task(bench.residency.acquire(ref("a")))
+        gone = asyncio.create_task(bench.device_cache.acquire(ref("a")))
         await settle()
-        plain = bench.residency._hand_out
+        plain = bench.device_cache._hand_out
 
         def hand_out(which: AdapterRef, error: AdapterLoadError | None) -> None:
             plain(which, error)
             gone.cancel()
 
-        bench.residency._hand_out = hand_out  # type: ignore[method-assign]
+        bench.device_cache._hand_out = hand_out  # type: ignore[method-assign]
         bench.go.set()
         await asyncio.wait({gone})
-        assert bench.residency.leases() == 0
+        assert bench.device_cache.leases() == 0
 
     run(scenario())
 
@@ -197,17 +197,17 @@ def test_a_request_given_up_in_the_moment_of_success_keeps_no_lease() -> None:
 def test_dropping_waits_for_the_last_lease() -> None:
     async def scenario() -> None:
         bench = Bench()
-        lease = await bench.residency.acquire(ref("a"))
-        assert bench.residency.drop(ref("a"), "delete")
-        assert bench.residency.is_resident(ref("a"))
-        idle = asyncio.create_task(bench.residency.idle(ref("a")))
+        lease = await bench.device_cache.acquire(ref("a"))
+        assert bench.device_cache.drop(ref("a"), "delete")
+        assert bench.device_cache.is_resident(ref("a"))
+        idle = asyncio.create_task(bench.device_cache.idle(ref("a")))
         await settle()
         assert not idle.done()
         lease.release()
         await idle
-        assert bench.residency.used_bytes == 0
+        assert bench.device_cache.used_bytes == 0
         assert bench.events.evictions == {"delete": 1}
-        assert not bench.residency.drop(ref("a"), "delete")
+        assert not bench.device_cache.drop(ref("a"), "delete")
 
     run(scenario())
 
@@ -215,8 +215,8 @@ def test_dropping_waits_for_the_last_lease() -> None:
 def test_idle_waits_for_requests_that_resolved_the_set_but_have_not_asked_for_it_yet() -> None:
     async def scenario() -> None:
         bench = Bench()
-        with bench.residency.using(ref("a")):
-            idle = asyncio.create_task(bench.residency.idle(ref("a")))
+        with bench.device_cache.using(ref("a")):
+            idle = asyncio.create_task(bench.device_cache.idle(ref("a")))
             await settle()
             assert not idle.done()
         await idle
@@ -231,7 +231,7 @@ def test_sets_in_constant_use_do_not_keep_a_newcomer_out() -> None:
 
         async def hot() -> None:
             while not stop:
-                lease = await bench.residency.acquire(ref("a"))
+                lease = await bench.device_cache.acquire(ref("a"))
                 await asyncio.sleep(0.01)
                 lease.release()
 
@@ -239,7 +239,7 @@ def test_sets_in_constant_use_do_not_keep_a_newcomer_out() -> None:
         for _ in range(4):  # out of step, so that there is always a lease out
             users.append(asyncio.create_task(hot()))
             await asyncio.sleep(0.003)
-        (await bench.residency.acquire(ref("b"))).release()
+        (await bench.device_cache.acquire(ref("b"))).release()
         stop = True
         await asyncio.gather(*users)
 
@@ -248,11 +248,11 @@ def test_sets_in_constant_use_do_not_keep_a_newcomer_out() -> None:
 
 def test_an_explicit_load_waits_for_predictions_to_end_and_a_prediction_does_not_wait() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(patience_s=60)
-        bench = Bench(courtesy=courtesy)
-        with courtesy.prediction():
-            asked = asyncio.create_task(bench.residency.preload(ref("a")))
-            (await bench.residency.acquire(ref("b"))).release()
+        throttle = BackgroundThrottle(patience_s=60)
+        bench = Bench(throttle=throttle)
+        with throttle.prediction():
+            asked = asyncio.create_task(bench.device_cache.preload(ref("a")))
+            (await bench.device_cache.acquire(ref("b"))).release()
             assert bench.loads == ["b"]
         await asked
         assert bench.loads == ["b", "a"]
@@ -262,11 +262,11 @@ def test_an_explicit_load_waits_for_predictions_to_end_and_a_prediction_does_not
 
 def test_a_prediction_that_wants_the_set_meanwhile_loads_it_and_the_explicit_load_is_content() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(patience_s=60)
-        bench = Bench(courtesy=courtesy)
-        with courtesy.prediction():
-            asked = asyncio.create_task(bench.residency.preload(ref("a")))
-            (await bench.residency.acquire(ref("a"))).release()
+        throttle = BackgroundThrottle(patience_s=60)
+        bench = Bench(throttle=throttle)
+        with throttle.prediction():
+            asked = asyncio.create_task(bench.device_cache.preload(ref("a")))
+            (await bench.device_cache.acquire(ref("a"))).release()
         await asked
         assert bench.loads == ["a"]
 

@@ -77,8 +77,8 @@ def costs(weights: Weights, tmp_path: Path) -> tuple[int, int]:
     with live_app(settings_for(weights, tmp_path / "costs", form="merged")) as live:
         upload(live.client, weights.upload("cats"))
         live.client.post("/adapters/cats/load")
-        residency = live.service.parts.residency
-        default, cats = (residency.cost(ref) for ref in residency.resident())
+        device_cache = live.service.parts.device_cache
+        default, cats = (device_cache.cost(ref) for ref in device_cache.resident())
     return default, cats
 
 

@@ -10,8 +10,8 @@ def test_a_set_that_leaves_the_device_stays_in_host_memory(weights: Weights, tmp
     with live_app(settings_for(weights, tmp_path / "a", form="merged")) as live:
         upload(live.client, weights.upload("cats"))
         predict(live.client, "cats")
-        residency = live.service.parts.residency
-        device_bytes = sum(residency.cost(ref) for ref in residency.resident())
+        device_cache = live.service.parts.device_cache
+        device_bytes = sum(device_cache.cost(ref) for ref in device_cache.resident())
     with live_app(settings_for(weights, tmp_path / "b", device_bytes=device_bytes, form="merged")) as live:
 
         def tiers() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.scheduling.background_throttle import Courtesy
+from app.scheduling.background_throttle import BackgroundThrottle
 
 LONG_S = 30.0
 
@@ -17,32 +17,32 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scenario, 20))
 
 
-async def change(courtesy: Courtesy, seconds: float = 0.0) -> float:
+async def change(throttle: BackgroundThrottle, seconds: float = 0.0) -> float:
     """When it began."""
-    async with courtesy.change():
+    async with throttle.change():
         begun = time.monotonic()
         await asyncio.sleep(seconds)
     return begun
 
 
-async def begins_within(courtesy: Courtesy, seconds: float) -> bool:
+async def begins_within(throttle: BackgroundThrottle, seconds: float) -> bool:
     before = time.monotonic()
-    return await change(courtesy) - before < seconds
+    return await change(throttle) - before < seconds
 
 
 def test_where_nothing_runs_a_change_begins_at_once() -> None:
     async def scenario() -> None:
-        assert await begins_within(Courtesy(LONG_S), 1)
+        assert await begins_within(BackgroundThrottle(LONG_S), 1)
 
     run(scenario())
 
 
 def test_it_waits_for_the_last_of_the_predictions() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S)
-        with courtesy.prediction():
-            with courtesy.prediction():
-                waiting = asyncio.create_task(change(courtesy))
+        throttle = BackgroundThrottle(LONG_S)
+        with throttle.prediction():
+            with throttle.prediction():
+                waiting = asyncio.create_task(change(throttle))
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.01)
             assert not waiting.done()
@@ -53,18 +53,18 @@ def test_it_waits_for_the_last_of_the_predictions() -> None:
 
 def test_beside_endless_predictions_it_begins_all_the_same() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(patience_s=0.05)
+        throttle = BackgroundThrottle(patience_s=0.05)
         before = time.monotonic()
-        with courtesy.prediction():
-            assert 0.04 < await change(courtesy) - before < 5
+        with throttle.prediction():
+            assert 0.04 < await change(throttle) - before < 5
 
     run(scenario())
 
 
 def test_changes_that_come_together_run_one_after_the_other() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S)
-        starts = sorted(await asyncio.gather(*(change(courtesy, 0.05) for _ in range(3))))
+        throttle = BackgroundThrottle(LONG_S)
+        starts = sorted(await asyncio.gather(*(change(throttle, 0.05) for _ in range(3))))
         assert all(later - earlier > 0.04 for earlier, later in pairwise(starts))
 
     run(scenario())
@@ -72,9 +72,9 @@ def test_changes_that_come_together_run_one_after_the_other() -> None:
 
 def test_beside_traffic_changes_take_their_share_of_the_time() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(patience_s=0.0, share=0.25)
-        with courtesy.prediction():
-            starts = [await change(courtesy, 0.05) for _ in range(4)]
+        throttle = BackgroundThrottle(patience_s=0.0, share=0.25)
+        with throttle.prediction():
+            starts = [await change(throttle, 0.05) for _ in range(4)]
         assert all(later - earlier > 0.19 for earlier, later in pairwise(starts))
 
     run(scenario())
@@ -82,10 +82,10 @@ def test_beside_traffic_changes_take_their_share_of_the_time() -> None:
 
 def test_traffic_is_spared_for_a_while_after_its_last_prediction() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S, share=0.25)
-        with courtesy.prediction():
+        throttle = BackgroundThrottle(LONG_S, share=0.25)
+        with throttle.prediction():
             pass
-        first, second = await change(courtesy, 0.05), await change(courtesy)
+        first, second = await change(throttle, 0.05), await change(throttle)
         assert second - first > 0.19
 
     run(scenario())
@@ -93,10 +93,10 @@ def test_traffic_is_spared_for_a_while_after_its_last_prediction() -> None:
 
 def test_without_traffic_changes_do_not_rest() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S, share=0.001)
+        throttle = BackgroundThrottle(LONG_S, share=0.001)
         before = time.monotonic()
         for _ in range(4):
-            await change(courtesy, 0.02)
+            await change(throttle, 0.02)
         assert time.monotonic() - before < 0.9  # one rest would take a second
 
     run(scenario())
@@ -104,9 +104,9 @@ def test_without_traffic_changes_do_not_rest() -> None:
 
 def test_a_change_that_took_long_keeps_the_next_waiting_for_a_second_and_no_longer() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(patience_s=0.0, share=0.001)
-        with courtesy.prediction():
-            first, second = await change(courtesy, 0.1), await change(courtesy)
+        throttle = BackgroundThrottle(patience_s=0.0, share=0.001)
+        with throttle.prediction():
+            first, second = await change(throttle, 0.1), await change(throttle)
         assert 1.0 < second - first < 10  # and not the 100 s of such a share
 
     run(scenario())
@@ -115,25 +115,25 @@ def test_a_change_that_took_long_keeps_the_next_waiting_for_a_second_and_no_long
 @pytest.mark.parametrize("kind", ["prediction", "change"])
 def test_what_fails_is_over(kind: str) -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S)
+        throttle = BackgroundThrottle(LONG_S)
         with pytest.raises(ValueError, match="on purpose"):
             if kind == "prediction":
-                with courtesy.prediction():
+                with throttle.prediction():
                     raise ValueError("on purpose")
-            async with courtesy.change():
+            async with throttle.change():
                 raise ValueError("on purpose")
-        assert await begins_within(courtesy, 5)
+        assert await begins_within(throttle, 5)
 
     run(scenario())
 
 
 def test_who_gives_up_waiting_keeps_no_one_else_out() -> None:
     async def scenario() -> None:
-        courtesy = Courtesy(LONG_S)
-        with courtesy.prediction():
-            waiting = asyncio.create_task(change(courtesy))
+        throttle = BackgroundThrottle(LONG_S)
+        with throttle.prediction():
+            waiting = asyncio.create_task(change(throttle))
             await asyncio.sleep(0.01)
             waiting.cancel()
-        assert await begins_within(courtesy, 5)
+        assert await begins_within(throttle, 5)
 
     run(scenario())

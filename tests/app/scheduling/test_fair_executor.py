@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import DeadlineError
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 
 HOG, RARE = Flow("", "hog"), Flow("", "rare")
@@ -21,7 +21,7 @@ class Bench:
     """Threads whose first job holds them until `go`, and what ran in which order."""
 
     def __init__(self, executor: ThreadPoolExecutor, threads: int, memory_bytes: int) -> None:
-        self.threads = FairThreads(executor, threads, memory_bytes=memory_bytes)
+        self.threads = FairExecutor(executor, threads, memory_bytes=memory_bytes)
         self.go = threading.Event()
         self.ran: list[str] = []
         self.running = 0
@@ -335,7 +335,7 @@ def test_what_takes_little_never_waits_for_memory() -> None:
 
     async def scenario() -> None:
         with ThreadPoolExecutor(2) as executor:
-            threads = FairThreads(executor, 2, memory_bytes=100, free_bytes=10)
+            threads = FairExecutor(executor, 2, memory_bytes=100, free_bytes=10)
             begun, go = threading.Event(), threading.Event()
 
             def hold() -> str:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.core.errors import ClientGoneError, DeadlineError
-from app.scheduling.fair_executor import FairThreads
+from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 
@@ -42,12 +42,12 @@ def test_running_work_ends_when_its_call_is_cancelled() -> None:
                 errors.append(error)
                 ended.set()
 
-        async def call(threads: FairThreads) -> None:
+        async def call(threads: FairExecutor) -> None:
             with Stop(float("inf")) as stop:
                 await threads.run(Flow("", "a"), lambda: work(stop), cost_us=1, deadline=float("inf"))
 
         with ThreadPoolExecutor(1) as pool:
-            task = asyncio.create_task(call(FairThreads(pool, 1, memory_bytes=1)))
+            task = asyncio.create_task(call(FairExecutor(pool, 1, memory_bytes=1)))
             await asyncio.to_thread(begun.wait)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

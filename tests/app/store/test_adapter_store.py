@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import AdapterLoadError, StartupError, StoreFullError
 from app.core.names import AdapterRef
 from app.store.adapter_store import AdapterStore
-from app.store.posix_blob_store import FolderBlobs
+from app.store.posix_blob_store import PosixBlobStore
 from app.store.set_state import SetState
 from testing.stored_sets import add, ref
 
@@ -166,10 +166,10 @@ def test_a_disk_that_fills_between_file_and_state(
     staged.write(b"two")
     staged.finish()
 
-    def full(blobs: FolderBlobs, name: str, text: bytes) -> None:
+    def full(blobs: PosixBlobStore, name: str, text: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(FolderBlobs, "_replace", full)
+    monkeypatch.setattr(PosixBlobStore, "_replace", full)
     with pytest.raises(StoreFullError):
         store.add("a", staged, activate=True)
     staged.close()

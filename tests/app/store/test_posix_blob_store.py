@@ -1,4 +1,4 @@
-"""Blobs in a folder: compare and swap, bounded files on their way in, room for deletes on a really full disk."""
+"""BlobStore in a folder: compare and swap, bounded files on their way in, room for deletes on a really full disk."""
 
 import os
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import BodyTooLargeError, StoreFullError
-from app.store.posix_blob_store import FolderBlobs, StagedFile
+from app.store.posix_blob_store import PosixBlobStore, StagedFile
 
 KEY = f"1-{'0' * 64}.safetensors"
 DISK_BYTES = 1024 * 1024
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> FolderBlobs:
-    return FolderBlobs.open(tmp_path / "store")
+def blobs(tmp_path: Path) -> PosixBlobStore:
+    return PosixBlobStore.open(tmp_path / "store")
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def staged(blobs: FolderBlobs, content: bytes) -> StagedFile:
+def staged(blobs: PosixBlobStore, content: bytes) -> StagedFile:
     file = blobs.stage(len(content))
     file.write(content)
     file.finish()
     return file
 
 
-def test_compare_and_swap(blobs: FolderBlobs) -> None:
+def test_compare_and_swap(blobs: PosixBlobStore) -> None:
     first = blobs.generation()
     assert blobs.swap("a", b"", b"one")
     second = blobs.generation()
@@ -50,7 +50,7 @@ def test_compare_and_swap(blobs: FolderBlobs) -> None:
     assert (blobs.read("a"), dict(blobs.documents())) == (b"two", {"a": b"two"})
 
 
-def test_a_blob_comes_with_its_document_or_not_at_all(blobs: FolderBlobs) -> None:
+def test_a_blob_comes_with_its_document_or_not_at_all(blobs: PosixBlobStore) -> None:
     late = staged(blobs, b"late")
     assert not blobs.swap("a", b"never written", b"one", (KEY, late))
     assert not blobs.locate("a", KEY).exists()
@@ -62,15 +62,15 @@ def test_a_blob_comes_with_its_document_or_not_at_all(blobs: FolderBlobs) -> Non
     assert not blobs.locate("a", KEY).exists()
 
 
-def test_changes_in_one_tick_of_the_clock_are_seen(blobs: FolderBlobs) -> None:
+def test_changes_in_one_tick_of_the_clock_are_seen(blobs: PosixBlobStore) -> None:
     """Documents of one length, written so fast that a file's time does not tell them apart."""
-    text, other = b"", FolderBlobs.open(blobs.root)
+    text, other = b"", PosixBlobStore.open(blobs.root)
     for number in range(50):
         blobs.swap("a", text, text := b"%03d" % number)
         assert other.read("a") == text
 
 
-def test_staged_files_are_bounded(blobs: FolderBlobs) -> None:
+def test_staged_files_are_bounded(blobs: PosixBlobStore) -> None:
     file = blobs.stage(4)
     with pytest.raises(BodyTooLargeError, match="4 bytes"):
         file.write(b"12345")
@@ -80,7 +80,7 @@ def test_staged_files_are_bounded(blobs: FolderBlobs) -> None:
 
 def test_a_really_full_disk(small_disk: Path) -> None:
     """Uploads are refused and leave nothing; documents can still be changed, so that sets can be deleted."""
-    blobs = FolderBlobs.open(small_disk / "store")
+    blobs = PosixBlobStore.open(small_disk / "store")
     text = b""
     for name in ("a", "b"):
         file = staged(blobs, name.encode() * 100_000)

@@ -12,7 +12,7 @@ from app.core.errors import AdapterConflictError, AdapterLoadError, StartupError
 from app.core.names import AdapterRef
 from app.store import posix_blob_store as module
 from app.store.adapter_store import AdapterStore
-from app.store.posix_blob_store import FolderBlobs
+from app.store.posix_blob_store import PosixBlobStore
 from testing.stored_sets import add, ref
 
 Make = Callable[[Path, Path], None]
@@ -280,7 +280,7 @@ def test_what_cannot_be_read_costs_its_own_set(root: Path, monkeypatch: pytest.M
 
 
 def test_a_store_that_was_removed_is_not_made_again(root: Path) -> None:
-    blobs = FolderBlobs.open(root)
+    blobs = PosixBlobStore.open(root)
     root.rename(root.with_name("gone"))
     for ask in (blobs.generation, lambda: blobs.read("good"), lambda: blobs.stage(10), lambda: blobs.check(1)):
         with pytest.raises(FileNotFoundError):

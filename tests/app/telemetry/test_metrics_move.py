@@ -211,8 +211,8 @@ def test_what_is_under_way_shows(server: Live, monkeypatch: pytest.MonkeyPatch) 
 
 def test_room_is_made_and_counted(weights: Weights, tmp_path: Path) -> None:
     with live_app(settings_for(weights, tmp_path / "a")) as live:
-        residency = live.service.parts.residency
-        budget = residency.used_bytes
+        device_cache = live.service.parts.device_cache
+        budget = device_cache.used_bytes
     with live_app(settings_for(weights, tmp_path / "b", device_bytes=2 * budget)) as live:
         for name in ("one", "two", "three", "four", "five"):
             uploaded(name)(live, weights)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlora.data.array_store import PhotoArrays
 from mtlora.data.augment import (
     AugmentConfig,
     Geometry,
@@ -16,19 +17,18 @@ from mtlora.data.augment import (
     still,
     turn_normals,
 )
-from mtlora.data.shelf import PhotoShelves
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 from testing.label_shapes import SIDE, generator, paraboloid
 
 
-def paraboloid_shelves(count: int = 4) -> PhotoShelves:
-    return PhotoShelves.of(paraboloid(count))
+def paraboloid_shelves(count: int = 4) -> PhotoArrays:
+    return PhotoArrays.of(paraboloid(count))
 
 
 def test_no_augmentation_changes_nothing() -> None:
     cache = paraboloid()
-    batch = make_batch(PhotoShelves.of(cache), np.arange(4), SIDE, still(), generator())
+    batch = make_batch(PhotoArrays.of(cache), np.arange(4), SIDE, still(), generator())
     torch.testing.assert_close(batch.photos * 255, torch.from_numpy(cache.photos).float(), rtol=0, atol=1e-3)
     assert torch.equal(batch.targets[Task.SEMSEG], torch.from_numpy(cache.labels[Task.SEMSEG]).long()[:, 0])
 
@@ -107,7 +107,7 @@ def test_depth_shrinks_with_the_zoom() -> None:
     wall = np.full((2, 1, SIDE, SIDE), 2000, dtype=np.uint16)
     cache = dataclasses.replace(paraboloid(2), labels={Task.DEPTH: wall}, known={Task.DEPTH: np.ones(2, bool)})
     config = AugmentConfig(flip=False, rotate_deg=0, scale=(1.25, 1.25))
-    depth = make_batch(PhotoShelves.of(cache), np.arange(2), SIDE, config, generator()).targets[Task.DEPTH]
+    depth = make_batch(PhotoArrays.of(cache), np.arange(2), SIDE, config, generator()).targets[Task.DEPTH]
     torch.testing.assert_close(depth, torch.full((2, 1, SIDE, SIDE), 1.6))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtlora.images.opening import open_photo
-from mtlora.inference import Query, make_form
+from mtlora.inference import Query, make_backend
 from mtlora.kernels import kernels, library, status
 from mtlora.maps.postprocessing import at_model_size, decode_coarse
 from mtlora.ops.preprocess import preprocess
@@ -27,11 +27,13 @@ def test_native_class_maps_are_those_of_the_long_way(kind: FormKind, monkeypatch
     backbone, adapter = load_backbone(bundled_backbone()), load_adapter(find_adapter("default"))
     spec = adapter.manifest.spec
     tasks = tuple(task for task in spec.task_names if TRAITS[task].decode is Decode.ARGMAX)
-    fast, long = (make_form(backbone, which) for which in (kind, FormKind.PLAIN))
+    fast, long = (make_backend(backbone, which) for which in (kind, FormKind.PLAIN))
     same = torch.zeros(0, dtype=torch.bool)
     for photo in sorted(SAMPLES.glob("*.jpg")):
         pixels = preprocess(open_photo(photo), spec)
-        ours, theirs = (form.forward([Query(form.prepare(adapter), pixels, tasks)])[0] for form in (fast, long))
+        ours, theirs = (
+            backend.forward([Query(backend.prepare(adapter), pixels, tasks)])[0] for backend in (fast, long)
+        )
         for task in tasks:
             expected = at_model_size(theirs[task], spec.image_size).argmax(0)
             same = torch.cat([same, (decode_coarse(task, ours[task], spec.image_size) == expected).flatten()])

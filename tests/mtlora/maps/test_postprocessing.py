@@ -18,7 +18,7 @@ from mtlora.maps.postprocessing import (
     decode,
     decode_coarse,
 )
-from mtlora.ops import plain_ops
+from mtlora.ops import torch_ops
 from mtlora.vocabulary.spec import TaskSpec
 from mtlora.vocabulary.tasks import Task
 
@@ -97,7 +97,7 @@ def test_bands_are_the_whole_map_whatever_their_height(task: Task, height: int, 
     decoded = decode(task, scores(3 if task is Task.NORMALS else 5 if task is Task.SEMSEG else 1, side=9))
     whole = PhotoMap(task, decoded, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_ops, "_BAND_PIXELS", 3 * max(width, decoded.shape[-1]))
+        patch.setattr(torch_ops, "_BAND_PIXELS", 3 * max(width, decoded.shape[-1]))
         bands = [*whole.bands()]
         assert {len(band) for band in bands[:-1]} <= {3}
         np.testing.assert_array_equal(np.concatenate(bands), at_photo_size(task, decoded, height, width))
@@ -109,7 +109,7 @@ def test_painting_by_bands_is_painting_the_whole(monkeypatch: pytest.MonkeyPatch
     for task in (Task.SEMSEG, Task.SALIENCY, Task.NORMALS, Task.DEPTH):
         spec = TaskSpec.make(task)
         source = PhotoMap(task, decode(task, scores(spec.outputs)), *SIZE)
-        monkeypatch.setattr(plain_ops, "_BAND_PIXELS", 4 * SIZE[1])
+        monkeypatch.setattr(torch_ops, "_BAND_PIXELS", 4 * SIZE[1])
         banded = Painting(source, spec)
         pixels = banded.whole()
         monkeypatch.undo()

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mtlora.inference import Form, PlainForm
-from mtlora.inference.backends.cpu import FoldedForm
+from mtlora.inference import Backend, ReferenceBackend
+from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.fused_blocks import FusedBlock
 from mtlora.inference.prepare import packing_plan
 from mtlora.kernels import kernels
@@ -22,10 +22,10 @@ from testing.factories import adapter_spec, make_backbone
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
 FORMS = {
-    "merged": lambda backbone: FoldedForm(backbone, merge=True),
-    "lowrank": lambda backbone: FoldedForm(backbone, merge=False),
-    "integers": lambda backbone: FoldedForm(backbone, merge=True, precision=Precision.INT8),
-    "plain": PlainForm,
+    "merged": lambda backbone: CpuBackend(backbone, merge=True),
+    "lowrank": lambda backbone: CpuBackend(backbone, merge=False),
+    "integers": lambda backbone: CpuBackend(backbone, merge=True, precision=Precision.INT8),
+    "plain": ReferenceBackend,
 }
 
 
@@ -44,7 +44,7 @@ def filled(adapter: AdapterSet, value: float, dtype: torch.dtype = torch.float32
     return replace(adapter, tensors=tensors)
 
 
-def form_and_set(name: str) -> tuple[Form[object], AdapterSet]:
+def form_and_set(name: str) -> tuple[Backend[object], AdapterSet]:
     backbone: Backbone = make_backbone()
     return FORMS[name](backbone), make_set(backbone, adapter_spec())
 
@@ -52,9 +52,9 @@ def form_and_set(name: str) -> tuple[Form[object], AdapterSet]:
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("value", [1e-41, -9e-39])
 def test_a_set_of_denormal_weights_answers_as_one_of_zeros(name: str, value: float) -> None:
-    form, adapter = form_and_set(name)
+    backend, adapter = form_and_set(name)
     spec = adapter.manifest.spec
-    tiny, zero = (run(form, [filled(adapter, v)], images(spec, 1), spec.task_names)[0] for v in (value, 0.0))
+    tiny, zero = (run(backend, [filled(adapter, v)], images(spec, 1), spec.task_names)[0] for v in (value, 0.0))
     for task in spec.task_names:
         torch.testing.assert_close(tiny[task], zero[task], rtol=0, atol=0)
 
@@ -62,9 +62,9 @@ def test_a_set_of_denormal_weights_answers_as_one_of_zeros(name: str, value: flo
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("value", [1e-20, 1e-30, 2e-38])
 def test_what_becomes_denormal_on_the_way_is_zero(name: str, value: float) -> None:
-    form, adapter = form_and_set(name)
+    backend, adapter = form_and_set(name)
     spec = adapter.manifest.spec
-    answer = run(form, [filled(adapter, value)], images(spec, 1), spec.task_names)[0]
+    answer = run(backend, [filled(adapter, value)], images(spec, 1), spec.task_names)[0]
     assert not any(has_denormals(scores) or scores.isnan().any() for scores in answer.values())
     assert not are_zero()  # the caller's own mode is as before
 
@@ -76,7 +76,7 @@ def test_folding_leaves_no_denormal_numbers(merge: bool, dtype: torch.dtype, mon
         pytest.skip("torch copies tensors as they are: they count as zero when they are read")
     monkeypatch.setattr(packing_plan, "room_for", torch.zeros)  # gaps between what is aligned are never written
     backbone = make_backbone()
-    prepared = FoldedForm(backbone, merge=merge).prepare(filled(make_set(backbone, adapter_spec()), 9e-39, dtype))
+    prepared = CpuBackend(backbone, merge=merge).prepare(filled(make_set(backbone, adapter_spec()), 9e-39, dtype))
     blocks = [block for stage in prepared.encoder.stages for block in stage.blocks]
     assert blocks
     for block in blocks:

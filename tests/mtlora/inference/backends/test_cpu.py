@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mtlora.inference import PlainForm, Query
-from mtlora.inference.backends.cpu import FoldedForm
+from mtlora.inference import Query, ReferenceBackend
+from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.prepare.layers import tensors_of
 from mtlora.kernels import kernels, status
 from mtlora.maps.postprocessing import at_model_size
@@ -44,9 +44,9 @@ def merge(request: pytest.FixtureRequest) -> bool:
 def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> None:
     backbone, spec = make_backbone(), adapter_spec(mode=mode, **changes)
     sets = [make_set(backbone, spec)] * 2
-    expected = run(PlainForm(backbone), sets, images(spec, 2), spec.task_names)
+    expected = run(ReferenceBackend(backbone), sets, images(spec, 2), spec.task_names)
     for merge in (True, False):
-        form = FoldedForm(backbone, merge=merge)
+        form = CpuBackend(backbone, merge=merge)
         for tasks in (spec.task_names, (Task.SALIENCY, Task.SEMSEG)):
             ours = run(form, sets, images(spec, 2), tasks)
             assert_same(ours, [{task: logits[task] for task in tasks} for logits in expected])
@@ -63,9 +63,9 @@ def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, 
     backbone = make_backbone(spec.backbone, image_size=spec.image_size)
     adapter = make_set(backbone, spec)
     tasks = tuple(data.draw(st.lists(st.sampled_from(spec.task_names), min_size=1, unique=True)))
-    form = FoldedForm(backbone, merge=merge)
+    form = CpuBackend(backbone, merge=merge)
     assert_same(
-        run(form, [adapter], images(spec, 1), tasks), run(PlainForm(backbone), [adapter], images(spec, 1), tasks)
+        run(form, [adapter], images(spec, 1), tasks), run(ReferenceBackend(backbone), [adapter], images(spec, 1), tasks)
     )
     assert form.device_bytes(spec) == form.prepare(adapter).cost_bytes
 
@@ -73,7 +73,7 @@ def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, 
 @pytest.mark.parametrize("name", ["tiny_w4_r8", "plus_w7_r4"])
 def test_recordings_of_the_published_code(name: str, merge: bool) -> None:
     converted = convert_checkpoint(GOLDEN / f"{name}.pth")
-    spec, form = converted.spec, FoldedForm(converted.backbone, merge=merge)
+    spec, form = converted.spec, CpuBackend(converted.backbone, merge=merge)
     manifest = AdapterManifest(
         spec=spec, backbone_name="golden", backbone_fingerprint=converted.backbone.fingerprint(spec)
     )
@@ -95,12 +95,12 @@ def test_different_sets_in_one_batch(mode: SharedMode, merge: bool) -> None:
     sets = [make_set(backbone, adapter_spec(mode=mode), seed=seed) for seed in range(3)]
     batch, x = [sets[0], sets[1], sets[0], sets[2]], images(other, 4)
     tasks = (Task.NORMALS, Task.SEMSEG)
-    expected = run(PlainForm(backbone), batch, x, tasks)
-    assert_same(run(FoldedForm(backbone, merge=merge), batch, x, tasks), expected)
+    expected = run(ReferenceBackend(backbone), batch, x, tasks)
+    assert_same(run(CpuBackend(backbone, merge=merge), batch, x, tasks), expected)
     with_other = run(
-        FoldedForm(backbone, merge=merge), [*batch, make_set(backbone, other, seed=5)], images(other, 5), tasks
+        CpuBackend(backbone, merge=merge), [*batch, make_set(backbone, other, seed=5)], images(other, 5), tasks
     )
-    assert_same(with_other[:4], run(PlainForm(backbone), batch, images(other, 5)[:4], tasks))
+    assert_same(with_other[:4], run(ReferenceBackend(backbone), batch, images(other, 5)[:4], tasks))
 
 
 def test_sets_of_one_shape_with_their_tasks_in_another_order(merge: bool) -> None:
@@ -109,7 +109,7 @@ def test_sets_of_one_shape_with_their_tasks_in_another_order(merge: bool) -> Non
     orders = ((Task.DEPTH, Task.EDGE, Task.NORMALS, Task.SEMSEG), (Task.SEMSEG, Task.NORMALS, Task.EDGE, Task.DEPTH))
     sets = [make_set(backbone, adapter_spec(tasks=order), seed=seed) for seed, order in enumerate(orders)]
     x, tasks = images(adapter_spec(), 2), (Task.NORMALS, Task.SEMSEG)
-    assert_same(run(FoldedForm(backbone, merge=merge), sets, x, tasks), run(PlainForm(backbone), sets, x, tasks))
+    assert_same(run(CpuBackend(backbone, merge=merge), sets, x, tasks), run(ReferenceBackend(backbone), sets, x, tasks))
 
 
 def test_only_low_rank_sets_share_a_pass() -> None:
@@ -117,7 +117,7 @@ def test_only_low_rank_sets_share_a_pass() -> None:
     first, second = (make_set(backbone, adapter_spec(), seed=seed) for seed in (1, 2))
     small = make_set(backbone, adapter_spec(ranks=(2, 2, 2, 2)))
     for merge in (True, False):
-        form = FoldedForm(backbone, merge=merge)
+        form = CpuBackend(backbone, merge=merge)
         residents = [form.prepare(adapter) for adapter in (first, second, small)]
         groups = [form.group(Query(r, torch.zeros(3, 64, 64), (Task.SEMSEG,))) for r in residents]
         assert (groups[0] == groups[1]) is not merge
@@ -129,7 +129,7 @@ def test_cost_is_the_memory_that_is_held(dtype: torch.dtype, merge: bool) -> Non
     """Nothing but what is counted stays: not the file's buffer, not a tensor that was merged."""
     backbone = make_backbone()
     spec = adapter_spec(adapt_reduction=True)
-    form = FoldedForm(backbone, merge=merge)
+    form = CpuBackend(backbone, merge=merge)
     residents = [form.prepare(make_set(backbone, spec, dtype=dtype, seed=seed)) for seed in (1, 2)]
     held, other = (
         {t.untyped_storage().data_ptr(): t for t in tensors_of((r.encoder, *r.heads.values()))} for r in residents
@@ -142,13 +142,13 @@ def test_cost_is_the_memory_that_is_held(dtype: torch.dtype, merge: bool) -> Non
 def test_low_rank_sets_are_smaller() -> None:
     spec = adapter_spec(backbone_spec(embed_dim=32))
     backbone = make_backbone(spec.backbone)
-    merged, apart = (FoldedForm(backbone, merge=merge).device_bytes(spec) for merge in (True, False))
+    merged, apart = (CpuBackend(backbone, merge=merge).device_bytes(spec) for merge in (True, False))
     assert apart < merged / 2
 
 
 def test_refuses_what_does_not_fit(merge: bool) -> None:
     backbone = make_backbone()
-    form = FoldedForm(backbone, merge=merge)
+    form = CpuBackend(backbone, merge=merge)
     resident = form.prepare(make_set(backbone, adapter_spec()))
     with pytest.raises(MTLoRAError, match=r"input must be \[3, 64, 64\], got \[3, 32, 32\]"):
         form.forward([Query(resident, torch.zeros(3, 32, 32), (Task.SEMSEG,))])
@@ -161,7 +161,7 @@ def test_tiles_are_invisible(monkeypatch: pytest.MonkeyPatch, merge: bool) -> No
     backbone, spec = make_backbone(), adapter_spec(image_size=128)
     sets = [make_set(backbone, spec, seed=seed) for seed in (0, 0, 1)]
     sets[1] = sets[0]
-    expected = run(PlainForm(backbone), sets, images(spec, 3), spec.task_names)
+    expected = run(ReferenceBackend(backbone), sets, images(spec, 3), spec.task_names)
     for rows in (1, 48, 100, 1500, 10**6):
         monkeypatch.setattr("mtlora.inference.forward.encoder.ROWS_AT_ONCE", rows)
-        assert_same(run(FoldedForm(backbone, merge=merge), sets, images(spec, 3), spec.task_names), expected)
+        assert_same(run(CpuBackend(backbone, merge=merge), sets, images(spec, 3), spec.task_names), expected)

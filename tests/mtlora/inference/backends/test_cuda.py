@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.sets import random_set
-from mtlora.inference import Form, PlainForm, Query, make_form
-from mtlora.inference.backends.cuda import BatchedForm
+from mtlora.inference import Backend, Query, ReferenceBackend, make_backend
+from mtlora.inference.backends.cuda import CudaBackend
 from mtlora.inference.forward import batched_ops
 from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.options import FormKind, Precision
@@ -38,11 +38,11 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched_ops, "takes_turns", lambda _: False)
 
 
-def on_device(backbone: Backbone, kind: FormKind, precision: Precision = Precision.FLOAT32) -> Form[Any]:
+def on_device(backbone: Backbone, kind: FormKind, precision: Precision = Precision.FLOAT32) -> Backend[Any]:
     """The form that a GPU gets, there or here."""
     if HAS_GPU:
-        return make_form(backbone.to("cuda"), kind, precision=precision)
-    return BatchedForm(backbone, merge=kind is FormKind.MERGED, precision=precision)
+        return make_backend(backbone.to("cuda"), kind, precision=precision)
+    return CudaBackend(backbone, merge=kind is FormKind.MERGED, precision=precision)
 
 
 @pytest.mark.parametrize("mode", SharedMode)
@@ -50,11 +50,11 @@ def on_device(backbone: Backbone, kind: FormKind, precision: Precision = Precisi
 def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> None:
     backbone, spec = make_backbone(), adapter_spec(mode=mode, **changes)
     sets = [make_set(backbone, spec)] * 2
-    expected = run(PlainForm(backbone), sets, images(spec, 2), spec.task_names)
+    expected = run(ReferenceBackend(backbone), sets, images(spec, 2), spec.task_names)
     for kind in KINDS:
-        form = on_device(backbone, kind)
+        backend = on_device(backbone, kind)
         for tasks in (spec.task_names, (Task.SALIENCY, Task.SEMSEG)):
-            ours = run(form, sets, images(spec, 2), tasks)
+            ours = run(backend, sets, images(spec, 2), tasks)
             assert_same(ours, [{task: logits[task] for task in tasks} for logits in expected])
 
 
@@ -71,9 +71,9 @@ def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, 
     sets = [make_set(backbone, spec, seed=seed) for seed in range(count)]
     tasks = tuple(data.draw(st.lists(st.sampled_from(spec.task_names), min_size=1, unique=True)))
     x = images(spec, count)
-    form = on_device(backbone, kind)
-    assert_same(run(form, sets, x, tasks), run(PlainForm(backbone), sets, x, tasks))
-    assert form.device_bytes(spec) == form.prepare(sets[0]).cost_bytes
+    backend = on_device(backbone, kind)
+    assert_same(run(backend, sets, x, tasks), run(ReferenceBackend(backbone), sets, x, tasks))
+    assert backend.device_bytes(spec) == backend.prepare(sets[0]).cost_bytes
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,7 +84,7 @@ def test_a_real_shape_equals_the_plain_form(kind: FormKind) -> None:
     spec = adapter_spec(shape, image_size=224, ranks=(64,) * 4, decoder_channels=(18, 36, 72, 144))
     sets = [random_set(backbone, spec, seed) for seed in (1, 2)]
     x = images(spec, 2)
-    expected = run(PlainForm(backbone), sets, x, spec.task_names)
+    expected = run(ReferenceBackend(backbone), sets, x, spec.task_names)
     assert_same(run(on_device(backbone, kind), sets, x, spec.task_names), expected)
 
 
@@ -94,33 +94,33 @@ def test_a_mixed_batch_answers_as_each_image_alone(mode: SharedMode, kind: FormK
     """Each shape of batch three times with other sets and images: run, recorded, replayed."""
     backbone, spec = make_backbone(), adapter_spec(mode=mode)
     sets = [make_set(backbone, spec, seed=seed) for seed in range(5)]
-    form = on_device(backbone, kind)
+    backend = on_device(backbone, kind)
     for seed in range(TIMES):
         batch, x = [sets[(i + seed) % 5] for i in (0, 1, 0, 2, 3, 4, 4)], images(spec, 7, seed)
-        expected = run(PlainForm(backbone), batch, x, spec.task_names)
+        expected = run(ReferenceBackend(backbone), batch, x, spec.task_names)
         for tasks in (spec.task_names, (Task.NORMALS, Task.SEMSEG)):
             wanted = [{task: logits[task] for task in tasks} for logits in expected]
-            assert_same(run(form, batch, x, tasks), wanted)
-            assert_same(run(form, batch[:1] * 3, x[[0, 0, 0]], tasks), wanted[:1] * 3)
-            assert_same([run(form, [s], x[i : i + 1], tasks)[0] for i, s in enumerate(batch)], wanted)
+            assert_same(run(backend, batch, x, tasks), wanted)
+            assert_same(run(backend, batch[:1] * 3, x[[0, 0, 0]], tasks), wanted[:1] * 3)
+            assert_same([run(backend, [s], x[i : i + 1], tasks)[0] for i, s in enumerate(batch)], wanted)
 
 
 def test_answers_stay_when_the_next_batch_runs() -> None:
     """What a replay writes to is written to again by the next."""
     backbone, spec = make_backbone(), adapter_spec()
-    adapter, form = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
-    resident, x = form.prepare(adapter), images(spec, 2 * TIMES)
-    answers = [form.forward([Query(resident, pixels, spec.task_names)])[0] for pixels in x]
-    assert_same(answers, run(PlainForm(backbone), [adapter] * len(x), x, spec.task_names))
+    adapter, backend = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
+    resident, x = backend.prepare(adapter), images(spec, 2 * TIMES)
+    answers = [backend.forward([Query(resident, pixels, spec.task_names)])[0] for pixels in x]
+    assert_same(answers, run(ReferenceBackend(backbone), [adapter] * len(x), x, spec.task_names))
 
 
 def test_more_shapes_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mtlora.inference.forward.graphs.KEPT", 2)
     backbone, spec = make_backbone(), adapter_spec()
-    adapter, form = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
-    expected = run(PlainForm(backbone), [adapter] * 5, images(spec, 5), spec.task_names)
+    adapter, backend = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
+    expected = run(ReferenceBackend(backbone), [adapter] * 5, images(spec, 5), spec.task_names)
     for count in (1, 2, 1, 2, 1, 3, 4, 5, 3, 3, 3, 1, 1, 1):
-        ours = run(form, [adapter] * count, images(spec, 5)[:count], spec.task_names)
+        ours = run(backend, [adapter] * count, images(spec, 5)[:count], spec.task_names)
         assert_same(ours, expected[:count])
 
 
@@ -130,10 +130,10 @@ def test_bfloat16_is_near(kind: FormKind) -> None:
     backbone = make_backbone(shape)
     spec = adapter_spec(shape, decoder_channels=(18, 36, 72, 144))
     sets, x = [random_set(backbone, spec, seed) for seed in (1, 2)], images(spec, 2)
-    form = on_device(backbone, kind, Precision.BFLOAT16)
-    ours = run(form, sets, x, spec.task_names)
-    assert_same(ours, run(PlainForm(backbone), sets, x, spec.task_names), BFLOAT16_SHARE)
-    assert form.device_bytes(spec) == on_device(backbone, kind).device_bytes(spec) // 2
+    backend = on_device(backbone, kind, Precision.BFLOAT16)
+    ours = run(backend, sets, x, spec.task_names)
+    assert_same(ours, run(ReferenceBackend(backbone), sets, x, spec.task_names), BFLOAT16_SHARE)
+    assert backend.device_bytes(spec) == on_device(backbone, kind).device_bytes(spec) // 2
 
 
 @needs_gpu
@@ -142,20 +142,20 @@ def test_sets_take_what_they_cost_and_give_it_back(kind: FormKind) -> None:
     shape = backbone_spec(embed_dim=32, num_heads=(1, 2, 2, 4))
     backbone = make_backbone(shape)
     spec = adapter_spec(shape)
-    form, sets = on_device(backbone, kind), [make_set(backbone, spec, seed=seed) for seed in range(4)]
+    backend, sets = on_device(backbone, kind), [make_set(backbone, spec, seed=seed) for seed in range(4)]
     x = images(spec, 1)
     for adapter in sets[:TIMES]:
-        run(form, [adapter], x, spec.task_names)  # what is kept once for all sets is there now
+        run(backend, [adapter], x, spec.task_names)  # what is kept once for all sets is there now
     gc.collect()
     before = torch.cuda.memory_allocated()
-    residents = [form.prepare(adapter) for adapter in sets]
+    residents = [backend.prepare(adapter) for adapter in sets]
     gc.collect()
     grown = torch.cuda.memory_allocated() - before
     rounding = 512 * (len(sets[0].tensors) if kind is FormKind.PLAIN else 1)
     for resident in residents:
-        assert resident.cost_bytes == form.device_bytes(spec)
+        assert resident.cost_bytes == backend.device_bytes(spec)
     assert len(sets) * residents[0].cost_bytes <= grown <= len(sets) * (residents[0].cost_bytes + rounding)
-    form.forward([Query(residents[0], x[0], spec.task_names)])
+    backend.forward([Query(residents[0], x[0], spec.task_names)])
     del residents, resident
     gc.collect()
     assert torch.cuda.memory_allocated() <= before
@@ -165,7 +165,7 @@ def test_sets_take_what_they_cost_and_give_it_back(kind: FormKind) -> None:
 def test_a_pass_that_cannot_be_recorded_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a value back ends a recording; what runs afterwards, random numbers too, is none the worse for it."""
     backbone, spec = make_backbone(), adapter_spec()
-    adapter, form = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
+    adapter, backend = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
     attend = batched_ops.window_attention
 
     def reads_back(qkv: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -174,9 +174,9 @@ def test_a_pass_that_cannot_be_recorded_runs_all_the_same(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(batched_ops, "window_attention", reads_back)
     x = images(spec, 1)
-    expected = run(PlainForm(backbone), [adapter], x, spec.task_names)
+    expected = run(ReferenceBackend(backbone), [adapter], x, spec.task_names)
     for _ in range(TIMES + 1):
-        assert_same(run(form, [adapter], x, spec.task_names), expected)
+        assert_same(run(backend, [adapter], x, spec.task_names), expected)
     assert torch.randn(4, device="cuda").isfinite().all()
     monkeypatch.undo()
     assert_same(run(on_device(backbone, FormKind.LOWRANK), [adapter] * 2, x[[0, 0]], spec.task_names), expected * 2)
@@ -184,22 +184,23 @@ def test_a_pass_that_cannot_be_recorded_runs_all_the_same(monkeypatch: pytest.Mo
 
 def test_warming_up_changes_no_answer() -> None:
     backbone, spec = make_backbone(), adapter_spec()
-    adapter, form = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
-    form.warm(form.prepare(adapter), 5)
+    adapter, backend = make_set(backbone, spec), on_device(backbone, FormKind.LOWRANK)
+    backend.warm(backend.prepare(adapter), 5)
     x = images(spec, 7)
     assert_same(
-        run(form, [adapter] * 7, x, spec.task_names), run(PlainForm(backbone), [adapter] * 7, x, spec.task_names)
+        run(backend, [adapter] * 7, x, spec.task_names),
+        run(ReferenceBackend(backbone), [adapter] * 7, x, spec.task_names),
     )
 
 
 @needs_gpu
 def test_what_is_not_for_a_gpu_is_refused() -> None:
     with pytest.raises(MTLoRAError, match="precision int8 needs a CPU"):
-        make_form(make_backbone().to("cuda"), precision=Precision.INT8)
+        make_backend(make_backbone().to("cuda"), precision=Precision.INT8)
     with pytest.raises(MTLoRAError, match="precision bfloat16 needs a GPU and form merged or lowrank"):
-        make_form(make_backbone().to("cuda"), FormKind.PLAIN, precision=Precision.BFLOAT16)
+        make_backend(make_backbone().to("cuda"), FormKind.PLAIN, precision=Precision.BFLOAT16)
 
 
 def test_bfloat16_is_not_for_a_cpu() -> None:
     with pytest.raises(MTLoRAError, match="precision bfloat16 needs a GPU and form merged or lowrank, got cpu"):
-        make_form(make_backbone(), precision=Precision.BFLOAT16)
+        make_backend(make_backbone(), precision=Precision.BFLOAT16)

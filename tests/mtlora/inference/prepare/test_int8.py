@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtlora.images.opening import open_photo
-from mtlora.inference import Query, make_form
-from mtlora.inference.backends.cpu import FoldedForm
+from mtlora.inference import Query, make_backend
+from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.block import run_block
 from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
 from mtlora.inference.forward.windows import stage_windows
@@ -115,14 +115,14 @@ def test_near_float32_in_every_mode_and_form(
     """Batches of two sets; what a set costs is known beforehand, and it is less."""
     backbone, spec = make_backbone(), adapter_spec(mode=mode)
     sets = [make_set(backbone, spec, seed=seed) for seed in (1, 1, 2)]
-    exact = FoldedForm(backbone, merge=merge)
-    rounded = FoldedForm(backbone, merge=merge, precision=Precision.INT8)
+    exact = CpuBackend(backbone, merge=merge)
+    rounded = CpuBackend(backbone, merge=merge, precision=Precision.INT8)
     x = images(spec, 3)
     monkeypatch.setenv(library.VARIABLE, "0")
-    plainly = run(FoldedForm(backbone, merge=merge, precision=Precision.INT8), sets, x, spec.task_names)
+    plainly = run(CpuBackend(backbone, merge=merge, precision=Precision.INT8), sets, x, spec.task_names)
     monkeypatch.setenv(library.VARIABLE, instructions)
     for ours, floats, integers in zip(
-        *(run(form, sets, x, spec.task_names) for form in (rounded, exact)), plainly, strict=True
+        *(run(backend, sets, x, spec.task_names) for backend in (rounded, exact)), plainly, strict=True
     ):
         for task, logits in ours.items():
             assert 0 < _error(logits, floats[task]) <= ROUNDING, task
@@ -142,7 +142,7 @@ def test_maps_of_the_bundled_set_hardly_change(kind: FormKind) -> None:
     spec = adapter.manifest.spec
     photos = [preprocess(open_photo(SAMPLES / f"{name}.jpg"), spec) for name in ("astronaut", "coffee")]
     exact, rounded = (
-        _logits(make_form(backbone, kind, precision=precision), adapter, photos)
+        _logits(make_backend(backbone, kind, precision=precision), adapter, photos)
         for precision in (Precision.FLOAT32, Precision.INT8)
     )
     for task in spec.task_names:
@@ -150,9 +150,9 @@ def test_maps_of_the_bundled_set_hardly_change(kind: FormKind) -> None:
             _same_map(task, *(decode_coarse(task, logits[task], spec.image_size) for logits in (ours, expected)))
 
 
-def _logits(form: FoldedForm, adapter: object, photos: list[Tensor]) -> list[dict[Task, Tensor]]:
-    resident = form.prepare(adapter)  # type: ignore[arg-type]
-    return form.forward([Query(resident, photo, resident.spec.task_names) for photo in photos])
+def _logits(backend: CpuBackend, adapter: object, photos: list[Tensor]) -> list[dict[Task, Tensor]]:
+    resident = backend.prepare(adapter)  # type: ignore[arg-type]
+    return backend.forward([Query(resident, photo, resident.spec.task_names) for photo in photos])
 
 
 def _same_map(task: Task, ours: Tensor, expected: Tensor) -> None:
@@ -168,4 +168,4 @@ def _same_map(task: Task, ours: Tensor, expected: Tensor) -> None:
 
 def test_wants_a_cpu_and_a_form_that_can() -> None:
     with pytest.raises(MTLoRAError, match="int8 needs a CPU and form merged or lowrank, got cpu, form plain"):
-        make_form(make_backbone(), FormKind.PLAIN, precision=Precision.INT8)
+        make_backend(make_backbone(), FormKind.PLAIN, precision=Precision.INT8)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlora.inference import device_bytes, forward_bytes, make_form
+from mtlora.inference import device_bytes, forward_bytes, make_backend
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
@@ -26,6 +26,6 @@ def test_bytes_on_the_device_are_those_of_a_set_that_is_there(spec: AdapterSpec)
     backbone = make_backbone()
     for precision in (Precision.FLOAT32, Precision.INT8):
         for kind in (FormKind.MERGED, FormKind.LOWRANK):
-            there = make_form(backbone, kind, precision=precision).prepare(make_set(backbone, spec))
+            there = make_backend(backbone, kind, precision=precision).prepare(make_set(backbone, spec))
             suffix = "" if precision is Precision.FLOAT32 else "_int8"
             assert told[kind.value + suffix] == there.cost_bytes

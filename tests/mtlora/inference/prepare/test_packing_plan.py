@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mtlora.inference import PlainForm, Query
-from mtlora.inference.backends.cpu import FoldedForm
+from mtlora.inference import Query, ReferenceBackend
+from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.fused_blocks import FusedBlock
 from mtlora.inference.prepare import packing_plan
 from mtlora.kernels import kernels
@@ -47,7 +47,7 @@ def test_stored_numbers_are_read_exactly(
         tensor.view(-1)[0] = -0.0
     stored.tensors["backbone.layers.0.blocks.0.norm1.bias"][1:4] = torch.tensor([6e-8, -5e-6, 65504.0])
     floats = converted(stored, torch.float32)
-    form = FoldedForm(backbone, merge=merge)
+    form = CpuBackend(backbone, merge=merge)
     here, there = (form.prepare(adapter) for adapter in (stored, floats))
     for ours, theirs in zip(here.encoder.stages, there.encoder.stages, strict=True):
         for mine, other in zip(ours.blocks, theirs.blocks, strict=True):
@@ -62,13 +62,13 @@ def test_stored_numbers_are_read_exactly(
 def test_tasks_of_unequal_ranks(mode: SharedMode, ranks: tuple[int, ...], merge: bool) -> None:
     backbone, spec = make_backbone(), ranked(adapter_spec(mode=mode), *ranks)
     sets = [make_set(backbone, spec, seed=seed) for seed in (1, 2)]
-    expected = run(PlainForm(backbone), sets, images(spec, 2), spec.task_names)
-    assert_same(run(FoldedForm(backbone, merge=merge), sets, images(spec, 2), spec.task_names), expected)
+    expected = run(ReferenceBackend(backbone), sets, images(spec, 2), spec.task_names)
+    assert_same(run(CpuBackend(backbone, merge=merge), sets, images(spec, 2), spec.task_names), expected)
 
 
 def test_a_set_has_memory_of_its_own() -> None:
     backbone, spec = make_backbone(), adapter_spec()
-    form, adapter = FoldedForm(backbone, merge=True), make_set(backbone, spec)
+    form, adapter = CpuBackend(backbone, merge=True), make_set(backbone, spec)
     pixels = images(spec, 1)
     before = run(form, [adapter], pixels, spec.task_names)
     prepared, other = form.prepare(adapter), form.prepare(make_set(backbone, spec, seed=2))

@@ -20,7 +20,7 @@ from mtlora.training.adapters.soft import StoredTeacher, store_logits
 from mtlora.training.adapters.train import build_trainer, open_cache, train
 from mtlora.training.run.checkpoint import load_checkpoint
 from mtlora.training.run.loop import Trainer
-from mtlora.training.run.processes import Crew
+from mtlora.training.run.processes import ProcessGroup
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter, save_adapter
@@ -43,7 +43,7 @@ def backbone(data: Path) -> Path:
 
 
 def trainer(config: TrainConfig) -> Trainer:
-    return build_trainer(config, load_backbone(config.backbone), open_cache(config), Crew())
+    return build_trainer(config, load_backbone(config.backbone), open_cache(config), ProcessGroup())
 
 
 def config(data: Path, backbone: Path, out: Path, **changes: object) -> TrainConfig:
@@ -202,6 +202,8 @@ def test_tensorboard_gets_the_losses(data: Path, backbone: Path, tmp_path: Path)
 def test_shared_tensors_of_the_backbone_stay_untouched(data: Path, backbone: Path, tmp_path: Path) -> None:
     base: Backbone = load_backbone(backbone)
     before = {name: tensor.clone() for name, tensor in base.tensors.items()}
-    run = build_trainer(config(data, backbone, tmp_path), base, open_cache(config(data, backbone, tmp_path)), Crew())
+    run = build_trainer(
+        config(data, backbone, tmp_path), base, open_cache(config(data, backbone, tmp_path)), ProcessGroup()
+    )
     run.advance()
     assert all(torch.equal(before[name], tensor) for name, tensor in base.tensors.items())

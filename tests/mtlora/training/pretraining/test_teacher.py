@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from mtlora.data.array_store import PhotoArrays
 from mtlora.data.augment import AugmentConfig, make_batch, still
 from mtlora.data.cache import cached
 from mtlora.data.layout import open_photos
 from mtlora.data.sampling import step_generator
-from mtlora.data.shelf import PhotoShelves
 from mtlora.training.pretraining import teacher as t
 from mtlora.training.pretraining.pretrain import pretrain
 from mtlora.training.pretraining.teacher_maps import LIVE_SIDE_PX, LiveMaps, TeacherKind
@@ -61,17 +61,17 @@ def test_pretraining_with_a_teacher_and_unlabelled_photos(tmp_path: Path) -> Non
     assert any(name.startswith("features.2.") for name in load_checkpoint(tmp_path / "out")["model"])
 
 
-def live_maps(folder: Path) -> tuple[LiveMaps, PhotoShelves]:
+def live_maps(folder: Path) -> tuple[LiveMaps, PhotoArrays]:
     photos = open_photos(write_dataset(folder / "data", count=3) / "JPEGImages")
-    shelves = PhotoShelves.of(cached(photos, (), 256, folder / "cache"))
-    return LiveMaps(t.load_teacher(t.default_weights()), shelves), shelves
+    arrays = PhotoArrays.of(cached(photos, (), 256, folder / "cache"))
+    return LiveMaps(t.load_teacher(t.default_weights()), arrays), arrays
 
 
 def test_a_live_teacher_answers_for_the_crop_itself(tmp_path: Path) -> None:
     """Its maps, with the standardisation undone, are the features of the very crop; a mirrored crop has others."""
-    teacher, shelves = live_maps(tmp_path)
+    teacher, arrays = live_maps(tmp_path)
     config = AugmentConfig(scale=(1.2, 1.6), jitter=0.3)
-    batch = make_batch(shelves, np.arange(3), LIVE_SIDE_PX, config, step_generator(0, 0))
+    batch = make_batch(arrays, np.arange(3), LIVE_SIDE_PX, config, step_generator(0, 0))
     with torch.no_grad():
         expected = t.dense_features(t.load_teacher(t.default_weights()), (batch.photos - t.MEAN) / t.STD)
     found = teacher.targets(batch, (28, 14, 7), (1.0, 1.0, 1.0))
@@ -81,8 +81,8 @@ def test_a_live_teacher_answers_for_the_crop_itself(tmp_path: Path) -> None:
 
 
 def test_live_maps_are_standardised_and_reach_over_the_border(tmp_path: Path) -> None:
-    teacher, shelves = live_maps(tmp_path)
-    batch = make_batch(shelves, np.arange(3), LIVE_SIDE_PX, still(), step_generator(0, 0))
+    teacher, arrays = live_maps(tmp_path)
+    batch = make_batch(arrays, np.arange(3), LIVE_SIDE_PX, still(), step_generator(0, 0))
     found = teacher.targets(batch, (14, 7, 4), (1.0, 1.0, 4 * 32 / 112))
     assert [f.shape[-1] for f in found] == [14, 7, 4]
     deep = teacher.targets(batch, (28, 14, 7), (1.0, 1.0, 1.0))[2]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mtlora.data.sampling import step_generator
 from mtlora.training.run.loop import LoopConfig, Part, Trainer, run_loop
 from mtlora.training.run.precision import Precision
-from mtlora.training.run.processes import Crew
+from mtlora.training.run.processes import ProcessGroup
 from mtlora.vocabulary.errors import TrainingError
 
 
@@ -33,7 +33,7 @@ class Line:
 def trainer(job: Line, **changes: object) -> Trainer:
     fields = {"steps": 60, "lr": 0.1, "save_every": 20, "log_every": 5, "tensorboard": False} | changes
     optimizer = torch.optim.SGD(job.model.parameters(), lr=0.1)
-    return Trainer(job, [optimizer], LoopConfig(**fields), {"what": "line"}, Crew())
+    return Trainer(job, [optimizer], LoopConfig(**fields), {"what": "line"}, ProcessGroup())
 
 
 def test_reports_means_and_learns(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlora.training.run.processes import Crew, run_crew
+from mtlora.training.run.processes import ProcessGroup, run_crew
 from mtlora.vocabulary.errors import TrainingError
 
 
-def _add_ranks(crew: Crew, out: Path) -> None:
-    total = torch.tensor([1.0 + crew.rank])
-    crew.add_up(total)
-    (out / f"rank{crew.rank}").write_text(f"{total.item()} {crew.any(crew.rank == 1)} {crew.any(False)}")
+def _add_ranks(group: ProcessGroup, out: Path) -> None:
+    total = torch.tensor([1.0 + group.rank])
+    group.add_up(total)
+    (out / f"rank{group.rank}").write_text(f"{total.item()} {group.any(group.rank == 1)} {group.any(False)}")
 
 
 def test_two_processes_add_up(tmp_path: Path) -> None:
@@ -27,6 +27,6 @@ def test_torchrun_starts_the_processes_itself(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_process_has_a_gpu_of_its_own() -> None:
-    assert Crew(rank=5, processes=8, local_rank=1).device("cuda") == "cuda:1"
-    assert Crew().device("cuda") == "cuda"
-    assert Crew(rank=1, processes=2, local_rank=1).device("cpu") == "cpu"
+    assert ProcessGroup(rank=5, processes=8, local_rank=1).device("cuda") == "cuda:1"
+    assert ProcessGroup().device("cuda") == "cuda"
+    assert ProcessGroup(rank=1, processes=2, local_rank=1).device("cpu") == "cpu"

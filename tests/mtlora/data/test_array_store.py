@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from mtlora.data.array_store import ArrayStore, PhotoArrays
 from mtlora.data.augment import AugmentConfig, make_batch
-from mtlora.data.shelf import PhotoShelves, Shelf
 from mtlora.vocabulary.tasks import Task
 from testing.label_shapes import SIDE, generator, paraboloid
 
@@ -16,26 +16,26 @@ DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 def test_rows_are_those_of_the_array(device: str, kind: type[np.generic]) -> None:
     array = np.random.default_rng(0).integers(0, 250, (700, 3, 2)).astype(kind)
     order = np.array([650, 3, 3, 0])
-    rows = Shelf(array, device).rows(order)
+    rows = ArrayStore(array, device).rows(order)
     assert rows.device.type == device
     np.testing.assert_array_equal(rows.cpu().numpy(), array[order])
 
 
 def test_main_memory_holds_no_copy() -> None:
-    assert not Shelf(np.zeros((2, 2), np.uint8)).on_device
+    assert not ArrayStore(np.zeros((2, 2), np.uint8)).on_device
 
 
 @needs_gpu
 def test_a_gpu_holds_bytes_but_no_depth() -> None:
-    assert Shelf(np.zeros((2, 2), np.uint8), "cuda").on_device
-    assert not Shelf(np.zeros((2, 2), np.uint16), "cuda").on_device
+    assert ArrayStore(np.zeros((2, 2), np.uint8), "cuda").on_device
+    assert not ArrayStore(np.zeros((2, 2), np.uint16), "cuda").on_device
 
 
 @needs_gpu
 def test_a_seed_means_the_same_batch_on_a_gpu() -> None:
     config = AugmentConfig(jitter=0.4, grey=0.2, stretch=1.2, rotate_deg=30)
     here, there = (
-        make_batch(PhotoShelves.of(paraboloid(8), device), np.arange(8), SIDE, config, generator(5))
+        make_batch(PhotoArrays.of(paraboloid(8), device), np.arange(8), SIDE, config, generator(5))
         for device in ("cpu", "cuda")
     )
     torch.testing.assert_close(there.photos.cpu(), here.photos, rtol=0, atol=2e-3)
@@ -45,10 +45,10 @@ def test_a_seed_means_the_same_batch_on_a_gpu() -> None:
 
 def test_mixed_precision_moves_nothing() -> None:
     config = AugmentConfig(rotate_deg=30)
-    shelves = PhotoShelves.of(paraboloid())
-    plain = make_batch(shelves, np.arange(4), SIDE, config, generator(2))
+    arrays = PhotoArrays.of(paraboloid())
+    plain = make_batch(arrays, np.arange(4), SIDE, config, generator(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = make_batch(shelves, np.arange(4), SIDE, config, generator(2))
+        mixed = make_batch(arrays, np.arange(4), SIDE, config, generator(2))
         assert torch.equal(mixed.geometry.grid(5, 7), plain.geometry.grid(5, 7))
     assert torch.equal(mixed.photos, plain.photos)
     assert torch.equal(mixed.targets[Task.NORMALS], plain.targets[Task.NORMALS])

@@ -16,7 +16,7 @@ _MOST_OF_WHAT_IS_FREE = 0.25
 _COPIED_AT_ONCE = 512  # rows; more would need as much main memory again
 
 
-class Shelf:
+class ArrayStore:
     """Rows of one array [N, ...], as tensors on a device."""
 
     def __init__(self, array: NDArray[Any], device: str = "cpu") -> None:
@@ -48,16 +48,16 @@ def _copied(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoShelves:
-    """The arrays of a `PhotoCache`, on shelves."""
+class PhotoArrays:
+    """The arrays of a `PhotoCache`, where training reads them."""
 
     cache: PhotoCache
     device: str
-    photos: Shelf
-    labels: dict[Task, Shelf]
+    photos: ArrayStore
+    labels: dict[Task, ArrayStore]
 
     @classmethod
-    def of(cls, cache: PhotoCache, device: str = "cpu") -> "PhotoShelves":
+    def of(cls, cache: PhotoCache, device: str = "cpu") -> "PhotoArrays":
         """For training on `device`; on a GPU arrays are copied there where there is room."""
-        labels = {task: Shelf(array, device) for task, array in cache.labels.items()}
-        return cls(cache, device, Shelf(cache.photos, device), labels)
+        labels = {task: ArrayStore(array, device) for task, array in cache.labels.items()}
+        return cls(cache, device, ArrayStore(cache.photos, device), labels)
