@@ -16,7 +16,7 @@ import torch
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import RenderPlan
 from app.answers.render import Share, render
-from app.core.decoded_photo import decode
+from app.core.decoded_photo import Decoded
 from benchmarks.harness import OtherLoad, interleaved, median_ms
 from benchmarks.sets import TINY448, make_weights, write_photo
 from mtlora.images.opening import open_photo
@@ -46,13 +46,14 @@ def main() -> None:
         data = write_photo(Path(folder) / "photo.jpg", (options.width, options.height)).read_bytes()
     spec = adapter.manifest.spec
     photo = open_photo(data)
-    logits, decoded = coarse_logits(model, photo, spec.task_names), decode(data, spec, max_pixels=10**9)
+    logits = coarse_logits(model, photo, spec.task_names)
+    decoded = Decoded(preprocess(photo, spec), photo.width, photo.height)
     cases = {
         "JPEG to pixels": lambda: open_photo(data),
         "resize to 224, antialiased": lambda: resize(photo, 224, antialias=True),
         "resize to 448, not antialiased": lambda: resize(photo, 448, antialias=False),
         "photo to the model's input": lambda: preprocess(photo, spec),
-        "JPEG to the model's input": lambda: decode(data, spec, max_pixels=10**9),
+        "JPEG to the model's input": lambda: preprocess(open_photo(data), spec),
         "all maps as JSON": lambda: render(
             logits, decoded, spec, RenderPlan(AnswerFormat.JSON), Share(spec.task_names)
         ),

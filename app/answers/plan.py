@@ -10,7 +10,7 @@ from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
 ENCODED_PIXELS_PER_US = 20  # a first guess, for a flow pays what the work takes
 
-# Upper estimates, held against measured peaks by tests/app/imaging/test_memory.py. Bytes for each pixel of the photo:
+# Upper estimates, held against measured peaks by tests/app/answers/test_memory.py. Bytes for each pixel of the photo:
 _ARRAY_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 4, Decode.UNIT_VECTOR: 12, Decode.IDENTITY: 4}
 _PNG_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
 _BASE64 = 2  # times the PNG: text of four thirds of its bytes is made of all of them in one piece
