@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from app.core.errors import BadParameterError, NotAcceptableError
-from app.http.numbers import quality_of
+from app.core.numbers import quality_of
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
 

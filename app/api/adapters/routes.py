@@ -14,12 +14,12 @@ from app.api.problem import problem_responses
 from app.composition.parts import Parts
 from app.core.errors import ParameterConflictError, UnsupportedMediaError
 from app.core.names import plain_name
+from app.core.numbers import PLAIN
 from app.core.request_context import RequestContext
 from app.http.body_stream import announced_bytes, bounded_stream
 from app.http.byte_ranges import FileAnswer
 from app.http.json_body import parse_document, read_small
 from app.http.multipart import multipart_events
-from app.http.numbers import PLAIN
 from app.http.parameters import in_query
 from app.registry.upload import UploadOptions
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
-from app.http.numbers import PLAIN
+from app.core.numbers import PLAIN
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from app.http.numbers import PLAIN, quality_of
+from app.core.numbers import PLAIN, quality_of
 
 
 class Asked(BaseModel):
