@@ -80,7 +80,7 @@ def _hand_over(photo: Photo, wanted: Wanted, place: Place, native: Kernels | Non
         )
         return
     for top, band in photo.bands():
-        place(top * photo.width * 3, (band.height, photo.width, 3), np.uint8)[:] = np.asarray(band)
+        place(top * photo.width * 3, (len(band), photo.width, 3), np.uint8)[:] = band[..., :3]
 
 
 def _anywhere(_: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mtlora.images.pixels import pixels_of, shared_pixels_of
 from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError
 
 BAND_PIXELS = 1 << 20
@@ -51,6 +52,7 @@ class Photo:
         self._image = image
         self._orientation = orientation if orientation in _TURNS else UPRIGHT
         self._scale = _grey_scale(image)
+        self._pixels: NDArray[np.uint8] | None = None
 
     @property
     def width(self) -> int:
@@ -75,11 +77,19 @@ class Photo:
             part = part.transpose(_TURNS[self._orientation])
         return _to_rgb(part, self._scale)
 
-    def bands(self) -> Iterator[tuple[int, Image.Image]]:
-        """All of it from the top, some rows at a time: the first row's number, and RGB."""
+    def pixels(self, top: int, bottom: int) -> NDArray[np.uint8]:
+        """The upright rows from `top` to before `bottom`, see `pixels_of`; the decoder's own memory where they are."""
+        if self._orientation != UPRIGHT or self._image.mode != "RGB" or self._image.has_transparency_data:
+            return pixels_of(self.rows(top, bottom))
+        if self._pixels is None:
+            self._pixels = shared_pixels_of(self._image)
+        return pixels_of(self.rows(top, bottom)) if self._pixels is None else self._pixels[top:bottom]
+
+    def bands(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """All of it from the top, some rows at a time: the first row's number, and the pixels, see `pixels_of`."""
         step = max(1, BAND_PIXELS // self.width)
         for top in range(0, self.height, step):
-            yield top, self.rows(top, min(top + step, self.height))
+            yield top, self.pixels(top, min(top + step, self.height))
 
     def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
         """Where upright rows are stored: left, top, right, bottom."""

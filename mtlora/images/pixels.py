@@ -36,17 +36,23 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
     The former share the image's memory. The latter are a copy, where Pillow keeps an image in several pieces (above
     4 megapixels) or is older than version 11.2.
     """
+    shared = shared_pixels_of(image)
+    return np.array(image) if shared is None else shared
+
+
+def shared_pixels_of(image: Image.Image) -> NDArray[np.uint8] | None:
+    """As `pixels_of`, where that is the image's own memory; else None."""
     if image.mode != "RGB":
         raise ImageError(f"pixels are those of an RGB image, got one of mode {image.mode}")
     try:
         _, capsule = image.__arrow_c_array__()
     except (AttributeError, ValueError):
-        return np.array(image)
+        return None
     array = _ArrowArray.from_address(_pointer(capsule, b"arrow_array"))
     values = array.children[0].contents
     size = image.height * image.width * _CHANNELS
     if values.length != size or values.offset or array.offset:
-        return np.array(image)
+        return None
     memory: Any = (ctypes.c_uint8 * size).from_address(values.buffers[1])
     memory.capsule = capsule  # which keeps the memory for as long as the array does
     return np.frombuffer(memory, np.uint8).reshape(image.height, image.width, _CHANNELS)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mtlora.images.photo import BAND_PIXELS, Photo
-from mtlora.images.pixels import pixels_of
 from mtlora.kernels import Kernels
 from mtlora.vocabulary.errors import ImageError
 
@@ -74,8 +73,7 @@ def _antialiased(photo: Photo, levels: Levels, out: Square, native: Kernels) -> 
     """Torch's integer arithmetic, to the last bit. Not 0 where memory ran out."""
     side, failed = out.shape[-1], 0
     sums, table = np.zeros((side, side, 4), np.int32), levels.table()
-    for top, band in photo.bands():
-        rows = pixels_of(band)
+    for top, rows in photo.bands():
         count, width, step = rows.shape
         failed |= native.antialias_rows(
             rows.ctypes.data, sums.ctypes.data, width, photo.height, step, side, top, count
@@ -86,8 +84,7 @@ def _antialiased(photo: Photo, levels: Levels, out: Square, native: Kernels) -> 
 def _cubic(photo: Photo, levels: Levels, out: Square, native: Kernels) -> int:
     side, failed = out.shape[-1], 0
     numbers = np.array([levels.scale, levels.shift], np.float32)
-    for begin, end, top, part in _parts(photo, side):
-        rows = pixels_of(part)
+    for begin, end, top, rows in _parts(photo, side):
         _, width, step = rows.shape
         failed |= native.resize_cubic(
             rows.ctypes.data, out.ctypes.data, numbers.ctypes.data, photo.height, width, step, side, top, begin, end
@@ -105,7 +102,7 @@ def _cubic_plainly(photo: Photo, levels: Levels, out: Square) -> None:
     side = out.shape[-1]
     at, weights = _taps(photo.width, side)
     for begin, end, top, part in _parts(photo, side):
-        pixels = np.asarray(part, np.float32)
+        pixels = part[..., :3].astype(np.float32)
         rows, row_weights = _taps(photo.height, side)
         mixed = np.einsum("ykwc,yk->ywc", pixels[rows[begin:end] - top], row_weights[begin:end])
         out[:, begin:end] = np.einsum("yxkc,xk->cyx", mixed[:, at], weights)
@@ -134,7 +131,7 @@ def _far(x: Square) -> Square:
     return ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
 
 
-def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, Image.Image]]:
+def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, NDArray[np.uint8]]]:
     """Rows of the square from `begin` to before `end`, the photo's first row that they need, and those rows."""
     at, _ = _taps(photo.height, side)
     most = max(_TAPS, BAND_PIXELS // photo.width)
@@ -142,5 +139,5 @@ def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, Image.Image
     while begin < side:
         top = int(at[begin, 0])
         end = max(begin + 1, int(np.searchsorted(at[:, -1], top + most)))
-        yield begin, end, top, photo.rows(top, int(at[end - 1, -1]) + 1)
+        yield begin, end, top, photo.pixels(top, int(at[end - 1, -1]) + 1)
         begin = end

@@ -16,15 +16,18 @@ namespace {
 constexpr double kSmooth = -0.5;  // torch's coefficient of the antialiased kernel
 constexpr long kTapsAtOnce = 4;
 constexpr long kPixel = 4;  // bytes: three colours and one of no meaning
+constexpr long kSpread = 4;  // times that a pair of weights stands side by side
 
 // Which input positions an output position covers, and their weights as 16-bit fixed-point numbers.
 class Footprints {
    public:
     bool make(long in, long out);
+    bool spread_out(long out);
 
     int first(long i) const { return first_[i]; }
     int count(long i) const { return count_[i]; }
     const int16_t* weights(long i) const { return weights_.get() + i * taps_; }  // zeros behind the last
+    const int16_t* spread(long i) const { return spread_.get() + i * taps_ * kSpread; }  // pairs, once for each colour
     int precision() const { return precision_; }
     int half() const { return 1 << (precision_ - 1); }
 
@@ -37,7 +40,7 @@ class Footprints {
     }
 
     std::unique_ptr<int[]> first_, count_;
-    std::unique_ptr<int16_t[]> weights_;
+    std::unique_ptr<int16_t[]> weights_, spread_;
     long taps_ = 0;
     int precision_ = 0;
 };
@@ -78,6 +81,16 @@ bool Footprints::make(long in, long out) {
     return true;
 }
 
+// The weights as `shrink_row` takes them. False: no memory.
+inline bool Footprints::spread_out(long out) {
+    spread_.reset(new (std::nothrow) int16_t[static_cast<size_t>(out * taps_ * kSpread)]);
+    if (!spread_) return false;
+    for (long pair = 0; pair < out * taps_ / 2; ++pair)
+        for (long copy = 0; copy < kSpread; ++copy)
+            memcpy(spread_.get() + (pair * kSpread + copy) * 2, weights_.get() + pair * 2, 2 * sizeof(int16_t));
+    return true;
+}
+
 inline uint8_t to_byte(int sum, int precision) {
     const int value = sum >> precision;
     return static_cast<uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
@@ -86,21 +99,21 @@ inline uint8_t to_byte(int sum, int precision) {
 // One row to the square's width. Reads whole fours of pixels: up to 12 bytes behind the last.
 inline void shrink_row(const uint8_t* row, const Footprints& columns, long side, uint8_t* out) {
 #if defined(__AVX2__)
-    const __m128i colors_together = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-    const __m256i each_half = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    // Pixels 0 and 1 in the lower half, 2 and 3 in the upper: colours side by side as 16-bit numbers.
+    const __m256i colors_together = _mm256_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1,  //
+                                                     8, -1, 12, -1, 9, -1, 13, -1, 10, -1, 14, -1, 11, -1, 15, -1);
     const __m128i shift = _mm_cvtsi32_si128(columns.precision());
     const __m128i half = _mm_set1_epi32(columns.half());
     for (long x = 0; x < side; ++x) {
         const uint8_t* from = row + columns.first(x) * kPixel;
-        const int16_t* weights = columns.weights(x);
+        const int16_t* weights = columns.spread(x);
         const int count = columns.count(x);
         __m256i sums = _mm256_setzero_si256();
         for (long k = 0; k < count; k += kTapsAtOnce) {
             const __m128i four = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k * kPixel));
-            const __m256i colors = _mm256_cvtepu8_epi16(_mm_shuffle_epi8(four, colors_together));
-            const __m128i own = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(weights + k));
-            const __m256i pairs = _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(own), each_half);
-            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(colors, pairs));
+            const __m256i colors = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(four), colors_together);
+            const __m256i own = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + k * kSpread));
+            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(colors, own));
         }
         const __m128i both = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
         const __m128i values = _mm_sra_epi32(_mm_add_epi32(both, half), shift);
@@ -168,7 +181,8 @@ EXPORT int mtlora_antialias_rows(const uint8_t* rows, int32_t* sums, long width,
     const size_t row_bytes = static_cast<size_t>(width * kPixel) + kPixel * kTapsAtOnce;
     std::unique_ptr<uint8_t[]> shrunk(new (std::nothrow) uint8_t[static_cast<size_t>(side * kPixel)]);
     std::unique_ptr<uint8_t[]> room(new (std::nothrow) uint8_t[row_bytes]());
-    if (!shrunk || !room || !columns.make(width, side) || !lines.make(height, side)) return 1;
+    if (!shrunk || !room || !columns.make(width, side) || !columns.spread_out(side) || !lines.make(height, side))
+        return 1;
     long begin = 0;
     for (long r = 0; r < count; ++r) {
         const long at = top + r;
