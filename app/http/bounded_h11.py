@@ -104,9 +104,9 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection and its timers."""
-        self._head_timer = _stop(self._head_timer)
-        self._linger_timer = _stop(self._linger_timer)
-        self._probe_timer = _stop(self._probe_timer)
+        self._head_timer = _cancelled(self._head_timer)
+        self._linger_timer = _cancelled(self._linger_timer)
+        self._probe_timer = _cancelled(self._probe_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -173,9 +173,9 @@ class BoundedProtocol(H11Protocol):
     def _watch(self) -> None:
         """Start or stop the clock of a head that has begun; the clock of a lingering body when it is over."""
         if self.conn.their_state is not h11.SEND_BODY:
-            self._linger_timer = _stop(self._linger_timer)
+            self._linger_timer = _cancelled(self._linger_timer)
         if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
-            self._head_timer = _stop(self._head_timer)
+            self._head_timer = _cancelled(self._head_timer)
         elif self._head_timer is None and self.conn.trailing_data[0]:
             self._await_head()
 
@@ -212,8 +212,8 @@ def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
     return type("Protocol", (BoundedProtocol,), {"limits": limits})
 
 
-def _stop(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """No timer."""
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None, for a timer that is cancelled."""
     if timer is not None:
         timer.cancel()
     return None
