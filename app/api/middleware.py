@@ -21,7 +21,8 @@ from app.http.header_checks import fault_of
 from app.http.targets import EVERYTHING, path_of, target_fault
 from app.telemetry import audit
 from app.telemetry.metrics import Metrics
-from app.telemetry.traces import RequestTrace, Tracer
+from app.telemetry.request_trace import RequestTrace
+from app.telemetry.traces import Tracer
 
 log = logging.getLogger("app.requests")
 

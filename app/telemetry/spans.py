@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.telemetry.traces import RequestTrace
+from app.telemetry.request_trace import RequestTrace
 from mtlora.version import __version__
 
 CLOSE_S = 2.0  # for what is left to be sent, at the end

@@ -3,29 +3,13 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from app.core.stages import Stages
+from app.telemetry.request_trace import RequestTrace
 
 log = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestTrace:
-    """One request that was answered."""
-
-    method: str
-    route: str  # the path's pattern; empty where none fits
-    path: str
-    status: int
-    began_s: float  # on the clock of time.perf_counter, as the times of its stages
-    ended_s: float
-    images: tuple[Stages, ...]
-    facts: Mapping[str, Any]
-    headers: Mapping[str, str]
 
 
 class Tracer(Protocol):
