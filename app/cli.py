@@ -1,4 +1,4 @@
-"""`mtlora serve`: every setting is a flag. Imports nothing heavy before all is looked at that can be without."""
+"""The command `mtlora serve`: every setting is a flag. What can be checked without torch is checked before its import."""
 
 import inspect
 import logging
