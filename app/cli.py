@@ -1,4 +1,4 @@
-"""The command `mtlora serve`: every setting is a flag. What can be checked without torch is checked before its import."""
+"""The command `mtlora serve`: every setting is a flag. What needs no torch is checked before torch is imported."""
 
 import inspect
 import logging
