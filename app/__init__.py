@@ -1,1 +1,1 @@
-"""The service: one frozen backbone, many adapter sets, HTTP. Imports `mtlora`; `mtlora` never imports it."""
+"""The HTTP service: one frozen backbone, many adapter sets. It imports `mtlora`; `mtlora` never imports it."""

@@ -1,4 +1,4 @@
-"""`mtlora serve`: every setting is a flag. Imports nothing heavy before all is looked at that can be without."""
+"""The command `mtlora serve`: every setting is a flag. What needs no torch is checked before torch is imported."""
 
 import inspect
 import logging

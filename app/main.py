@@ -1,4 +1,4 @@
-"""The application: routes, errors, middleware, life cycle."""
+"""The FastAPI application: routes, errors, middleware, lifespan."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""The one place that holds the version, and finds the commit that the code was built or checked out from."""
+"""The version, in this one place, and the commit that the code was built or checked out from."""
 
 import re
 from pathlib import Path

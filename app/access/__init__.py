@@ -1,1 +1,1 @@
-"""Who may do what, and how much of it: API keys, name spaces, quotas."""
+"""Access control: API keys, name spaces, quotas, rates."""

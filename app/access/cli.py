@@ -1,4 +1,4 @@
-"""`mtlora keys`: make, list and revoke API keys. Running servers notice within a second or two."""
+"""The command `mtlora keys`: make, list and revoke API keys. Running servers notice within a second or two."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Lets requests in, or not. Without keys everything is open; a server that was started with keys never becomes open."""
+"""The check of every request's API key. Without keys all is open; a server started with keys never becomes open."""
 
 import hashlib
 import hmac

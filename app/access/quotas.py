@@ -1,4 +1,4 @@
-"""Quotas of what is stored: how much a name space holds, and whether one more file may come."""
+"""Storage quotas: how much a name space holds, and whether one more file may come."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Requests per minute: one bucket of tokens for each name, refilled evenly."""
+"""Limits of requests per minute: one bucket of tokens for each name, refilled evenly."""
 
 import time
 from collections.abc import Callable, Collection

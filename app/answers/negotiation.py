@@ -1,4 +1,4 @@
-"""Which form of answer a client gets: `format` first, then `Accept`. Pure functions."""
+"""The choice of an answer's form: `format` first, then `Accept`. Pure functions."""
 
 from collections.abc import Sequence
 from enum import StrEnum

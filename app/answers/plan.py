@@ -1,4 +1,4 @@
-"""What a client wants to see, and what it takes to make it: memory, time, and photos that would take too much."""
+"""Render plans: what a client wants to see, the memory and time it takes, and the photos that would take too much."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Memory of large answers goes back to the system.
+"""The return of large answers' memory to the system.
 
 The allocator is told to keep what is freed (see `cli`), which the engine's passes need: so after large work it is asked
 once to give back what is free.

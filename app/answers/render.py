@@ -1,4 +1,4 @@
-"""From logits to the parts of an answer: documents, PNGs, arrays. Class maps are decided at the model's resolution."""
+"""Rendering: logits to documents, PNGs and arrays. Class maps are decided at the model's resolution."""
 
 import json
 import math

@@ -1,1 +1,1 @@
-"""Thin handlers: parse, call, answer."""
+"""The HTTP API: thin handlers that parse, call and answer. One folder for each API."""

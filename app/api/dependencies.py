@@ -1,4 +1,4 @@
-"""Whence handlers get what they work with. All of it is at hand, so nothing here goes through a thread."""
+"""FastAPI dependencies: the service, its parts, the caller. Nothing here runs in a thread."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

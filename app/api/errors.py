@@ -1,4 +1,4 @@
-"""The only file that knows exceptions and status codes together."""
+"""The table of exceptions and status codes. No other file knows both."""
 
 import http
 import logging

@@ -1,4 +1,4 @@
-"""What machines ask: alive, ready, metrics."""
+"""The endpoints for machines: liveness, readiness, metrics."""
 
 import asyncio
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Around every request: its id, its timings, its metrics, its log line, and an answer even to a bug."""
+"""The middleware around every request: its id, timings, metrics and log line, and an answer even to a bug."""
 
 import asyncio
 import logging

@@ -1,1 +1,1 @@
-"""How the parts of a server are put together, started and stopped."""
+"""The composition of a server: its parts put together, started and stopped."""

@@ -1,4 +1,4 @@
-"""What surrounds serving: start in the background, so that /livez answers at once; stop in order."""
+"""The lifespan of the application: start in the background, so that /livez answers at once; stop in order."""
 
 import asyncio
 from collections.abc import AsyncIterator

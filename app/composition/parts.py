@@ -1,4 +1,4 @@
-"""The parts of a server, and how they hang together."""
+"""The parts of a server and how they depend on each other."""
 
 import logging
 from dataclasses import asdict, dataclass

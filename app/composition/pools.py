@@ -1,4 +1,4 @@
-"""Threads of a server by purpose, so that no kind of work waits behind another."""
+"""The thread pools of a server, one for each purpose, so that no kind of work waits behind another."""
 
 import contextlib
 import os

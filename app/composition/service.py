@@ -1,4 +1,4 @@
-"""Everything that runs behind the handlers: built in the background at start, taken down in order at the end."""
+"""The service behind the handlers: built in the background at start, taken down in order at the end."""
 
 import asyncio
 import enum

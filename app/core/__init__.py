@@ -1,1 +1,1 @@
-"""What every other folder may use: names, errors, values. Imports nothing else of the service."""
+"""The basics that every other folder may use: names, errors, values. Imports nothing else of the service."""

@@ -1,4 +1,4 @@
-"""Everything the service raises on purpose; what each means in HTTP is decided in `error_handlers`, nowhere else.
+"""The tree of the service's exceptions. Only `app/api/errors.py` decides what each means in HTTP.
 
 ServiceError
 ├── RequestError                what the client sent cannot be used

@@ -1,4 +1,4 @@
-"""What somebody meant who wrote a name that is not known."""
+"""The nearest known name for one that is not known: "did you mean …"."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Numbers as clients write them: plain decimal digits, so that everybody on the way reads the same number."""
+"""Numbers as clients write them: plain decimal digits, so that every reader takes them for the same number."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a handler and the middleware tell each other about one request."""
+"""Facts about one request that its handler and the middleware share."""
 
 from dataclasses import dataclass, field
 from typing import Any

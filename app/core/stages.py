@@ -1,4 +1,4 @@
-"""Stages of a prediction, and how long an image spent in each."""
+"""The stages of a prediction, and how long an image spent in each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

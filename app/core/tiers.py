@@ -1,4 +1,4 @@
-"""The tiers that an adapter set's tensors can be in, and what is told of movements between them."""
+"""The tiers that an adapter set can be in, and events of moving between them."""
 
 from enum import StrEnum
 from typing import Protocol

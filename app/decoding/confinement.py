@@ -1,4 +1,4 @@
-"""What a decoder process gives up for good before it sees a stranger's bytes: files, network, other processes.
+"""The limits of a decoder process before it sees a stranger's bytes: no files, no network, no other processes.
 
 Two fences, because not every system has both. Everywhere: no descriptor beyond those that are open, so nothing can be
 opened or connected. On Linux also a filter in the kernel (seccomp) that refuses the calls themselves, whoever makes

@@ -1,4 +1,4 @@
-"""Photos to the model's input, in processes of their own or in threads of the server. Lives on the event loop."""
+"""The decoding stage: photos to the model's input, in processes or in threads. Lives on the event loop."""
 
 import asyncio
 import time

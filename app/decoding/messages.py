@@ -1,4 +1,4 @@
-"""What the server and a decoder process say to each other: a line of JSON each way; bytes go through shared memory."""
+"""Messages between server and decoder process: a line of JSON each way; bytes go through shared memory."""
 
 import json
 from dataclasses import asdict, dataclass, field

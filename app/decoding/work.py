@@ -1,4 +1,4 @@
-"""What is made of one photo, in a process of its own or in a thread of the server. Imports no torch."""
+"""The decoding of one photo, in a process of its own or in a thread of the server. Imports no torch."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A decoder process: photos in, pixels out, one at a time, each within its processor time and memory.
+"""The main loop of a decoder process: photos in, pixels out, one at a time, within processor time and memory.
 
 Started by `process`, as a program of its own and never as a copy of the server. Who overruns is ended by the kernel
 (SIGPROF, or an address space that does not grow), and the server starts another.

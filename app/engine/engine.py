@@ -1,4 +1,4 @@
-"""Runs one micro-batch; the only caller of the model, always from the worker's thread.
+"""The runner of micro-batches; the only caller of the model, always from the worker's thread.
 
 The form of residency decides which items may share a forward pass; an answer does not depend on what else is in it.
 """

@@ -1,4 +1,4 @@
-"""How much runs at once, and for how long to wait for more of it. Pure functions of the queue and the time."""
+"""The choice of a micro-batch: its size, and how long to wait for more. Pure functions of the queue and the time."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What torch keeps for each thread: how many cores its operators use, and what denormal numbers count as.
+"""Torch's settings for each thread: how many cores its operators use, and that denormal numbers count as zero.
 
 Torch's rules for the number are a trap, hence in one place. Setting it sets it for the calling thread, and as what
 threads begin with that have run no operator yet, even if those have set their own: the first operator of a thread, or

@@ -1,4 +1,4 @@
-"""The one thread that calls the model: OpenMP pools belong to the calling thread, so there must be no second one."""
+"""The engine thread, the only one that calls the model: OpenMP pools belong to the calling thread."""
 
 import asyncio
 import logging

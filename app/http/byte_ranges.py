@@ -1,4 +1,4 @@
-"""Files as answers: whole, or the one range of bytes that was asked for."""
+"""File answers: the whole file, or the one range of bytes that was asked for."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Heads of requests that two parties could read in two ways, or that are too large. Checked before anything else."""
+"""Checks of request heads, made first: too large, or readable in two ways by two parties."""
 
 import re
 from collections import Counter

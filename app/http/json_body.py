@@ -1,4 +1,4 @@
-"""Small JSON bodies. Read only once the caller is known, and never more of them than such a document needs."""
+"""Small JSON bodies, read only when the caller is known, and never more than such a document needs."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Multipart bodies as a stream of events: no part is spooled anywhere before someone asked for it.
+"""Multipart bodies as a stream of events: no part is stored anywhere before it is asked for.
 
 File names are read by nobody: nothing a client says becomes a path.
 """

@@ -1,4 +1,4 @@
-"""Parameters of a request, wherever they stand: in the query, in a header, as form fields, as keys of a JSON body.
+"""Parameters of a request, wherever they are: in the query, a header, form fields or keys of a JSON body.
 
 Nothing that a client says is dropped: what nobody knows is refused, and so is what is said twice in two ways.
 """

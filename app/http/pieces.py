@@ -1,4 +1,4 @@
-"""An answer in pieces, sent one after the other: they are never joined, and each is let go once it is sent."""
+"""Answers in pieces, sent one after the other: never joined, and each freed once it is sent."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence

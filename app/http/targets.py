@@ -1,4 +1,4 @@
-"""Targets of requests: which path is meant, whatever form it was sent in. No host that a client names is ever used."""
+"""Request targets: which path is meant, in whatever form it was sent. A host that a client names is never used."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""From a request to its answer: resolve, read, run, assemble. Knows HTTP requests, not routes, and no API's words."""
+"""The handler of predictions for every API: resolve, read, run, assemble. Knows HTTP requests, not routes."""
 
 import asyncio
 import math

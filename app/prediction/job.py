@@ -1,4 +1,4 @@
-"""What the path of a prediction is about: what was asked for, and what came of it."""
+"""Prediction jobs and their outcomes: what was asked for, and what came of it."""
 
 import math
 from dataclasses import dataclass

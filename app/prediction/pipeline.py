@@ -1,4 +1,4 @@
-"""The path of one prediction: admission, decoding beside loading, the engine, encoding. Lives on the event loop."""
+"""The pipeline of a prediction: admission, decoding beside loading, the engine, encoding. Lives on the event loop."""
 
 import asyncio
 import time

@@ -1,1 +1,1 @@
-"""Adapter sets by name: which there are, and what operators change about them."""
+"""The registry of adapter sets by name: which there are, and what operators change about them."""

@@ -1,4 +1,4 @@
-"""Every adapter set the server knows by name: bundled ones (read-only) and uploaded ones. Blocking, thread-safe."""
+"""The catalog of adapter sets by name: bundled ones (read-only) and uploaded ones. Blocking, thread-safe."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What operators do with adapter sets, in one place: disk and memory change together, in the safe order."""
+"""Operators' changes of adapter sets, in one place: disk and memory change together, in the safe order."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Finds adapter sets for requests: from memory at once, and only what is not known there in the store.
+"""The lookup of adapter sets for requests: from memory at once; the store is asked only for what is not known there.
 
 Lives on the event loop. A request for what is known waits for no thread, so no trouble of the store's reaches it.
 """

@@ -1,4 +1,4 @@
-"""Sets that must stay on the device: the default one, and those that operators pinned. Lives on the event loop."""
+"""Pins: sets that must stay on the device, the default one and those operators pinned. Lives on the event loop."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Takes over what other server processes changed in the store they share, within a second. Lives on the event loop."""
+"""The store watcher: takes over within a second what other processes changed in the store. Lives on the event loop."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Uploads: streamed to the disk, checked against the backbone, only then a revision. No word of a file is trusted."""
+"""Uploads: streamed to the disk, checked against the backbone, then a revision. Nothing a file says is trusted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

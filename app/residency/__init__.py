@@ -1,1 +1,1 @@
-"""Where adapter sets are: on disk (store), known by name (catalog), in memory (cache, loader, manager)."""
+"""Adapter sets in memory: host cache, device cache, loader, and their budgets."""

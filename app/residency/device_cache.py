@@ -1,4 +1,4 @@
-"""The DEVICE tier: brings adapter sets there and keeps them while they are used. Lives on the event loop: no locks.
+"""The device cache: adapter sets on the device, kept while they are used. Lives on the event loop: no locks.
 
 Loading runs in loader threads, one load per revision however many wait for it. A set is loaded first and others are
 evicted then, so a failed load never costs an innocent set its place; the overshoot is at most one set per loader.

@@ -1,4 +1,4 @@
-"""The HOST tier: checked adapter sets in main memory, as stored, so that the device tier need not read files again.
+"""The host cache: checked adapter sets in main memory, so that the device cache need not read files again.
 
 What is here are copies, never mappings: a deleted file is really gone, and the bytes counted are the bytes held.
 A set on the device keeps its copy here while there is room, and every use on the device counts as a use of the copy.

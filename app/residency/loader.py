@@ -1,4 +1,4 @@
-"""From an adapter file to a set on the device: in a loader thread, never on the event loop or in the engine."""
+"""The loader: an adapter file becomes a set on the device. Runs in loader threads, never on the event loop."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Which adapter sets are in memory and which one goes next: bookkeeping only, no tensors, no I/O, no clock.
+"""The least-recently-used order of sets within a budget: bookkeeping only, no tensors, no I/O, no clock.
 
 Costs are bytes. A leased set is being used by a request and is never chosen; a pinned one only the operator removes.
 """

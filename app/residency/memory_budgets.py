@@ -1,4 +1,4 @@
-"""How many bytes adapter sets may take where the settings leave it open: shares of what the machine has."""
+"""Default memory budgets of adapter sets, as shares of what the machine has."""
 
 import os
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Whose turn it is: admission, fair queues, costs."""
+"""Scheduling: admission, fair queues, costs."""

@@ -1,4 +1,4 @@
-"""Who may wait: bounded in images and in time, and shared: the newest of whoever holds most gives way when it is full.
+"""Admission: who may wait, in images and time. When it is full, the newest of the largest flow gives way.
 
 Pure but for the callbacks that it is given: no clock, no threads. Lives on the event loop.
 """

@@ -1,4 +1,4 @@
-"""Changes of adapter sets, which nobody with a photo waits for, leave predictions most of the time.
+"""The background throttle: changes of adapter sets leave most of the time to predictions.
 
 On a machine with few cores a check or a load of tens of milliseconds is felt by every prediction beside it, whatever
 its priority: operators wait for their slowest thread, and Python runs one thread at a time.

@@ -1,4 +1,4 @@
-"""What the forward pass of an image costs: guessed from the set's shape, corrected by what was measured.
+"""The cost model of a forward pass: guessed from the set's shape, corrected by what was measured.
 
 Each set has estimates of its own: whatever makes it slower than others of its shape, its own flow pays for it. A set
 that was not measured yet starts as the others of its shape do; of a shape that nobody measured, as all others do. Of

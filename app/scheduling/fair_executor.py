@@ -1,4 +1,4 @@
-"""Codec work in threads, in fair order: photos are decoded and answers encoded by the turns of their flows.
+"""The fair executor: flows take turns in the codec threads that decode photos and encode answers.
 
 A plain pool serves first come, first served: one client's photos would hold up everybody's decoding. Within a flow what
 is nearer to its answer goes first. Memory is bounded too: work that would exceed it waits until other work is done.

@@ -1,4 +1,4 @@
-"""Whose turn it is: deficit round robin over flows, by cost. Pure: no clock, no locks, no threads.
+"""The fair queue: deficit round robin over flows, by cost. Pure: no clock, no locks, no threads.
 
 A flow is what one caller sends to one adapter set. Turns are given to callers first and to a caller's sets within its
 turn, so that a caller gains nothing by using many sets. Costs are whole numbers of one unit, here microseconds.

@@ -1,4 +1,4 @@
-"""Work in a thread that is told to stop: by its deadline, or because nobody waits for it any more."""
+"""Stop signals for work in a thread: its deadline passed, or nobody waits for it any more."""
 
 import time
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Before the first request: settings and where they come from, what can be known to be wrong, the port."""
+"""Startup, before the first request: settings and their sources, preflight checks, the port."""

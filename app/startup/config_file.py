@@ -1,4 +1,4 @@
-"""The configuration file: TOML, one setting a line, called as in `Settings`; `-` does as well as `_`."""
+"""The configuration file: TOML, one setting a line, named as in `Settings`; `-` does as well as `_`."""
 
 import difflib
 import errno

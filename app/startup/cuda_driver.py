@@ -1,4 +1,4 @@
-"""Whether there is a GPU for `--device cuda`, as far as it can be told without torch: from its name and the driver."""
+"""The check for a GPU without torch, for `--device cuda`: by the device's name and the driver."""
 
 import ctypes
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""File descriptors: enough of them for the connections that may be open, or fewer connections."""
+"""The limit of file descriptors: enough for the connections that may be open, or fewer connections."""
 
 import asyncio
 import logging

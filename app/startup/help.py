@@ -1,4 +1,4 @@
-"""`mtlora serve --help`: the settings in groups, two lines or a few each, nothing cut however long its name."""
+"""The help of `mtlora serve`: settings in groups, a few lines each, no name cut."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Environment variables that look like ours and are not: a slip that would go unnoticed is said at the start."""
+"""Warnings about environment variables that look like ours and are not: slips that would go unnoticed."""
 
 import logging
 from collections.abc import Iterable

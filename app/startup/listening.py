@@ -1,4 +1,4 @@
-"""The port: taken before anything slow begins, opened when there is somebody to answer."""
+"""The listening port: taken before anything slow begins, opened when there is somebody to answer."""
 
 import errno
 import ipaddress

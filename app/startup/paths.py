@@ -1,4 +1,4 @@
-"""Which files the settings mean. No torch here: they are looked at before it is imported."""
+"""The files that the settings mean. No torch here: they are looked at before it is imported."""
 
 from pathlib import Path
 

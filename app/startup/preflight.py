@@ -1,4 +1,4 @@
-"""What can be known to be wrong before torch is imported: files, folders, the device. Nothing is changed by looking."""
+"""Preflight checks of files, folders and device, before torch is imported. They change nothing."""
 
 import difflib
 import errno

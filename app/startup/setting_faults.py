@@ -1,4 +1,4 @@
-"""What is wrong with the settings as values, all of it at once, in our words and with the place where each was set."""
+"""Faults of the settings as values: all at once, in plain words, with the place where each was set."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum

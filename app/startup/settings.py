@@ -1,4 +1,4 @@
-"""Every knob of the server: environment `MTLORA_*`, the flag of the same name, or a line of a configuration file.
+"""All settings of the server: environment `MTLORA_*`, the flag of the same name, or a line of a configuration file.
 
 docs/settings.md has them all. Flags win over the environment, the environment over the file.
 A `Settings` that exists is usable; what is wrong is said before anything starts.

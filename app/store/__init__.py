@@ -1,1 +1,1 @@
-"""Adapter sets on disk: files and the small documents that say which of them are current."""
+"""The store: adapter files on disk, and small documents that say which of them are current."""

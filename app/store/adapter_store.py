@@ -1,5 +1,6 @@
-"""Uploaded adapter sets: their states and files. What was acknowledged is there after a kill -9; what was not leaves
-no trace.
+"""The store of uploaded adapter sets: their states and files.
+
+What was acknowledged is there after a kill -9; what was not leaves no trace.
 
 Names are full ones (see `names`). States are known from memory, so asking costs no I/O. `changes` tells what other
 processes did, `adopt` takes it over.

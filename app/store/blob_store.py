@@ -1,4 +1,4 @@
-"""What the store of adapter sets stands on: immutable files (blobs) and small documents, shared by several processes.
+"""The interface below the adapter store: immutable files (blobs) and small documents, shared by several processes.
 
 Narrow on purpose: everything here can be had from an object store with conditional writes as well as from a folder.
 """

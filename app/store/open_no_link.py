@@ -1,4 +1,4 @@
-"""Opens what lies in a folder without following a link, and takes nothing but plain files and folders.
+"""Safe opening of what is in a folder: no link is followed, only plain files and folders are taken.
 
 Everything else (a link, a pipe, a device, a folder in place of a file) is odd: an `OSError` that names it, at once.
 """

@@ -1,4 +1,4 @@
-"""BlobStore and documents in a folder of a POSIX file system, shared by several processes of one machine.
+"""The blob store in a folder of a POSIX file system, shared by several processes of one machine.
 
     DIR/lock                   flock: one change at a time, across processes too
     DIR/generation             a random word, another one after every change

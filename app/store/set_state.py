@@ -1,4 +1,4 @@
-"""The small JSON document that says which revisions an adapter set has. A pure value: no I/O here."""
+"""The state of an adapter set: a small JSON document that lists its revisions. A pure value: no I/O here."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""Work in the store runs here: a store that hangs takes these threads and no others, and nobody waits for ever.
+"""Store threads: a store that hangs takes these threads and no others, and nobody waits for ever.
 
 Lives on the event loop. Each work has a thread of its own, which does not keep the process from ending.
 """

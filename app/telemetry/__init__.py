@@ -1,1 +1,1 @@
-"""What operators see: metrics and JSON logs."""
+"""Telemetry for operators: metrics, logs, audit log, traces."""

@@ -1,4 +1,4 @@
-"""A bounded set of label values for a counter: the busiest names have their own, the rest share `other`."""
+"""Bounded label values of a counter: the busiest names have their own, the rest share `other`."""
 
 from collections import Counter
 from threading import Lock

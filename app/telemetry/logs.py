@@ -1,4 +1,4 @@
-"""Logs on standard error, with whatever `extra` a call gave: JSON for machines, plain lines for people on a terminal.
+"""Logs on standard error, with the `extra` of each call: JSON for machines, plain lines on a terminal.
 
 An extra called `plain` is what people are told instead of message and extras; JSON leaves it out.
 """

@@ -1,4 +1,4 @@
-"""Every metric of the service, each defined once. docs/metrics.md explains them (tested)."""
+"""All metrics of the service, each defined once. docs/metrics.md explains them (tested)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

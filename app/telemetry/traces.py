@@ -1,4 +1,4 @@
-"""Whether traces are wanted, by OpenTelemetry's own environment variables. Imports nothing of it while they are not."""
+"""The switch for traces: OpenTelemetry's own environment variables. Imports nothing of it while they are off."""
 
 import logging
 import os

@@ -1,1 +1,1 @@
-"""The playground: its page and the files it is made of."""
+"""The playground: its page and that page's files."""

@@ -1,4 +1,4 @@
-"""What a browser meets first: the playground page, and the files it is made of."""
+"""The web pages: the playground, the API's page, and their files."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Load on a running server, and what came of it: for `mtlora bench` and `make bench`. Needs no torch."""
+"""Load tests of a running server, for `mtlora bench` and `make bench`. Needs no torch."""

@@ -1,4 +1,4 @@
-"""Load generator: open loop with Poisson arrivals, or closed loop; to be run in a process of its own.
+"""The load generator: open loop with Poisson arrivals, or closed loop; to be run in a process of its own.
 
 Open loop: requests are due at times drawn beforehand, whatever the server does, and their latency counts from that
 time, so a server that stalls is charged for everyone who would have waited. Closed loop (rate 0): each of N clients

@@ -1,4 +1,4 @@
-"""What `mtlora bench` measures: a server unloaded, then under Poisson arrivals, and the ratios between the two."""
+"""The measurement of `mtlora bench`: a server unloaded, then under Poisson arrivals, and the ratios of the two."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on asyncio streams: what a load generator needs and no more, so that it costs little.
+"""A small HTTP/1.1 client on asyncio streams: only what a load generator needs, so that it costs little.
 
 Connections are kept and reused. Nothing is retried: whoever sends decides what a broken connection means.
 """

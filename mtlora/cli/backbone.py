@@ -1,4 +1,4 @@
-"""`mtlora backbone`: a backbone file from timm, from an official Swin checkpoint, or from another backbone file."""
+"""The command `mtlora backbone`: a backbone file from timm, an official Swin checkpoint or another backbone file."""
 
 from enum import StrEnum
 from pathlib import Path

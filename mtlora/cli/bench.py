@@ -1,4 +1,4 @@
-"""`mtlora bench`: load on a running server. Needs no torch."""
+"""The command `mtlora bench`: load on a running server. Needs no torch."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`mtlora compare`: the paper's table at one's own scale; see docs/results.md."""
+"""The command `mtlora compare`: the paper's table at one's own scale; see docs/results.md."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,4 +1,4 @@
-"""The options by which a command finds its server: address, key, timeout."""
+"""The options with which a command finds its server: address, key, timeout."""
 
 import functools
 import inspect

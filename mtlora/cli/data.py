@@ -1,4 +1,4 @@
-"""`mtlora data`: look at a dataset before training on it."""
+"""The command `mtlora data`: look at a dataset before training on it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

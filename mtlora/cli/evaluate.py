@@ -1,4 +1,4 @@
-"""`mtlora evaluate`: see docs/training.md."""
+"""The command `mtlora evaluate`; see docs/training.md."""
 
 from typing import TYPE_CHECKING, Annotated
 

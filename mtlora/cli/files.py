@@ -1,4 +1,4 @@
-"""`mtlora convert`, `forward`, `info` and `predict`: the commands that work on files."""
+"""The commands that work on files: `mtlora convert`, `forward`, `info` and `predict`."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Entry point of the `mtlora` command: collects the commands and says errors in words."""
+"""The entry point of the `mtlora` command: collects the commands, and turns errors into plain words."""
 
 import sys
 from importlib.metadata import entry_points

@@ -1,4 +1,4 @@
-"""Options that several commands of training share, and what they mean as values."""
+"""Options that several training commands share, and what they mean as values."""
 
 from collections.abc import Iterable
 from pathlib import Path

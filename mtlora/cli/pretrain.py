@@ -1,4 +1,4 @@
-"""`mtlora pretrain`: see docs/training.md."""
+"""The command `mtlora pretrain`; see docs/training.md."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`mtlora remote`: a running server, asked over HTTP. Needs no torch."""
+"""The command `mtlora remote`: a running server, asked over HTTP. Needs no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path

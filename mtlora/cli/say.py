@@ -1,4 +1,4 @@
-"""Where commands print: what came from a server, a file or a file's name cannot steer the terminal from here."""
+"""Printing of the commands: text from a server or a file cannot control the terminal from here."""
 
 import json
 import re

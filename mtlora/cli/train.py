@@ -1,4 +1,4 @@
-"""`mtlora train`: see docs/training.md."""
+"""The command `mtlora train`; see docs/training.md."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a server answers, as values: adapter sets, readiness, problems. Fields that a newer server adds are left out.
+"""A server's answers as values: adapter sets, readiness, problems. Fields that a newer server adds are left out.
 
 A server is not trusted: what it says is checked, and bounded, before it is believed to be an answer at all.
 """

@@ -1,4 +1,4 @@
-"""Reading zip files of others: what is in them is bounded before it is unpacked, and no name in them becomes a path."""
+"""Zip files of others: contents are bounded before they are unpacked, and no name in them becomes a path."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What both clients do alike: what follows from the outcome of an attempt, and how an answer is read."""
+"""The shared part of both clients: what follows from an attempt's outcome, and how an answer is read."""
 
 import random
 from dataclasses import dataclass

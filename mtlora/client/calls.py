@@ -1,4 +1,4 @@
-"""Every request a client can make, as a value: what is sent, what of it may be repeated, how the answer is read."""
+"""All requests of a client, as values: what is sent, what may be repeated, how the answer is read."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

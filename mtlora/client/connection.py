@@ -1,4 +1,4 @@
-"""The way to one server: its address, the key, the connections, and answers taken in within their limits."""
+"""The connection to one server: its address, the key, and answers received within their limits."""
 
 import os
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Predicting many photos into a folder: bounded concurrency, resumable, one bad photo does not stop the others.
+"""Prediction of many photos into a folder: bounded concurrency, resumable, one bad photo does not stop the others.
 
 Of each photo there are `STEM.TASK.png` and, written last, the record `STEM.json`: what was asked, what the server said.
 A photo whose record fits what is asked now, and whose maps are there, is not sent again.

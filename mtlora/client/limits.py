@@ -1,4 +1,4 @@
-"""How much of an answer is taken in, whatever a server sends, and how long one attempt may last."""
+"""Limits of answers: how much is received, whatever a server sends, and how long one attempt may last."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What may be given as a photo, and how it is sent."""
+"""Photos for a request: what may be given as one, and how it is sent."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""One answer as it came: status, headers, and a body of bounded length, unpacked."""
+"""One answer as it arrived: status, headers, and a body of bounded length, unpacked."""
 
 import io
 import zlib

@@ -1,4 +1,4 @@
-"""When a request is sent again, and after how long. Pure: the clients do the waiting."""
+"""The retry rule: when a request is sent again, and after how long. Pure: the clients do the waiting."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Network streams of httpcore that keep to what an attempt may take: a byte now and then resets no timeout here."""
+"""httpcore's network streams with a limit for the whole attempt: a byte now and then resets no timeout here."""
 
 import ssl
 from collections.abc import Iterable

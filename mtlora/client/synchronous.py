@@ -1,4 +1,4 @@
-"""`Client`: the server's API as methods that return when the answer is there."""
+"""`Client`: the server's API as methods that wait for the answer."""
 
 import random
 import time

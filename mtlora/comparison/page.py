@@ -1,4 +1,4 @@
-"""What a comparison writes: results.json, the Pareto picture, and its part of a page."""
+"""The results of a comparison: results.json, the Pareto picture, and its part of a page."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From finished runs to the paper's kind of table."""
+"""The table of a comparison, as the paper has it, from finished runs."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,1 @@
+"""Datasets: layouts, labels, cache, augmentation."""

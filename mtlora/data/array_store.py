@@ -1,4 +1,4 @@
-"""A cache's arrays where training reads them: row by row from memory maps, or all at once from a GPU's memory."""
+"""The arrays of a cache for training: row by row from memory maps, or all at once from a GPU's memory."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Decode a dataset once: photos and labels as memory maps at one side, so that a training step never waits.
+"""The cache of a decoded dataset: photos and labels as memory maps at one side, so that a training step never waits.
 
 A cache is a folder of `.npy` files beside `index.json`. It is complete or it does not exist: it is built under
 another name and renamed at the end. `index.json` holds what it was made from; another side or list builds another.

@@ -1,4 +1,4 @@
-"""`mtlora data check`: read every file of a dataset and say everything that is wrong with it, at once."""
+"""The check of `mtlora data check`: reads every file of a dataset and reports all faults at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

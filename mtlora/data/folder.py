@@ -1,4 +1,4 @@
-"""Our own layout: one folder of PNG files per task.
+"""The project's own dataset layout: one folder of PNG files per task.
 
     DIR/JPEGImages/ID.jpg         RGB photo (also .jpeg, .png, .webp)
     DIR/ImageSets/SPLIT.txt       one ID a line

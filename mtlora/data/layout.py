@@ -1,4 +1,4 @@
-"""Finding the photos and labels of a dataset, in any of the layouts that are known (see docs/dataset-format.md)."""
+"""The search for photos and labels of a dataset, in any known layout (see docs/dataset-format.md)."""
 
 from collections.abc import Sequence
 from pathlib import Path

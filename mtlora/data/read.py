@@ -1,4 +1,4 @@
-"""From files to arrays: photos and labels of one record, at a common square side.
+"""Reading of one record: photo and labels from files to arrays, at a common square side.
 
 Photos are resized as the service resizes them (aspect ratio not kept); class maps, normals and depth with nearest
 neighbour.

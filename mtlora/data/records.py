@@ -1,4 +1,4 @@
-"""What a dataset is, whatever folders it comes from: photos of one split, and for each the labels it has."""
+"""Datasets as values, whatever folders they come from: photos of one split, and the labels each has."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

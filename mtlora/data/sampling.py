@@ -1,4 +1,4 @@
-"""Which photos a step sees: a pure function of seed, step and process, so that a resumed run sees the same."""
+"""The photos of a step: a pure function of seed, step and process, so that a resumed run sees the same."""
 
 import numpy as np
 import torch

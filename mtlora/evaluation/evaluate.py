@@ -1,4 +1,4 @@
-"""Score a model on a split of a dataset: photos in and maps out exactly as the service does it."""
+"""The evaluation of a model on a split of a dataset: photos in and maps out exactly as the service does it."""
 
 import math
 from collections.abc import Callable, Sequence

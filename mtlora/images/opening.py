@@ -1,4 +1,4 @@
-"""From a photo's bytes to its pixels: sizes first, then what a decoder needs, then the decoder."""
+"""The opening of a photo, from bytes to pixels: sizes first, then what a decoder needs, then the decoder."""
 
 import io
 from pathlib import Path

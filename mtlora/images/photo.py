@@ -1,4 +1,4 @@
-"""A decoded photo, upright and in RGB as far as it is looked at."""
+"""A decoded photo. It is made upright and RGB only as far as it is looked at."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""The pixels of a Pillow image as an array, without copying them where the image lets us.
+"""The pixels of a Pillow image as an array, without a copy where the image allows it.
 
 Pillow hands its memory out by the Arrow C data interface (arrow.apache.org/docs/format/CDataInterface.html): of an RGB
 image one array of bytes, four for each pixel.

@@ -1,4 +1,4 @@
-"""A photo to the model's square: bicubic, with antialiasing or as published without, in kernels or plainly.
+"""The resize of a photo to the model's square: bicubic, with antialiasing or as published without.
 
 Both look at the photo some rows at a time, so what they take does not depend on its size or shape.
 """

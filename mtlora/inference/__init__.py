@@ -1,4 +1,4 @@
-"""Running adapter sets: forms in which a set is resident on a device, behind one interface."""
+"""The engine's library: backends that prepare adapter sets on a device and run them, behind one interface."""
 
 from mtlora.inference.backends.backend import Backend, Query, Resident
 from mtlora.inference.backends.choose import make_backend

@@ -1,4 +1,4 @@
-"""Finding, loading and describing the compiled kernels. Torch is imported only where it is asked about."""
+"""The library of compiled kernels: found, loaded, described. Torch is imported only where it is asked about."""
 
 import ctypes
 import functools

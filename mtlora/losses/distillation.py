@@ -1,4 +1,4 @@
-"""What `pretrain` learns from a teacher: its features at three scales, and what its classifier makes of them."""
+"""The losses of `pretrain` against a teacher: its features at three scales, and its classifier's scores."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Learning from a teacher's logits of the same task (G. Hinton et al., 2015), pixel by pixel."""
+"""The loss against a teacher's logits of the same task (G. Hinton et al., 2015), pixel by pixel."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,1 +1,1 @@
-"""Maps: from logits to what is seen and stored."""
+"""Maps: logits to maps, maps to PNG."""

@@ -1,4 +1,4 @@
-"""From logits to maps: at the model's resolution first, then at the photo's size, one small map at a time.
+"""Postprocessing: logits to maps, first at the model's resolution, then at the photo's size, one small map at a time.
 
 K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB. Where floats at
 photo size are only a step, they are made in bands of rows: of 50 megapixels of normals they would take 600 MB.

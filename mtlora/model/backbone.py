@@ -1,4 +1,4 @@
-"""A backbone as a value: its shape and its tensors, checked against each other, with a fingerprint."""
+"""The backbone as a value: its shape and tensors, checked against each other, with a fingerprint."""
 
 import hashlib
 import threading

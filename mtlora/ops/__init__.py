@@ -1,1 +1,1 @@
-"""Tensor operations: native kernels where there are some, else plain torch."""
+"""Tensor operations: native kernels where there are some, otherwise plain torch."""

@@ -1,4 +1,4 @@
-"""Denormal numbers count as zero: those nearer to zero than 1.2e-38, for which float32 has no full precision.
+"""Denormal numbers as zero: those nearer to zero than 1.2e-38, for which float32 has no full precision.
 
 A CPU takes a hundred times as long for them as for others, so a set of such weights would hold up whoever comes next.
 Each thread has a mode of its own, and torch sets that of the calling thread alone, while operators run in its OpenMP

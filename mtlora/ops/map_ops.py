@@ -1,4 +1,4 @@
-"""Operations on maps: from logits to what is seen.
+"""Operations on maps: from logits to what is shown.
 
 As in `ops`: native code where that is built and fits, plain torch otherwise; no gradients.
 """

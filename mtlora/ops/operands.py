@@ -1,4 +1,4 @@
-"""What every operation of `ops` and `map_ops` asks of its tensors."""
+"""Checks of the tensors given to `ops` and `map_ops`."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""From a photo to the model's input: upright RGB, S x S, normalised."""
+"""Preprocessing: a photo becomes the model's input, upright RGB, S x S, normalised."""
 
 import torch
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Products with weights where no kernel of ours runs."""
+"""Products with weights, where none of the project's kernels runs."""
 
 from functools import lru_cache
 from pathlib import Path

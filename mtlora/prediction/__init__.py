@@ -1,1 +1,1 @@
-"""One photo in, its maps out."""
+"""The library in a single call: one photo in, its maps out."""

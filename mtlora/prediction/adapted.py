@@ -1,4 +1,4 @@
-"""A backbone and an adapter set, put together for inference."""
+"""The adapted model: a backbone and an adapter set, put together for inference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

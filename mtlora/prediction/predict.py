@@ -1,4 +1,4 @@
-"""One photo in, its maps out: the library in a single call."""
+"""The single call of the library: one photo in, its maps out."""
 
 from collections.abc import Sequence
 from pathlib import Path

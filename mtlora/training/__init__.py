@@ -1,0 +1,1 @@
+"""Training: adapter sets, pretraining, and what every run has."""

@@ -1,1 +1,1 @@
-"""The words of the library as values: specs, tasks, options, errors, shapes. Imports no torch."""
+"""The vocabulary of the library as values: specs, tasks, options, errors, shapes. Imports no torch."""

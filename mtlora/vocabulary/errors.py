@@ -1,4 +1,4 @@
-"""Everything `mtlora` raises on purpose.
+"""The tree of `mtlora`'s exceptions.
 
 MTLoRAError
 ├── SpecError               a backbone, task or adapter description that cannot exist

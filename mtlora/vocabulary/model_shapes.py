@@ -1,4 +1,4 @@
-"""Which tensors a model has, by name and shape, straight from its `AdapterSpec`: no model is built, no torch imported.
+"""The names and shapes of a model's tensors, from its `AdapterSpec` alone: no model is built, no torch imported.
 
 This is what makes checking an uploaded file cheap: a header is compared with `adapter_shapes(spec)` before a byte of a
 tensor is read. A test holds these formulas equal to the built model for random specs.

@@ -1,4 +1,4 @@
-"""What can be chosen about how sets are run. Pure: no torch here, so that settings and the command line stay light."""
+"""The options of running sets. Pure: no torch here, so that settings and the command line stay light."""
 
 from enum import StrEnum
 

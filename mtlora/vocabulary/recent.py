@@ -1,4 +1,4 @@
-"""A small cache: what was used last, within a sum of sizes. Safe to share between threads."""
+"""A small cache of what was used last, within a sum of sizes. Safe to share between threads."""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Text of others, made fit to be shown: what a server, a file or a file's name says goes to terminals and logs.
+"""Text of others, made safe to show: what a server, a file or a file's name says goes to terminals and logs.
 
 A terminal obeys control characters, and bidirectional ones make a line read as another. Here they are spelled out.
 """

@@ -1,4 +1,4 @@
-"""What a backbone and an adapter set are, as values: frozen, validated where they are made, and JSON both ways.
+"""Specs of backbones and adapter sets as values: frozen, validated where they are made, and JSON both ways.
 
 Everything that decides a tensor's name or shape is here; below the builders there are only plain numbers.
 Names follow the paper (TA-LoRA: task-agnostic, TS-LoRA: task-specific): MTLoRA, CVPR 2024, sections 3.2 to 3.4.

@@ -1,4 +1,4 @@
-"""How work that takes long is told to stop: it asks between its steps."""
+"""The stop signal for long work: it asks between its steps."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The one place that says which tensors an adapter set trains, and so holds (paper, section 3.2).
+"""The tensors that an adapter set trains, and so holds (paper, section 3.2): said in this one place.
 
 Names are those of `MTLoRAModel.state_dict()`: `backbone.…` (timm's names), `projections.…`, `decoders.…`.
 Pure: no torch here, so that a file can be checked without building anything.

@@ -1,4 +1,4 @@
-"""Writing a file so that readers see the old one or the whole new one, whatever happens in between."""
+"""Atomic writing: readers see the old file or the whole new one, whatever happens in between."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""What a backbone file says of itself, read from its header alone: bounded, and without torch.
+"""The header of a backbone file, and what it says: read within bounds, and without torch.
 
 Whatever is refused here `load_backbone` refuses too, after torch is imported and the tensors are read.
 """

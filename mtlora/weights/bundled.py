@@ -1,4 +1,4 @@
-"""Finding adapter sets and backbones: by path, or by name among the bundled ones."""
+"""The search for adapter sets and backbones: by path, or by name among the bundled ones."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that somebody named, opened without waiting: a pipe would keep whoever opens it until its other end is."""
+"""Opening of named files without waiting: a pipe would block until its other end is opened."""
 
 import errno
 import os

@@ -1,1 +1,1 @@
-"""/adapters."""
+"""The API of adapter sets, /adapters."""

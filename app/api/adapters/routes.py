@@ -1,4 +1,4 @@
-"""/adapters: list, upload, activate, pin, load, unload, delete, fetch."""
+"""The handlers of /adapters: list, upload, activate, pin, load, unload, delete, fetch."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Adapter sets as documents."""
+"""The JSON documents of adapter sets."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, Self

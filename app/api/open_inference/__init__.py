@@ -1,1 +1,1 @@
-"""/v2: the Open Inference Protocol, version 2, all of it in one folder."""
+"""The API of the Open Inference Protocol, version 2, under /v2."""

@@ -1,4 +1,4 @@
-"""The words of the Open Inference Protocol: adapter sets are models, tasks are outputs, maps are tensors.
+"""The request codec of the Open Inference Protocol: adapter sets are models, tasks are outputs, maps are tensors.
 
 A tensor has one shape, so the photos of one request have one size, and a request fails if one of its images does.
 """

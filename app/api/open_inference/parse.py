@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol: JSON, and behind it, where it says so, the images as bytes."""
+"""The parser of Open Inference requests: JSON, and images as bytes after it where it says so."""
 
 import json
 import re

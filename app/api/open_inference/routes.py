@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol (KServe's and Triton's), its REST form with binary tensors."""
+"""The handlers of /v2: the Open Inference Protocol (KServe's and Triton's), REST with binary tensors."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Documents of the Open Inference Protocol, version 2: https://github.com/kserve/open-inference-protocol."""
+"""The JSON documents of the Open Inference Protocol 2: https://github.com/kserve/open-inference-protocol."""
 
 from typing import Annotated, Any, Literal
 

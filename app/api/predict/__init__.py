@@ -1,1 +1,1 @@
-"""POST /predict."""
+"""The API of predictions, POST /predict."""

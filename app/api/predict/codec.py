@@ -1,4 +1,4 @@
-"""The words of POST /predict: query parameters, three forms of body, many forms of answer."""
+"""The request codec of POST /predict: query parameters, three forms of body, many forms of answer."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""POST /predict."""
+"""The handler of POST /predict."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What a prediction may be asked with, and what it answers."""
+"""The parameters and answers of POST /predict."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,1 +1,1 @@
-"""GET /tasks."""
+"""The API of tasks, GET /tasks."""

@@ -1,4 +1,4 @@
-"""GET /tasks."""
+"""The handler of GET /tasks."""
 
 from typing import Annotated
 

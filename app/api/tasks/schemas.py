@@ -1,4 +1,4 @@
-"""Tasks as documents."""
+"""The JSON documents of tasks."""
 
 from pydantic import BaseModel, Field
 

@@ -1,4 +1,4 @@
-"""What a decoder gets to see of an image file: a small file of the same format, made anew.
+"""Image files made safe for a decoder: a small file of the same format, made anew.
 
 A decoder's work and memory are bounded by the picture's size almost everywhere; where they are not, it is by lists of
 small things, by what lies beside the picture, or by parts larger than it. So nothing of a file reaches a decoder but

@@ -1,4 +1,4 @@
-"""What a decoder is to see of a file, and the bounds that every format shares."""
+"""The bounds that every image format shares, and what a decoder gets to see of a file."""
 
 from dataclasses import dataclass
 

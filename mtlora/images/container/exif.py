@@ -1,4 +1,4 @@
-"""How a picture is to be held, from EXIF or XMP. What cannot be read says nothing; nothing here raises."""
+"""The orientation of a picture, from EXIF or XMP. What cannot be read is ignored; nothing here raises."""
 
 import re
 import struct

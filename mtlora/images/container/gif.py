@@ -1,4 +1,4 @@
-"""GIF: the screen, the first frame and what of its graphic control extensions says which colour is transparent."""
+"""GIF: the screen, the first frame, and which colour of it is transparent."""
 
 import re
 import struct

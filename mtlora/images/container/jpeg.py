@@ -1,4 +1,4 @@
-"""JPEG: the tables, the frame and the scans of the first picture, up to its end; what lies behind is not looked at."""
+"""JPEG: the tables, the frame and the scans of the first picture, up to its end; what follows is not read."""
 
 import re
 import struct

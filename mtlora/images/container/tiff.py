@@ -1,4 +1,4 @@
-"""TIFF: a directory of the tags that decoders need, over strips or tiles that cover the picture once."""
+"""TIFF: a directory of the tags that decoders need, then strips or tiles that cover the picture once."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""Backends: ways in which sets are resident on a device, behind one interface."""
+"""Backends: ways to hold and run adapter sets on a device, behind one interface."""

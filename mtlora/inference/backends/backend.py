@@ -1,4 +1,4 @@
-"""What every form of residency can do: bring a set to the device, say what it costs, run images of several sets."""
+"""The interface of all backends: bring a set to the device, say what it costs, run images of several sets."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which form of residency to run in."""
+"""The choice of a backend."""
 
 import math
 from typing import Any

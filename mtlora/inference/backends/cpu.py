@@ -1,4 +1,4 @@
-"""Forms whose sets are folded layers: pairs merged into weights, or kept apart beside frozen weights that sets share.
+"""The CPU backend: folded layers, pairs merged into weights or kept apart beside frozen weights that sets share.
 
 Merged is the fastest form on a CPU, at the price of a copy of the adapted weights for every set. Apart costs a set only
 what it trained, and images of different sets can share a pass: the form for a GPU, or for many sets.

@@ -1,4 +1,4 @@
-"""Sets as folded layers on a GPU: images of sets of equal shape share one pass, all of it in batched products.
+"""The GPU backend: folded layers; images of sets of equal shape share one pass, all in batched products.
 
 The frozen weights are shared; what a set brings along lies in one piece of memory, so a mixed batch begins with one
 copy of each set. The same code runs on a CPU, where tests hold it equal to the other forms.

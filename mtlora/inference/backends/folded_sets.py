@@ -1,4 +1,4 @@
-"""What forms of folded sets have in common: preparing a set, and saying beforehand what it will cost."""
+"""The shared part of backends with folded sets: preparing a set, and its cost beforehand."""
 
 import threading
 from abc import ABC, abstractmethod

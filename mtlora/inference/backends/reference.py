@@ -1,4 +1,4 @@
-"""The training model as a form: no preparation beyond copying tensors, so the slowest forward. The others' oracle."""
+"""The reference backend: the training model as it is, so the slowest. The other backends are tested against it."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Projections to logits: the decoders with everything foldable folded, most of the work done at the coarse scales.
+"""The decoders with all folded that can be: projections to logits, most of the work at the coarse scales.
 
 A 1x1 convolution commutes with bilinear upsampling, so the decoders whose first layer is one (hrnet; segformer, whose
 two linear layers are one) apply it to each scale at that scale's own size and upsample what comes out of it.

@@ -1,4 +1,4 @@
-"""Whole Swin blocks in native code: a few windows go through all layers of a block inside one core's cache.
+"""Fused Swin blocks in native code: a few windows go through all layers of a block inside one core's cache.
 
 Weights are copied into the layout that the kernel reads (`pack`), so a block that is fused is kept in this form alone.
 Structures here mirror those of mtlora/kernels/src/block.hpp.

@@ -1,4 +1,4 @@
-"""Forward passes whose inputs lie at fixed places: on a GPU recorded once (a CUDA graph), then replayed.
+"""Recorded forward passes with inputs at fixed places: a CUDA graph on a GPU, replayed from then on.
 
 A pass is hundreds of kernels, and to launch each from Python takes longer than most of them run; beside busy threads of
 the same process, each launch waits for the interpreter as well. Shapes repeat, all the more as batches are filled up to

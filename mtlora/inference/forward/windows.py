@@ -1,4 +1,4 @@
-"""Where tokens lie: orders in which a stage's tokens stand window after window, and the ways from one to the next.
+"""Window orders: tokens of a stage window after window, and the ways from one order to the next.
 
 Blocks keep their tokens in window order, so that a window is a run of rows and attention needs no copying. Between two
 blocks one gather replaces shifting, cutting, joining and shifting back. Pure index arithmetic, the same for every set.

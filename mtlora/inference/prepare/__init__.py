@@ -1,1 +1,1 @@
-"""From the tensors of a set to what a backend computes with."""
+"""Preparation of a set: from its tensors to what a backend computes with."""

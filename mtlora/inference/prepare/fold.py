@@ -1,4 +1,4 @@
-"""From the tensors of a backbone and an adapter set to what the engine computes with.
+"""Folding: the tensors of a backbone and an adapter set become what the engine computes with.
 
 Everything that can be computed before the first image is: pairs merged into weights (if wanted), scalings into their B,
 position bias tables spread over token pairs, patch merging's reduction composed with each task's projection.

@@ -1,4 +1,4 @@
-"""What a resident set computes with: plain values that hold tensors, each with one formula.
+"""The layers of a prepared set: plain values that hold tensors, each with one formula.
 
 Tensors that belong to a set have a first dimension of one; several sets are run together by concatenating them there
 (`stacked`), so one formula serves one set and a mixed batch. Tensors without that dimension are the backbone's own and

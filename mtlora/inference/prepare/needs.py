@@ -1,4 +1,4 @@
-"""What running a set takes of memory, told from its shape alone: for sizing a machine, and batches."""
+"""Memory needs of a set, from its shape alone: for sizing a machine, and batches."""
 
 from collections.abc import Collection
 

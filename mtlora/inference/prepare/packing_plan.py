@@ -1,4 +1,4 @@
-"""How to make the blocks of all sets of a shape for the kernels: worked out once, so that a set takes one call.
+"""The packing plan: how the blocks of all sets of a shape are made for the kernels, in one call for a set.
 
 A set has hundreds of small tensors. Folding them one by one costs more in operators than in arithmetic, and keeps the
 interpreter busy beside the engine. Here the shape alone says what goes where; the kernel `fold` carries that out.

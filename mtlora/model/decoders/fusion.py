@@ -1,4 +1,4 @@
-"""Bringing feature maps of several scales to one size."""
+"""The fusion of feature maps of several scales at one size."""
 
 from collections.abc import Sequence
 

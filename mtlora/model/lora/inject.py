@@ -1,4 +1,4 @@
-"""Put low-rank pairs into a Swin encoder: the one place where a spec meets a layer."""
+"""The injection of low-rank pairs into a Swin encoder: the one place where a spec meets a layer."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""`mtlora train`: an adapter set on a frozen backbone."""
+"""The training of `mtlora train`: an adapter set on a frozen backbone."""

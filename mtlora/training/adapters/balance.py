@@ -1,4 +1,4 @@
-"""Rare classes: which photos are drawn more often, and how much a class counts in a loss."""
+"""The balance of rare classes: which photos are drawn more often, and how much a class counts in a loss."""
 
 from dataclasses import dataclass
 

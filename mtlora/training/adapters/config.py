@@ -1,4 +1,4 @@
-"""Everything that decides the training of an adapter set, as values."""
+"""The configuration of an adapter set's training, as values."""
 
 import dataclasses
 from dataclasses import dataclass, field

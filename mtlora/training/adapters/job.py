@@ -1,4 +1,4 @@
-"""The batches and losses of `train`: shared by processes and accumulation steps so that they add up to one batch's."""
+"""The batches and losses of `train`, divided over processes and accumulation steps that add up to one batch's."""
 
 import dataclasses
 from functools import partial

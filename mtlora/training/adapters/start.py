@@ -1,4 +1,4 @@
-"""Starting a run from the weights of another."""
+"""The start of a run from the weights of another."""
 
 import json
 from collections.abc import Mapping

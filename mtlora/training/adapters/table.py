@@ -1,4 +1,4 @@
-"""How many parameters a run trains, and where they are."""
+"""The table of trained parameters: how many, and where they are."""
 
 from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`mtlora train`: an adapter set on a frozen backbone (paper, section 3; recipe: specification, section 7)."""
+"""The run of `mtlora train`: an adapter set on a frozen backbone (paper, section 3; specification, section 7)."""
 
 from pathlib import Path
 from typing import Any

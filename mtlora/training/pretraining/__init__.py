@@ -1,1 +1,1 @@
-"""`mtlora pretrain`: a small Swin from scratch, with a teacher."""
+"""The training of `mtlora pretrain`: a small Swin from scratch, with a teacher."""

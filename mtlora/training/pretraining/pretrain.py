@@ -1,4 +1,4 @@
-"""`mtlora pretrain`: all weights of a small Swin from scratch, by four dense tasks and a distillation teacher at once.
+"""The run of `mtlora pretrain`: all weights of a small Swin, by four dense tasks and a distillation teacher at once.
 
 A transformer from scratch on a few thousand photos learns shapes but hardly classes; the teacher's dense features
 bring those. They are cached and sampled with the photo's own geometry, or the teacher looks at every crop itself.

@@ -1,4 +1,4 @@
-"""Train one Swin at several resolutions: same tensors, windows and position biases cut to what a stage offers.
+"""Several resolutions for one Swin: same tensors, windows and position biases cut to what a stage offers.
 
 A stage with fewer tokens a side than the window attends within that side and reads the middle of its position bias
 table. So a table is trained in place at 112 px and goes on at 224 px; nothing is interpolated.

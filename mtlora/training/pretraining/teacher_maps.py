@@ -1,4 +1,4 @@
-"""What a pretraining batch learns from the teacher: stored maps of whole photos, or what it sees in the very crops.
+"""The teacher's maps for a batch: stored ones of whole photos, or what it sees in the very crops.
 
 A teacher that looks at each crop itself (L. Beyer et al., 2022, call it consistent) answers for what the network sees:
 zoom, place and colours too. It costs a forward pass a step, which only a GPU makes light of.

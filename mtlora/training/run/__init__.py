@@ -1,1 +1,1 @@
-"""What every training run has: the loop, checkpoints, logs, validation."""
+"""The basis of every training run: the loop, checkpoints, logs, validation."""

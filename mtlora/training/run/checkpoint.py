@@ -1,4 +1,4 @@
-"""Checkpoints and logs of a run: a kill at any moment loses nothing but the steps since the last checkpoint."""
+"""Checkpoints and logs of a run: a kill loses nothing but the steps since the last checkpoint."""
 
 import csv
 from pathlib import Path

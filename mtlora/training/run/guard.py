@@ -1,4 +1,4 @@
-"""Stops a run that is going nowhere: a loss that is not finite, one that has run away, weights that are too large."""
+"""The guard of a run: stops it when the loss is not finite or runs away, or when weights grow too large."""
 
 import math
 from collections.abc import Mapping

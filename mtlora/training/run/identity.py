@@ -1,4 +1,4 @@
-"""What must not change when a run is resumed."""
+"""The identity of a run: what must not change when it is resumed."""
 
 import dataclasses
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""The loop that `pretrain` and `train` share: steps, gradients, averages, logs, checkpoints, validation, resume.
+"""The training loop of `pretrain` and `train`: steps, gradients, averages, logs, checkpoints, validation, resume.
 
 Everything random in a step is drawn from the seed, the step's number and the process, so a run that is killed and
 resumed computes what an uninterrupted one does: a checkpoint holds tensors and numbers, no generator states.

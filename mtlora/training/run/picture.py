@@ -1,4 +1,4 @@
-"""A batch as one picture: every row a photo and its targets, as the network sees them."""
+"""A batch as one picture: in every row a photo and its targets, as the network sees them."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Which numbers a step is computed in."""
+"""The precision of a step: which kind of numbers it is computed in."""
 
 import contextlib
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Several training processes: on few cores one thread each beats one process with all, and every GPU needs one.
+"""Several training processes: on few cores one thread each is faster than one with all, and every GPU needs one.
 
 They are started here, or by torchrun. Every step they add up their gradients, so that N processes compute what one
 would on the whole batch.

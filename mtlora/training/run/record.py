@@ -1,4 +1,4 @@
-"""`run.json`: what is needed to repeat a run, written when it begins."""
+"""The record `run.json`: what is needed to repeat a run, written when it begins."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Scores while training: a row of validation.csv per look, the best weights kept, early stopping on delta_m."""
+"""Validation during training: a row of validation.csv each time, the best weights kept, early stopping on delta_m."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What an adapter file says of itself: its header and manifest. No tensor is read, and torch is not imported."""
+"""The header and manifest of an adapter file. No tensor is read, and torch is not imported."""
 
 import os
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Whether an adapter set belongs to a backbone."""
+"""The check whether an adapter set belongs to a backbone."""
 
 from typing import Protocol
 

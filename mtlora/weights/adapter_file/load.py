@@ -1,4 +1,4 @@
-"""Read an adapter file strictly: header, then names, shapes and types, and only then the tensors and their values."""
+"""Strict reading of an adapter file: header, then names, shapes and types, then the tensors and their values."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What an adapter file says about itself, besides its tensors: one JSON text in the safetensors metadata."""
+"""The manifest of an adapter file: what it says about itself, as one JSON text in the safetensors metadata."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Write an adapter file: checked before, written beside its place, and moved there only when it is whole on disk."""
+"""Writing of an adapter file: checked first, written beside its place, moved there when it is whole on disk."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Published MTLoRA checkpoints to a backbone and an adapter set; docs/conversion.md tells the details."""
+"""Conversion of published MTLoRA checkpoints to a backbone and an adapter set; see docs/conversion.md."""
 
 from mtlora.weights.convert.conversion import Converted, convert_checkpoint
 

@@ -1,4 +1,4 @@
-"""The published configuration: read out of nested dicts, values checked, everything unsupported listed."""
+"""The published configuration, read out of nested dicts: values checked, everything unsupported listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

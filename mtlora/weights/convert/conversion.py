@@ -1,4 +1,4 @@
-"""A published MTLoRA checkpoint becomes a backbone and an adapter set: same numbers, our names, nothing run."""
+"""The conversion of a published MTLoRA checkpoint: same numbers, the project's names, no code of it run."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From a published configuration and the shapes of the tensors beside it: the `AdapterSpec` they amount to.
+"""The `AdapterSpec` of a published checkpoint, from its configuration and the shapes of its tensors.
 
 What the tensors show, they decide (widths, ranks, windows, outputs); what they cannot show (scalings, mode, input side,
 what was frozen) the configuration must say. Where both speak, they must agree.

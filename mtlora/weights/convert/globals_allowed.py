@@ -1,4 +1,4 @@
-"""The names a published checkpoint may use, and the harmless thing each means to us. Nothing here imports them."""
+"""The names a published checkpoint may use, and a harmless stand-in for each. Nothing here imports them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

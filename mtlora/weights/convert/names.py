@@ -1,4 +1,4 @@
-"""Tensor names of the published implementation, and ours.
+"""Tensor names of the published implementation, and the project's.
 
 The one shift: there, the patch merging after stage i lies in `layers.{i}`; timm, and so we, keep it in `layers.{i+1}`.
 """
