@@ -155,5 +155,5 @@ def _initialise_pairs(model: MTLoRAModel) -> None:
             if pair.learned_scaling:
                 nn.init.constant_(parameters[f"{pair.name}.scaling"], pair.scaling)
         if linear.norm:
-            nn.init.ones_(parameters[f"backbone.{linear.name}.norm.weight"])
-            nn.init.zeros_(parameters[f"backbone.{linear.name}.norm.bias"])
+            nn.init.ones_(parameters[f"{linear.prefix}.norm.weight"])
+            nn.init.zeros_(parameters[f"{linear.prefix}.norm.bias"])

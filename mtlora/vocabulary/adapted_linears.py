@@ -66,6 +66,11 @@ class AdaptedLinear:
         return _name(self.stage, self.block, self.linear)
 
     @property
+    def prefix(self) -> str:
+        """What names of its tensors begin with in a model and in an adapter file."""
+        return f"backbone.{self.name}"
+
+    @property
     def pairs(self) -> tuple[PairSpec, ...]:
         """All that there are: the shared one, then the tasks'."""
         return tuple(pair for pair in (self.shared, *self.tasks) if pair is not None)
@@ -78,8 +83,8 @@ class AdaptedLinear:
     def tensors(self) -> NamedShapes:
         """Names and shapes of what an adapter set has below this linear, in the order of a model's tensors."""
         if self.norm:
-            yield f"backbone.{self.name}.norm.weight", (self.out_features,)
-            yield f"backbone.{self.name}.norm.bias", (self.out_features,)
+            yield f"{self.prefix}.norm.weight", (self.out_features,)
+            yield f"{self.prefix}.norm.bias", (self.out_features,)
         for pair in self.pairs:
             yield from pair.tensors()
 

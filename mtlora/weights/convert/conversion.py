@@ -123,7 +123,7 @@ def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
     """In mode `addition` the published code makes shared scalings that no output depends on."""
     for linear in adapted_linears(spec):
         if linear.norm:
-            source.tensors.pop(f"backbone.{linear.name}.shared.scaling", None)
+            source.tensors.pop(f"{linear.prefix}.shared.scaling", None)
 
 
 def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
@@ -136,12 +136,11 @@ def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
     made_blocks = {_block_of(name) for name in source.tensors if is_lora(name)}
     absent: set[str] = set()
     for linear in adapted_linears(spec):
-        name = f"backbone.{linear.name}"
-        if linear.shared is None or linear.block is None or linear.specialised or name in made:
+        if linear.shared is None or linear.block is None or linear.specialised or linear.prefix in made:
             continue
-        key = source.keys.get(f"{name}.weight", "")
+        key = source.keys.get(f"{linear.prefix}.weight", "")
         plain = bool(key) and not key.endswith(".linear.weight")
-        if plain or _block_of(name) not in made_blocks:
+        if plain or _block_of(linear.prefix) not in made_blocks:
             absent.update(tensor for tensor, _ in linear.shared.tensors())
     return absent
 
