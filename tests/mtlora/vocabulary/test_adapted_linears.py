@@ -68,7 +68,7 @@ def test_published_default_written_out() -> None:
 
 
 def test_numbers_of_swin_tiny() -> None:
-    """At width C a block has 16 C r numbers in shared pairs, a last one 12 C r in each task's: 70,656 r and 17,280 r."""
+    """At width C a block's shared pairs have 16 C r numbers, each task's 12 C r: 70,656 r and 17,280 r in all."""
     linears = list(adapted_linears(spec_of(SWIN_TINY, ranks=(64,) * 4, task_ranks=(4, 16))))
     assert len(linears) == 48 and sum(linear.splits for linear in linears) == 12
     shared = [linear.shared for linear in linears if linear.shared]
