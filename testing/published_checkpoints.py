@@ -1,6 +1,7 @@
 """Makes checkpoints as the published code saves them, from our own tensors: names, layout, configuration turned round.
 
-Written independently of `mtlora.weights.convert`, so that `convert(publish(x)) == x` tests the one with the other.
+Written independently of `mtlora.weights.convert` and of the names in `mtlora.vocabulary.adapted_linears`, so that
+`convert(publish(x)) == x` tests the one with the other.
 """
 
 import re

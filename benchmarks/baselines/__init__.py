@@ -24,6 +24,7 @@ def plain_mtlora(spec: AdapterSpec, state: Mapping[str, Tensor]) -> PlainMTLoRA:
 
 
 def _task_linears(spec: AdapterSpec) -> frozenset[str]:
+    """The rule once more, on purpose not `adapted_linears`: this is what tests check the product against."""
     if spec.mode is SharedMode.LORA_ONLY:
         return frozenset()
     switches = {"attn.proj": spec.adapt_proj, "mlp.fc1": spec.adapt_fc1, "mlp.fc2": spec.adapt_fc2}

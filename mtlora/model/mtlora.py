@@ -12,6 +12,7 @@ from mtlora.model.decoders.fusion import inside_input, upsample
 from mtlora.model.lora.inject import inject
 from mtlora.model.lora.linear import LowRankPair
 from mtlora.model.swin import build_swin, encode, fitted_table, restore_buffers
+from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import BackboneError, MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, PerStage
 from mtlora.vocabulary.tasks import Task
@@ -117,7 +118,7 @@ def build_model(backbone: Backbone, spec: AdapterSpec, *, drop_path: float = 0.0
         state[name] = tensor.clone() if is_trainable(full_name, spec) else tensor
     model.backbone.load_state_dict(state, assign=True)
     restore_buffers(model.backbone)
-    _initialise_pairs(model.backbone, spec)
+    _initialise_pairs(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_trainable(name, spec))
     return model.to(backbone.device)  # what is there already, the frozen tensors above all, is not copied
@@ -144,21 +145,15 @@ def _fitted(tensor: Tensor, parameter: nn.Parameter, name: str) -> Tensor:
     return fitted_table(tensor, (math.isqrt(parameter.shape[0]) + 1) // 2)
 
 
-def _initialise_pairs(swin: nn.Module, spec: AdapterSpec) -> None:
-    for module in swin.modules():
+def _initialise_pairs(model: MTLoRAModel) -> None:
+    for module in model.backbone.modules():
         if isinstance(module, LowRankPair):
             module.reset_parameters()
-    with torch.no_grad():
-        for name, parameter in swin.named_parameters():
-            if is_lora(f"backbone.{name}") and not name.endswith(("lora_a", "lora_b")):
-                parameter.copy_(_initial_value(name, spec, parameter))
-
-
-def _initial_value(name: str, spec: AdapterSpec, parameter: nn.Parameter) -> Tensor:
-    """Learned scalings start at the spec's constants; the norm of mode `addition` starts as the identity."""
-    parts = name.split(".")
-    if parts[-1] != "scaling":
-        return torch.ones_like(parameter) if parts[-1] == "weight" else torch.zeros_like(parameter)
-    stage = int(parts[1]) - (1 if "downsample" in parts else 0)
-    scaling = spec.scaling if parts[-2] == "shared" else spec.task(Task(parts[-2])).scaling
-    return torch.full_like(parameter, scaling[stage])
+    parameters = dict(model.named_parameters())
+    for linear in adapted_linears(model.spec):
+        for pair in linear.pairs:
+            if pair.learned_scaling:
+                nn.init.constant_(parameters[f"{pair.name}.scaling"], pair.scaling)
+        if linear.norm:
+            nn.init.ones_(parameters[f"{linear.prefix}.norm.weight"])
+            nn.init.zeros_(parameters[f"{linear.prefix}.norm.bias"])

@@ -10,6 +10,24 @@ from mtlora.vocabulary.spec import IN_CHANNELS, PATCH_SIZE, BackboneSpec
 _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 _TABLE = "attn.relative_position_bias_table"
 
+BLOCK_LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+"""The linears of a block, in the order in which features pass them."""
+
+MERGING_LINEAR = "downsample.reduction"
+
+
+def block_linear_sizes(spec: BackboneSpec, stage: int) -> dict[str, tuple[int, int]]:
+    """(out, in) of the linears of a stage's blocks, in the order of `BLOCK_LINEARS`."""
+    dim = spec.stage_dims[stage]
+    hidden = int(dim * spec.mlp_ratio)
+    return dict(zip(BLOCK_LINEARS, ((3 * dim, dim), (dim, dim), (hidden, dim), (dim, hidden)), strict=True))
+
+
+def merging_linear_size(spec: BackboneSpec, stage: int) -> tuple[int, int]:
+    """(out, in) of the linear of the patch merging that follows a stage."""
+    dim = spec.stage_dims[stage]
+    return 2 * dim, 4 * dim
+
 
 def encoder_shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
     """Every tensor of an encoder but the position bias tables, whose shape depends on the input side."""
@@ -20,16 +38,13 @@ def encoder_shapes(spec: BackboneSpec) -> dict[str, tuple[int, ...]]:
         "patch_embed.norm.bias": (spec.embed_dim,),
     }
     for stage, (dim, depth) in enumerate(zip(spec.stage_dims, spec.depths, strict=True)):
-        hidden = int(dim * spec.mlp_ratio)
         if stage > 0:
             shapes[f"layers.{stage}.downsample.norm.weight"] = (2 * dim,)
             shapes[f"layers.{stage}.downsample.norm.bias"] = (2 * dim,)
-            shapes[f"layers.{stage}.downsample.reduction.weight"] = (dim, 2 * dim)
+            shapes[f"layers.{stage}.{MERGING_LINEAR}.weight"] = merging_linear_size(spec, stage - 1)
         for block in range(depth):
             prefix = f"layers.{stage}.blocks.{block}."
-            sizes = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim)}
-            sizes |= {"mlp.fc1": (hidden, dim), "mlp.fc2": (dim, hidden)}
-            for linear, (rows, columns) in sizes.items():
+            for linear, (rows, columns) in block_linear_sizes(spec, stage).items():
                 shapes[f"{prefix}{linear}.weight"] = (rows, columns)
                 shapes[f"{prefix}{linear}.bias"] = (rows,)
             for norm in ("norm1", "norm2"):

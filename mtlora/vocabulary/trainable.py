@@ -7,10 +7,11 @@ Pure: no torch here, so that a file can be checked without building anything.
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS, MERGING_LINEAR
 from mtlora.vocabulary.spec import AdapterSpec
 
 PAIR_PARTS = frozenset({"shared", "tasks"})
-_LINEARS = frozenset({"qkv", "proj", "fc1", "fc2", "reduction"})
+_LINEARS = frozenset(linear.rpartition(".")[2] for linear in (*BLOCK_LINEARS, MERGING_LINEAR))
 
 
 def is_lora(name: str) -> bool:

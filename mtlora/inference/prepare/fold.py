@@ -15,7 +15,9 @@ from mtlora.inference.forward.windows import relative_positions, stage_shapes, s
 from mtlora.inference.prepare.int8 import IntegerWeight
 from mtlora.inference.prepare.layers import Block, Encoder, Linear, Merging, Norm, Pair, Stage, TaskLinear, TaskPairs
 from mtlora.model.swin import fitted_table
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.adapted_linears import AdaptedLinear, PairSpec, adapted_linears, gives_streams
+from mtlora.vocabulary.encoder_shapes import MERGING_LINEAR
+from mtlora.vocabulary.spec import AdapterSpec
 
 
 def fold_encoder(
@@ -35,27 +37,6 @@ def fold_encoder(
     blocks:  those that were made otherwise, by stage and number; None: to be made here
     """
     return _Fold(frozen, spec, tensors, merge, blocks).encoder()
-
-
-def gives_streams(spec: AdapterSpec, stage: int, number: int) -> bool:
-    """Whether tasks get outputs of their own in a block."""
-    # in mode `addition` task pairs shape a block's shared output; otherwise they are read in the last block only
-    last = number == spec.backbone.depths[stage] - 1
-    tasked = spec.ranks[stage] > 0 and (
-        last if spec.mode in {SharedMode.MATRIX, SharedMode.MATRIX_V2} else
-        spec.mode is SharedMode.ADDITION and (last or spec.intermediate_specialization)
-    )  # fmt: skip
-    return tasked and (spec.adapt_proj or spec.adapt_fc2)
-
-
-def adapts(spec: AdapterSpec, linear: str) -> bool:
-    """Whether a block's `qkv`, `proj`, `fc1` or `fc2` has pairs."""
-    return {"qkv": spec.adapt_qkv, "proj": spec.adapt_proj, "fc1": spec.adapt_fc1, "fc2": spec.adapt_fc2}[linear]
-
-
-def task_rank(spec: AdapterSpec, stage: int) -> int:
-    """To which the pairs of all tasks are padded."""
-    return max(1, *(task.ranks[stage] for task in spec.tasks))
 
 
 def spread_table(table: Tensor, window: int, masks: Tensor) -> Tensor:
@@ -96,6 +77,7 @@ class _Fold:
         self._own = tensors
         self._merge = merge
         self._blocks = blocks
+        self._adapted = {linear.name: linear for linear in adapted_linears(spec)}
 
     def encoder(self) -> Encoder:
         name = "patch_embed.proj"
@@ -110,76 +92,69 @@ class _Fold:
         blocks = tuple(block or self._block(stage, number) for number, block in enumerate(made))
         projections = [self._own[f"projections.{t.task}.{stage}.weight"].flatten(1) for t in self._spec.tasks]
         projection = torch.stack(projections)
-        name = f"layers.{stage + 1}.downsample"
-        if f"{name}.reduction.weight" not in self._frozen:
+        name = f"layers.{stage + 1}.{MERGING_LINEAR}"
+        if f"{name}.weight" not in self._frozen:
             return Stage(blocks, None, projection[None])
-        reduction = self._linear(f"{name}.reduction", stage, merge=self._merge)
-        merging = Merging(self._norm(f"{name}.norm"), reduction)
+        reduction = self._linear(name, merge=self._merge)
+        merging = Merging(self._norm(f"layers.{stage + 1}.downsample.norm"), reduction)
         if gives_streams(self._spec, stage, depth - 1):
             # in memory as `ops.merged_projection` likes it best
-            projection = (self._merged(f"{name}.reduction", stage).T @ projection.mT).mT
+            projection = (self._merged(name).T @ projection.mT).mT
         return Stage(blocks, merging, projection[None])
 
     def _block(self, stage: int, number: int) -> Block:
-        spec, name = self._spec, f"layers.{stage}.blocks.{number}"
-        linear = self._task_linear if gives_streams(spec, stage, number) else self._linear
-        proj = (linear if spec.adapt_proj else self._linear)(f"{name}.attn.proj", stage)
-        fc1 = (linear if spec.adapt_fc1 else self._linear)(f"{name}.mlp.fc1", stage)
-        fc2 = (linear if spec.adapt_fc2 else self._linear)(f"{name}.mlp.fc2", stage)
+        name = f"layers.{stage}.blocks.{number}"
+        linear = self._task_linear if gives_streams(self._spec, stage, number) else self._linear
         block = Block(
             norm1=self._norm(f"{name}.norm1"),
-            qkv=self._linear(f"{name}.attn.qkv", stage),
+            qkv=self._linear(f"{name}.attn.qkv"),
             position=self._position(f"{name}.attn.relative_position_bias_table", stage, shifted=number % 2 == 1),
-            proj=proj,
+            proj=linear(f"{name}.attn.proj"),
             norm2=self._norm(f"{name}.norm2"),
-            fc1=fc1,
-            fc2=fc2,
+            fc1=linear(f"{name}.mlp.fc1"),
+            fc2=linear(f"{name}.mlp.fc2"),
         )
         return merge_pairs(block) if self._merge else block
 
-    def _linear(self, name: str, stage: int, *, merge: bool = False) -> Linear:
+    def _linear(self, name: str, *, merge: bool = False) -> Linear:
         """A linear without task pairs."""
         bias = self._parameter(f"{name}.bias") if f"{name}.bias" in self._frozen else None
-        pair = self._shared_pair(name, stage)
+        pair = self._shared_pair(name)
         if pair is not None and merge:
-            return Linear(self._merged(name, stage)[None], bias)
+            return Linear(self._merged(name)[None], bias)
         return Linear(self._parameter(f"{name}.weight"), bias, pair)
 
-    def _task_linear(self, name: str, stage: int) -> TaskLinear:
-        mode = self._spec.mode
-        bias = self._parameter(f"{name}.bias")
-        linear = Linear(self._parameter(f"{name}.weight"), bias, self._shared_pair(name, stage))
-        if mode is SharedMode.MATRIX_V2:  # shared output and the tasks' base are the same product
-            linear = self._linear(name, stage)
-        norm = self._norm(f"{name}.norm") if mode is SharedMode.ADDITION else None
-        return TaskLinear(linear, self._task_pairs(name, stage), mode is SharedMode.MATRIX_V2, norm)
+    def _task_linear(self, name: str) -> Linear | TaskLinear:
+        """A linear with task pairs, if it has them."""
+        linear, adapted = self._linear(name), self._adapted.get(name)
+        if adapted is None or not adapted.splits:
+            return linear
+        norm = self._norm(f"{name}.norm") if adapted.norm else None
+        return TaskLinear(linear, self._task_pairs(adapted), adapted.base_has_pair, norm)
 
-    def _task_pairs(self, name: str, stage: int) -> TaskPairs:
-        rows, columns = self._frozen[f"{name}.weight"].shape
-        rank = task_rank(self._spec, stage)
-        like = self._frozen[f"{name}.weight"]
-        a = like.new_zeros(1, len(self._spec.tasks), rank, columns)
-        b = like.new_zeros(1, len(self._spec.tasks), rank, rows).mT  # the layout that `ops` likes best
-        for index, task in enumerate(self._spec.tasks):
-            if own := task.ranks[stage]:
-                pair = self._pair(f"{name}.tasks.{task.task}", task.scaling[stage])
-                a[0, index, :own], b[0, index, :, :own] = pair.a[0], pair.b[0]
+    def _task_pairs(self, adapted: AdaptedLinear) -> TaskPairs:
+        like, tasks, rank = self._frozen[f"{adapted.name}.weight"], len(adapted.tasks), adapted.task_rank
+        a = like.new_zeros(1, tasks, rank, adapted.in_features)
+        b = like.new_zeros(1, tasks, rank, adapted.out_features).mT  # the layout that `ops` likes best
+        for index, spec in enumerate(adapted.tasks):
+            if spec is not None:
+                pair = self._pair(spec)
+                a[0, index, : spec.rank], b[0, index, :, : spec.rank] = pair.a[0], pair.b[0]
         return TaskPairs(a, b)
 
-    def _shared_pair(self, name: str, stage: int) -> Pair | None:
-        if f"backbone.{name}.shared.lora_a" not in self._own:
-            return None
-        return self._pair(f"{name}.shared", self._spec.scaling[stage])
+    def _shared_pair(self, name: str) -> Pair | None:
+        adapted = self._adapted.get(name)
+        return None if adapted is None or adapted.shared is None else self._pair(adapted.shared)
 
-    def _pair(self, name: str, scaling: float) -> Pair:
-        learned = self._own.get(f"backbone.{name}.scaling", scaling)
-        return Pair(self._own[f"backbone.{name}.lora_a"][None], (self._own[f"backbone.{name}.lora_b"] * learned)[None])
+    def _pair(self, spec: PairSpec) -> Pair:
+        scaling = self._own[f"{spec.name}.scaling"] if spec.learned_scaling else spec.scaling
+        return Pair(self._own[f"{spec.name}.lora_a"][None], (self._own[f"{spec.name}.lora_b"] * scaling)[None])
 
-    def _merged(self, name: str, stage: int) -> Tensor:
+    def _merged(self, name: str) -> Tensor:
         """Weight with its shared pair, if there is one: float [out, in]."""
         weight = self._parameter(f"{name}.weight")
         weight = weight[0] if weight.ndim == 3 else weight
-        pair = self._shared_pair(name, stage)
+        pair = self._shared_pair(name)
         return weight if pair is None else torch.addmm(weight, pair.b[0], pair.a[0])
 
     def _norm(self, name: str) -> Norm:

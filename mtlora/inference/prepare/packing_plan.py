@@ -23,16 +23,18 @@ from mtlora.inference.forward.fused_blocks import (
     reads_by_columns,
 )
 from mtlora.inference.forward.windows import relative_positions, stage_shapes, stage_windows
-from mtlora.inference.prepare.fold import adapts, gives_streams, spread_table, task_rank
+from mtlora.inference.prepare.fold import spread_table
 from mtlora.inference.prepare.layers import NORM_EPS
 from mtlora.kernels import Kernels
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.adapted_linears import AdaptedLinear, PairSpec, adapted_linears, gives_streams
+from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS
+from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import adapter_shapes
 
 Blocks = tuple[tuple[FusedBlock | None, ...], ...]
 """By stage and number; None: the kernel does not know this kind or size."""
 
-_LINEARS = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+_LINEARS = {linear.rpartition(".")[2]: linear for linear in BLOCK_LINEARS}  # a layout has the last part
 _TABLE = "attn.relative_position_bias_table"
 _NORMS = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -142,6 +144,7 @@ class _Writer:
         self._packed = packed
         self._merge = merge
         self._shapes = adapter_shapes(spec)
+        self._adapted = {linear.name: linear for linear in adapted_linears(spec)}
         self._numbers: dict[str, int] = {}  # of the tensors that are read
         self._moves: list[_Move] = []
         self._shared: dict[int, Tensor] = {}
@@ -172,35 +175,35 @@ class _Writer:
         spec, name = self._spec, f"layers.{stage}.blocks.{number}"
         heads, streams = spec.backbone.num_heads[stage], gives_streams(spec, stage, number)
         width, tokens = self._frozen[f"{name}.norm1.weight"].numel(), stage_shapes(spec)[stage].window ** 2
-        if not fits(width, heads, tokens, task_rank(spec, stage) if streams else 0):
-            return None
-        if streams and spec.mode is SharedMode.ADDITION:
-            return None
         linears = {part: f"{name}.{rest}" for part, rest in _LINEARS.items()}
-        tasked = {part: full for part, full in linears.items() if streams and adapts(spec, part) and part != "qkv"}
+        adapted = {part: self._adapted[full] for part, full in linears.items() if full in self._adapted}
+        tasked = {part: linear for part, linear in adapted.items() if streams and linear.splits}
+        rank = max((linear.task_rank for linear in tasked.values()), default=0)
+        if not fits(width, heads, tokens, rank) or any(linear.norm for linear in tasked.values()):
+            return None
         layout = BlockLayout(
             **{part.replace(".", "_"): self._parameter(f"{name}.{part}") for part in _NORMS},
-            **{part: self._linear(full, stage, tasked=part in tasked) for part, full in linears.items()},
-            **{f"{part}_tasks": self._pairs(full, stage) for part, full in tasked.items()},
+            **{part: self._linear(full, tasked=part in tasked) for part, full in linears.items()},
+            **{f"{part}_tasks": self._pairs(linear) for part, linear in tasked.items()},
             position=self._position(f"{name}.{_TABLE}", stage, shifted=number % 2 == 1),
             heads=heads,
-            base_has_pair=streams and spec.mode is SharedMode.MATRIX_V2,
+            base_has_pair=any(linear.base_has_pair for linear in tasked.values()),
             eps=NORM_EPS,
         )
         return _Template.of(layout, len(spec.tasks) if streams else 0)
 
-    def _linear(self, name: str, stage: int, *, tasked: bool) -> LinearLayout:
+    def _linear(self, name: str, *, tasked: bool) -> LinearLayout:
         weight = self._frozen[f"{name}.weight"]
         outputs, inputs = weight.shape
         packed = self._packed(weight)
         made = LinearLayout(weight=self._share(packed), bias=self._parameter(f"{name}.bias"))
         made.inputs, made.outputs = inputs, outputs
-        pair = f"{name}.shared"
-        if f"backbone.{pair}.lora_a" not in self._shapes:
+        adapted = self._adapted.get(name)
+        if adapted is None or adapted.shared is None:
             return made
-        (rank, _), factor = self._shapes[f"backbone.{pair}.lora_a"], self._factor(pair, self._spec.scaling[stage])
-        a, b = (self._number(f"{pair}.{half}") for half in ("lora_a", "lora_b"))
-        if self._merge and not (tasked and self._spec.mode is SharedMode.MATRIX):
+        pair, rank, factor = adapted.shared, adapted.shared.rank, self._factor(adapted.shared)
+        a, b = (self._number(f"{pair.name}.{half}") for half in ("lora_a", "lora_b"))
+        if self._merge and (adapted.base_has_pair or not tasked):
             move = {"other": a, "inputs": inputs, "frozen": packed.data_ptr()}
             made.weight = self._add(packed.numel(), _MERGED, b, outputs, rank, **move, **factor)
             return made
@@ -209,26 +212,25 @@ class _Writer:
         made.up = self._add(self._kernels.packed_floats(rank, outputs), _PACKED, b, outputs, rank, **factor)
         return made
 
-    def _pairs(self, name: str, stage: int) -> PairsLayout:
-        outputs, inputs = self._frozen[f"{name}.weight"].shape
-        rank = task_rank(self._spec, stage)
+    def _pairs(self, adapted: AdaptedLinear) -> PairsLayout:
+        outputs, inputs, rank = adapted.out_features, adapted.in_features, adapted.task_rank
         by_columns = reads_by_columns(rank)
-        a, b = (self._room(len(self._spec.tasks) * rank * length) for length in (inputs, outputs))
-        for index, task in enumerate(self._spec.tasks):
-            own, pair = task.ranks[stage], f"{name}.tasks.{task.task}"
+        a, b = (self._room(len(adapted.tasks) * rank * length) for length in (inputs, outputs))
+        for index, pair in enumerate(adapted.tasks):
             to_a, to_b = a + index * rank * inputs, b + index * rank * outputs
-            if not own:
+            if pair is None:
                 self._move(_ZEROS, to_a, rows=rank, columns=inputs)
                 self._move(_ZEROS, to_b, rows=rank, columns=outputs)
                 continue
-            half = {"tensor": self._number(f"{pair}.lora_a"), "rows": own, "columns": inputs}
+            own = pair.rank
+            half = {"tensor": self._number(f"{pair.name}.lora_a"), "rows": own, "columns": inputs}
             if by_columns:
                 self._move(_TRANSPOSED, to_a, inputs=rank, **half)
             else:
                 self._move(_COPY, to_a, **half)
                 self._move(_ZEROS, to_a + own * inputs, rows=rank - own, columns=inputs)
-            factor = self._factor(pair, task.scaling[stage])
-            number = self._number(f"{pair}.lora_b")
+            factor = self._factor(pair)
+            number = self._number(f"{pair.name}.lora_b")
             self._move(_TRANSPOSED, to_b, tensor=number, rows=outputs, columns=own, inputs=outputs, **factor)
             self._move(_ZEROS, to_b + own * outputs, rows=rank - own, columns=outputs)
         made = PairsLayout(a=_address(a), b=_address(b), by_columns=by_columns)
@@ -245,7 +247,7 @@ class _Writer:
         index = relative_positions(shape.window)
         self._share(index), self._share(masks)
         return self._add(
-            masks.numel() * heads, _POSITION, self._number(name), *self._shapes[f"backbone.{name}"],
+            masks.numel() * heads, _POSITION, self._number(f"backbone.{name}"), *self._shapes[f"backbone.{name}"],
             inputs=index.numel(), frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
         )  # fmt: skip
 
@@ -253,16 +255,16 @@ class _Writer:
         """Of a vector, the set's own or the backbone's; None where there is none."""
         if f"backbone.{name}" in self._shapes:
             (length,) = self._shapes[f"backbone.{name}"]
-            return self._add(length, _COPY, self._number(name), 1, length)
+            return self._add(length, _COPY, self._number(f"backbone.{name}"), 1, length)
         return self._share(self._frozen[name]) if name in self._frozen else None
 
-    def _factor(self, pair: str, scaling: float) -> dict[str, Any]:
-        if f"backbone.{pair}.scaling" in self._shapes:
-            return {"learned": self._number(f"{pair}.scaling")}
-        return {"factor": scaling}
+    def _factor(self, pair: PairSpec) -> dict[str, Any]:
+        if pair.learned_scaling:
+            return {"learned": self._number(f"{pair.name}.scaling")}
+        return {"factor": pair.scaling}
 
     def _number(self, name: str) -> int:
-        return self._numbers.setdefault(f"backbone.{name}", len(self._numbers))
+        return self._numbers.setdefault(name, len(self._numbers))
 
     def _share(self, tensor: Tensor) -> int:
         """Keep a tensor; its address."""

@@ -5,45 +5,40 @@ from typing import Any
 from torch import nn
 
 from mtlora.model.lora.linear import LoRALinear, LowRankPair, TaskLoRALinear
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.adapted_linears import AdaptedLinear, PairSpec, adapted_linears
+from mtlora.vocabulary.spec import AdapterSpec
 
 
 def inject(swin: Any, spec: AdapterSpec) -> None:
     """Replace the linears that `spec` adapts, in place; pairs are left uninitialised (see `LowRankPair`).
 
-    swin: timm `SwinTransformer`; its blocks' qkv, proj, fc1, fc2 and the reductions of patch merging are replaced.
+    swin: timm `SwinTransformer` of the spec's shape
     """
-    for index, stage in enumerate(swin.layers):
-        for number, block in enumerate(stage.blocks):
-            tasked = spec.intermediate_specialization or number == len(stage.blocks) - 1
-            _adapt(block.attn, "qkv", spec, index, wanted=spec.adapt_qkv, tasked=False)
-            _adapt(block.attn, "proj", spec, index, wanted=spec.adapt_proj, tasked=tasked)
-            _adapt(block.mlp, "fc1", spec, index, wanted=spec.adapt_fc1, tasked=tasked)
-            _adapt(block.mlp, "fc2", spec, index, wanted=spec.adapt_fc2, tasked=tasked)
-        if index > 0:  # timm merges at the start of a stage, the paper at the end of the one before
-            _adapt(stage.downsample, "reduction", spec, index - 1, wanted=spec.adapt_reduction, tasked=False)
+    for adapted in adapted_linears(spec):
+        owner, _, name = adapted.name.rpartition(".")
+        base = swin.get_submodule(adapted.name)
+        if not isinstance(base, nn.Linear):
+            raise TypeError(f"{adapted.name} is a {type(base).__name__}, not a linear layer")
+        setattr(swin.get_submodule(owner), name, _layer(base, adapted, spec))
 
 
-def _adapt(owner: nn.Module, name: str, spec: AdapterSpec, stage: int, *, wanted: bool, tasked: bool) -> None:
-    if not wanted or spec.ranks[stage] == 0:
-        return
-    base = owner.get_submodule(name)
-    if not isinstance(base, nn.Linear):
-        raise TypeError(f"{name} of stage {stage} is a {type(base).__name__}, not a linear layer")
-    size = base.in_features, base.out_features
-    tasked = tasked and spec.mode is not SharedMode.LORA_ONLY
-    shared = None
-    if not (tasked and spec.mode is SharedMode.ADDITION):
-        shared = LowRankPair(*size, rank=spec.ranks[stage], scaling=spec.scaling[stage], learned=spec.learned_scaling)
-    if not tasked:
-        setattr(owner, name, LoRALinear(base, shared=shared, dropout=spec.dropout[stage]))
-        return
-    pairs = {
-        t.task: LowRankPair(*size, rank=t.ranks[stage], scaling=t.scaling[stage], learned=spec.learned_task_scaling)
-        for t in spec.tasks
-        if t.ranks[stage] > 0
-    }
-    adapted = TaskLoRALinear(
-        base, shared=shared, tasks=pairs, task_names=spec.task_names, mode=spec.mode, dropout=spec.dropout[stage]
+def _layer(base: nn.Linear, adapted: AdaptedLinear, spec: AdapterSpec) -> LoRALinear:
+    shared = None if adapted.shared is None else _pair(adapted.shared)
+    dropout = spec.dropout[adapted.stage]
+    if not adapted.splits:
+        return LoRALinear(base, shared=shared, dropout=dropout)
+    pairs = zip(spec.task_names, adapted.tasks, strict=True)
+    return TaskLoRALinear(
+        base,
+        shared=shared,
+        tasks={task: _pair(pair) for task, pair in pairs if pair is not None},
+        task_names=spec.task_names,
+        mode=spec.mode,
+        dropout=dropout,
     )
-    setattr(owner, name, adapted)
+
+
+def _pair(pair: PairSpec) -> LowRankPair:
+    return LowRankPair(
+        pair.in_features, pair.out_features, rank=pair.rank, scaling=pair.scaling, learned=pair.learned_scaling
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import BackboneError, ConversionError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
@@ -120,13 +121,9 @@ def _as_vector(ref: TensorRef) -> TensorRef:
 
 def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:
     """In mode `addition` the published code makes shared scalings that no output depends on."""
-    if spec.mode is not SharedMode.ADDITION:
-        return
-    expected = model_shapes(spec)
-    unused = [n for n in source.tensors if n.endswith(".shared.scaling") and n not in expected]
-    for name in unused:
-        if f"{name.removesuffix('.shared.scaling')}.norm.weight" in expected:
-            del source.tensors[name]
+    for linear in adapted_linears(spec):
+        if linear.norm:
+            source.tensors.pop(f"{linear.prefix}.shared.scaling", None)
 
 
 def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
@@ -135,33 +132,22 @@ def _never_made(spec: AdapterSpec, source: _Source) -> set[str]:
     It left a stage's earlier blocks without pairs: their linears are plain (no `.linear.` in their names), or the
     whole block has no pair. A pair of zeros computes the same there; where tasks have streams it would not.
     """
-    adapted = {name.rpartition(".shared.")[0] for name in source.tensors}
-    adapted_blocks = {_block_of(name) for name in source.tensors if is_lora(name)}
+    made = {name.rpartition(".shared.")[0] for name in source.tensors}
+    made_blocks = {_block_of(name) for name in source.tensors if is_lora(name)}
     absent: set[str] = set()
-    for name in model_shapes(spec):
-        linear, pair, _ = name.rpartition(".shared.")
-        key = source.keys.get(f"{linear}.weight", "")
+    for linear in adapted_linears(spec):
+        if linear.shared is None or linear.block is None or linear.specialised or linear.prefix in made:
+            continue
+        key = source.keys.get(f"{linear.prefix}.weight", "")
         plain = bool(key) and not key.endswith(".linear.weight")
-        bare = _block_of(name) not in adapted_blocks
-        if pair and linear not in adapted and (plain or bare) and _has_no_streams(linear, spec):
-            absent.add(name)
+        if plain or _block_of(linear.prefix) not in made_blocks:
+            absent.update(tensor for tensor, _ in linear.shared.tensors())
     return absent
 
 
 def _block_of(name: str) -> str:
     """`backbone.layers.I.blocks.J` of a tensor in a block."""
     return ".".join(name.split(".")[:5])
-
-
-def _has_no_streams(linear: str, spec: AdapterSpec) -> bool:
-    """Whether a linear is only ever given the shared path: qkv, and everything in blocks before a stage's last."""
-    match linear.split("."):
-        case ["backbone", "layers", _, "blocks", _, "attn", "qkv"]:
-            return True
-        case ["backbone", "layers", stage, "blocks", block, *_]:
-            last = int(block) == spec.backbone.depths[int(stage)] - 1
-            return not last and not spec.intermediate_specialization
-    return False
 
 
 def _differences(spec: AdapterSpec, source: _Source, absent: set[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from mtlora.vocabulary.adapted_linears import place_of_lora_a
 from mtlora.vocabulary.errors import SpecError, TaskError
 from mtlora.vocabulary.model_shapes import Shapes
 from mtlora.vocabulary.spec import (
@@ -47,9 +48,6 @@ _KNOWN_ENCODERS = {
 }
 _MTLORA = "MODEL.MTLORA"
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
-_RANK = re.compile(
-    r"backbone\.layers\.(?P<stage>\d+)\.(?P<place>blocks|downsample)\..*\.(?P<owner>shared|tasks\.\w+)\.lora_a"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +222,9 @@ def _seen_ranks(shapes: Mapping[str, tuple[int, ...]], owner: str) -> dict[int, 
     """Ranks that the pairs of one owner have, by stage."""
     found: dict[int, set[int]] = {}
     for name, shape in shapes.items():
-        match = _RANK.fullmatch(name)
-        if match and match["owner"] == owner and shape:
-            stage = int(match["stage"]) - (match["place"] == "downsample")
-            found.setdefault(stage, set()).add(shape[0])
+        place = place_of_lora_a(name)
+        if place and place.owner == owner and shape:
+            found.setdefault(place.stage, set()).add(shape[0])
     return {stage: ranks for stage, ranks in found.items() if 0 <= stage < 4}
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS, MERGING_LINEAR
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import Task, task_of_reference_key
 
@@ -17,7 +18,8 @@ _DROPPED = re.compile(
     """,
     re.VERBOSE,
 )
-_LINEARS = r"(?P<linear>(?:layers\.\d+\.(?:blocks\.\d+\.(?:attn\.(?:qkv|proj)|mlp\.fc[12])|downsample\.reduction)))"
+_IN_BLOCK, _MERGED = "|".join(map(re.escape, BLOCK_LINEARS)), re.escape(MERGING_LINEAR)
+_LINEARS = rf"(?P<linear>(?:layers\.\d+\.(?:blocks\.\d+\.(?:{_IN_BLOCK})|{_MERGED})))"
 _PLAIN = re.compile(
     r"patch_embed\.(proj|norm)\.(weight|bias)"
     r"|layers\.\d+\.(blocks\.\d+\.(norm[12]\.(weight|bias)|attn\.relative_position_bias_table)"
