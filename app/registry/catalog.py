@@ -4,10 +4,14 @@ import errno
 import hashlib
 import logging
 import stat
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from app.core.errors import AdapterConflictError, AdapterLoadError, AdapterNotFoundError, StartupError
 from app.core.names import (
@@ -24,7 +28,6 @@ from app.store.adapter_store import AdapterStore
 from app.store.open_no_link import reason_of
 from app.store.set_state import Revision, SetState
 from mtlora.vocabulary.errors import AdapterFileError, MTLoRAError
-from mtlora.vocabulary.recent import Recent
 from mtlora.weights.adapter_file import AdapterManifest, has_manifest, read_manifest
 
 log = logging.getLogger(__name__)
@@ -124,7 +127,8 @@ class Catalog:
         self._store = store
         self._bundled = dict(bundled)
         self.default = default
-        self._manifests: Recent[str, AdapterManifest] = Recent(MANIFEST_BYTES)
+        self._manifests: LRUCache[str, AdapterManifest] = LRUCache(MANIFEST_BYTES, lambda kept: kept.memory_bytes)
+        self._lock = threading.Lock()  # of the manifests
 
     def check(self) -> None:
         """`StartupError` unless the default set is there, and whole as far as its header tells."""
@@ -243,13 +247,17 @@ class Catalog:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
             except OSError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {reason_of(error)}") from error
-            self._manifests.put(ref.digest, known, known.memory_bytes)
+            with self._lock, suppress(ValueError):  # larger than all that may be kept
+                self._manifests[ref.digest] = known
         return known
 
     def known_manifest(self, ref: AdapterRef) -> AdapterManifest | None:
         """As `manifest`, from memory; None if the file must be read."""
         bundled = self._bundled.get(ref.name)
-        return bundled.manifest if bundled is not None else self._manifests.get(ref.digest)
+        if bundled is not None:
+            return bundled.manifest
+        with self._lock:
+            return self._manifests.get(ref.digest)
 
     def activate(self, name: str, revision: int) -> Entry:
         """Make a revision the current one."""

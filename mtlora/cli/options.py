@@ -1,6 +1,7 @@
 """Options that several training commands share, and what they mean as values."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +52,20 @@ LogEveryOption = Annotated[int, typer.Option(help="Steps between rows of metrics
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 WeightDecayOption = Annotated[float, typer.Option(help="Weight decay of matrices.")]
 TensorboardOption = Annotated[bool, typer.Option(help="Write event files where TensorBoard is installed.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Where a run computes and what it writes on its way."""
+
+    processes: ProcessesOption = 1
+    device: DeviceOption = "auto"
+    precision: PrecisionOption = "auto"
+    seed: SeedOption = 0
+    cache: CacheOption = Path("runs/cache")
+    save_every: SaveEveryOption = 100
+    log_every: LogEveryOption = 10
+    tensorboard: TensorboardOption = True
 
 
 def four(text: str, what: str) -> tuple[int, int, int, int]:

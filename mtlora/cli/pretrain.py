@@ -1,12 +1,11 @@
 """The command `mtlora pretrain`; see docs/training.md."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 from mtlora.cli import options as o
+from mtlora.cli.option_groups import with_options
+from mtlora.cli.pretrain_options import PretrainOptions
 from mtlora.cli.say import say
 
 if TYPE_CHECKING:
@@ -16,113 +15,85 @@ if TYPE_CHECKING:
     from mtlora.vocabulary.spec import AdapterSpec
 
 
-def pretrain(  # noqa: PLR0913 (a command's options)
-    data: o.DataOption,
-    out: o.OutOption,
-    name: Annotated[str, typer.Option(help="Name of the backbone.")] = "mtlora-swin",
-    unlabelled: Annotated[Path | None, typer.Option(help="Folder of more photos, for distillation only.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Run whose weights are taken over.")] = None,
-    tasks: o.TasksOption = "semseg,human_parts,saliency,normals",
-    split: o.SplitOption = "train",
-    image_size: Annotated[int, typer.Option(help="Side trained at in this run, e.g. 112 first and 224 later.")] = 224,
-    width: Annotated[int, typer.Option(help="Channels of stage 0.")] = 48,
-    depths: Annotated[str, typer.Option(help="Blocks in stages 0..3.")] = "2,2,4,2",
-    heads: Annotated[str, typer.Option(help="Attention heads in stages 0..3.")] = "2,4,8,16",
-    window: Annotated[int, typer.Option(help="Side of the attention windows.")] = 7,
-    decoder_channels: o.ChannelsOption = "16,24,40,64",
-    distill: Annotated[float, typer.Option(help="Weight of the teacher's features; 0: no teacher.")] = 1.0,
-    semantic: Annotated[float, typer.Option(help="Weight of the teacher's classes.")] = 0.3,
-    teacher: Annotated[
-        str, typer.Option(help="stored: features of whole photos, computed once; live: of every crop, for a GPU.")
-    ] = "stored",
-    zoom: Annotated[str, typer.Option(help="Smallest and largest zoom of photos.")] = "0.8,2",
-    jitter: Annotated[float, typer.Option(help="Strength of colour changes, 0..1.")] = 0.3,
-    optimizer: Annotated[str, typer.Option(help="muon or adamw.")] = "muon",
-    steps: o.StepsOption = 0,
-    epochs: o.EpochsOption = 30.0,
-    batch: o.BatchOption = 32,
-    accumulate: o.AccumulateOption = 1,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
-    warmup: o.WarmupOption = -1,
-    hold: o.HoldOption = 0.0,
-    final_lr: Annotated[float, typer.Option(help="Where warm-up starts and decay ends, as a share of --lr.")] = 0.01,
-    ema: o.EmaOption = 0.998,
-    drop_path: o.DropPathOption = 0.05,
-    weight_decay: o.WeightDecayOption = 0.05,
-    loss_weights: o.WeightsOption = "semseg=1,human_parts=1,saliency=2,normals=3",
-    class_balance: o.ClassBalanceOption = 0.3,
-    processes: o.ProcessesOption = 1,
-    device: o.DeviceOption = "auto",
-    precision: o.PrecisionOption = "auto",
-    seed: o.SeedOption = 0,
-    cache: o.CacheOption = Path("runs/cache"),
-    save_every: o.SaveEveryOption = 100,
-    log_every: o.LogEveryOption = 20,
-    tensorboard: o.TensorboardOption = True,
-    resume: o.ResumeOption = False,
-) -> None:
+@with_options
+def pretrain(options: PretrainOptions) -> None:
     """Train a small Swin from scratch on all tasks and a teacher's features; writes OUT/backbone.safetensors."""
-    _run(_config(locals()), resume)
+    _run(_config(options), options.resume)
 
 
-def _config(given: dict[str, Any]) -> "PretrainConfig":
-    """The settings of a run from the command's options, by name."""
+def _config(options: PretrainOptions) -> "PretrainConfig":
+    """The settings of a run from the command's options."""
     from mtlora.data.layout import open_dataset
     from mtlora.training.pretraining.pretrain import PRETRAIN_AUGMENT, PretrainConfig
     from mtlora.training.pretraining.teacher_maps import TeacherKind
     from mtlora.training.run.optim import OptimizerKind
 
-    dataset = open_dataset(given["data"], given["split"])
-    alike = (
-        "data out cache split unlabelled init image_size batch accumulate processes weight_decay drop_path distill"
-        " semantic class_balance"
-    )
+    source, schedule, teacher, varied = options.source, options.schedule, options.teacher, options.augment
+    dataset = open_dataset(source.data, source.split)
     return PretrainConfig(
-        spec=_spec(dataset, given),
-        loop=_loop(dataset, given),
-        optimizer=o.member(OptimizerKind, given["optimizer"], "optimizer"),
-        teacher=o.member(TeacherKind, given["teacher"], "teacher"),
-        augment=replace(PRETRAIN_AUGMENT, scale=o.zoom_range(given["zoom"]), jitter=given["jitter"]),
-        task_weights=o.task_weights(given["loss_weights"]),
-        **{field: given[field] for field in alike.split()},
+        spec=_spec(dataset, options),
+        data=source.data,
+        out=source.out,
+        cache=options.run.cache,
+        split=source.split,
+        unlabelled=source.unlabelled,
+        init=source.init,
+        image_size=options.shape.image_size,
+        loop=_loop(dataset, options),
+        batch=schedule.batch,
+        accumulate=schedule.accumulate,
+        processes=options.run.processes,
+        optimizer=o.member(OptimizerKind, schedule.optimizer, "optimizer"),
+        weight_decay=schedule.weight_decay,
+        drop_path=schedule.drop_path,
+        teacher=o.member(TeacherKind, teacher.teacher, "teacher"),
+        distill=teacher.distill,
+        semantic=teacher.semantic,
+        augment=replace(PRETRAIN_AUGMENT, scale=o.zoom_range(varied.zoom), jitter=varied.jitter),
+        task_weights=o.task_weights(options.loss.loss_weights),
+        class_balance=options.loss.class_balance,
     )
 
 
-def _spec(dataset: "PhotoDataset", given: dict[str, Any]) -> "AdapterSpec":
+def _spec(dataset: "PhotoDataset", options: PretrainOptions) -> "AdapterSpec":
     from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec
 
-    shape = BackboneSpec(
-        name=given["name"],
-        embed_dim=given["width"],
-        depths=o.four(given["depths"], "depths"),
-        num_heads=o.four(given["heads"], "heads"),
-        window_size=given["window"],
-    )
+    shape = options.shape
     return AdapterSpec(
-        backbone=shape,
-        image_size=32 * given["window"],  # the smallest side at which every stage has a whole window
-        tasks=o.task_specs(given["tasks"], "", "4,4,4,4", 4.0, "hrnet", dataset),
+        backbone=BackboneSpec(
+            name=options.source.name,
+            embed_dim=shape.width,
+            depths=o.four(shape.depths, "depths"),
+            num_heads=o.four(shape.heads, "heads"),
+            window_size=shape.window,
+        ),
+        image_size=32 * shape.window,  # the smallest side at which every stage has a whole window
+        tasks=o.task_specs(options.source.tasks, "", "4,4,4,4", 4.0, "hrnet", dataset),
         ranks=(16, 16, 16, 16),
-        decoder_channels=o.four(given["decoder_channels"], "decoder channels"),
+        decoder_channels=o.four(shape.decoder_channels, "decoder channels"),
         antialias=True,
     )
 
 
-def _loop(dataset: "PhotoDataset", given: dict[str, Any]) -> "LoopConfig":
+def _loop(dataset: "PhotoDataset", options: PretrainOptions) -> "LoopConfig":
     from mtlora.training.run.loop import LoopConfig
     from mtlora.training.run.precision import Precision
 
-    steps = o.step_count(dataset, given["steps"], given["epochs"], given["batch"])
+    schedule, run = options.schedule, options.run
+    steps = o.step_count(dataset, schedule.steps, schedule.epochs, schedule.batch)
     return LoopConfig(
         steps=steps,
-        lr=given["lr"],
-        warmup=round(steps * o.WARMUP_SHARE) if given["warmup"] < 0 else given["warmup"],
-        hold=given["hold"],
-        floor=given["lr"] * given["final_lr"],
-        ema_decay=given["ema"],
-        device=o.device_name(given["device"]),
-        precision=o.member(Precision, given["precision"], "precision"),
-        **{field: given[field] for field in ("seed", "save_every", "log_every", "tensorboard")},
+        lr=schedule.lr,
+        warmup=round(steps * o.WARMUP_SHARE) if schedule.warmup < 0 else schedule.warmup,
+        hold=schedule.hold,
+        floor=schedule.lr * schedule.final_lr,
+        ema_decay=schedule.ema,
+        device=o.device_name(run.device),
+        precision=o.member(Precision, run.precision, "precision"),
+        seed=run.seed,
+        save_every=run.save_every,
+        log_every=run.log_every,
+        tensorboard=run.tensorboard,
     )
 
 

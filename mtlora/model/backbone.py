@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.vocabulary.encoder_shapes import shape_problems, spec_of_shapes
 from mtlora.vocabulary.errors import BackboneError
-from mtlora.vocabulary.recent import Recent
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec
 from mtlora.vocabulary.trainable import is_trainable
 
@@ -31,8 +31,9 @@ class Backbone:
         self.spec = spec
         self.tensors = MappingProxyType({name: tensors[name].detach().float().contiguous() for name in sorted(tensors)})
         self._digests: dict[str, bytes] = {}
-        self._fingerprints: Recent[AdapterSpec, str] = Recent(_SHAPES_KEPT)
-        self._lock = threading.Lock()
+        self._fingerprints: LRUCache[AdapterSpec, str] = LRUCache(_SHAPES_KEPT)
+        self._lock = threading.Lock()  # of the digests, held while hashing
+        self._fingerprints_lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
@@ -61,10 +62,12 @@ class Backbone:
         Swin share a backbone although each brings norms, position biases and patch merging of its own.
         Hashed, by sorted name: name, shape, and the sha256 of the values as little-endian float32.
         """
-        found = self._fingerprints.get(spec)
+        with self._fingerprints_lock:
+            found = self._fingerprints.get(spec)
         if found is None:
             found = self.fingerprint_of(self.frozen_names(spec))
-            self._fingerprints.put(spec, found, 1)
+            with self._fingerprints_lock:
+                self._fingerprints[spec] = found
         return found
 
     def fingerprint_of(self, names: Iterable[str]) -> str:

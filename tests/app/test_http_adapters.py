@@ -17,7 +17,6 @@ from app.core.names import AdapterRef
 from app.engine.engine import Outcome
 from app.engine.work_item import Item
 from app.scheduling.background_throttle import BackgroundThrottle
-from mtlora.vocabulary.recent import Recent
 from mtlora.weights.adapter_file import AdapterManifest
 from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
@@ -342,11 +341,11 @@ def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: 
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name), name="hurt")
         digests = {r["revision"]: r["digest"] for r in live.client.get("/adapters/hurt").json()["revisions"]}
-        live.service.parts.catalog._manifests = Recent(2**20)  # as after a restart
+        live.service.parts.catalog._manifests.clear()  # as after a restart
         home = tmp_path / "store" / "sets" / "hurt"
         (home / f"1-{digests[1]}.safetensors").write_bytes(b"damaged")
         assert [r["tasks"] for r in live.client.get("/adapters/hurt").json()["revisions"]] == [[], ["semseg"]]
-        live.service.parts.catalog._manifests = Recent(2**20)  # as after a restart
+        live.service.parts.catalog._manifests.clear()  # as after a restart
         (home / f"2-{digests[2]}.safetensors").write_bytes(b"damaged")
         listed = {s["name"]: s for s in live.client.get("/adapters").json()["adapters"]}
         assert {name: s["status"] for name, s in listed.items()} == {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.inference.backends.backend import Query
@@ -24,7 +25,6 @@ from mtlora.kernels import Kernels, kernels
 from mtlora.ops.denormals import denormals_are_zero
 from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.options import Precision
-from mtlora.vocabulary.recent import Recent
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import Backbone
@@ -48,8 +48,8 @@ class CpuBackend(Folding[FoldedSet]):
         super().__init__(backbone, merge=merge)
         self._precision = precision
         self._kernels = kernels() if backbone.device.type == "cpu" else None
-        self._packing_plans: Recent[AdapterSpec, PackingPlan] = Recent(SHAPES_KEPT)
-        self._facts: Recent[AdapterSpec, tuple[Hashable, int]] = Recent(SHAPES_KEPT)  # signature and cost
+        self._packing_plans: LRUCache[AdapterSpec, PackingPlan] = LRUCache(SHAPES_KEPT)
+        self._facts: LRUCache[AdapterSpec, tuple[Hashable, int]] = LRUCache(SHAPES_KEPT)  # signature and cost
 
     def group(self, query: Query[FoldedSet]) -> Hashable:
         """Merged: the same set. Apart: sets of equal shape. Either way the same tasks."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.inference.backends.backend import Resident
@@ -14,7 +15,6 @@ from mtlora.inference.forward.encoder import Plan
 from mtlora.inference.forward.windows import stage_shapes
 from mtlora.inference.prepare.layers import tensors_of
 from mtlora.ops.denormals import denormals_are_zero
-from mtlora.vocabulary.recent import Recent
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
@@ -34,8 +34,9 @@ class Folding(ABC, Generic[S]):
         self._backbone = backbone
         self._merge = merge
         self._made: dict[tuple[str, int], Any] = {}  # of frozen weights, shared by all sets
-        self._costs: Recent[AdapterSpec, int] = Recent(SHAPES_KEPT)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what was made, held while making
+        self._costs: LRUCache[AdapterSpec, int] = LRUCache(SHAPES_KEPT)
+        self._shapes_lock = threading.Lock()  # of everything kept by shape
 
     def prepare(self, adapter: AdapterSet) -> S:
         """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
@@ -75,12 +76,14 @@ class Folding(ABC, Generic[S]):
 
         return made
 
-    def _of_shape(self, known: Recent[AdapterSpec, T], spec: AdapterSpec, make: Callable[[AdapterSpec], T]) -> T:
+    def _of_shape(self, known: LRUCache[AdapterSpec, T], spec: AdapterSpec, make: Callable[[AdapterSpec], T]) -> T:
         """What is the same for all sets of a shape: made once, kept for the shapes seen last."""
-        made = known.get(spec)
+        with self._shapes_lock:
+            made = known.get(spec)
         if made is None:
             made = make(spec)
-            known.put(spec, made, 1)
+            with self._shapes_lock:
+                known[spec] = made
         return made
 
     def _cost(self, spec: AdapterSpec) -> int:

@@ -3,11 +3,11 @@
 import copy
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.inference.backends.backend import Query
@@ -39,7 +39,7 @@ class ReferenceBackend:
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._templates: OrderedDict[AdapterSpec, MTLoRAModel] = OrderedDict()
+        self._templates: LRUCache[AdapterSpec, MTLoRAModel] = LRUCache(TEMPLATES_KEPT)
         self._lock = threading.Lock()
 
     def prepare(self, adapter: AdapterSet) -> PlainSet:
@@ -76,9 +76,6 @@ class ReferenceBackend:
         with self._lock:
             if spec not in self._templates:
                 self._templates[spec] = build_model(self._backbone, spec).eval().requires_grad_(False)
-                while len(self._templates) > TEMPLATES_KEPT:
-                    self._templates.popitem(last=False)
-            self._templates.move_to_end(spec)
             return self._templates[spec]
 
 

@@ -6,12 +6,12 @@ a few sizes: a pass that comes a second time is recorded. All of it happens in t
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Passes:
         self._records = device.type == "cuda"
         self._pool = torch.cuda.graph_pool_handle() if self._records else None
         self._inputs: dict[Hashable, Tensor] = {}
-        self._known: OrderedDict[Hashable, _Recorded | int] = OrderedDict()  # bytes of a pass that is not recorded
+        self._known: LRUCache[Hashable, _Recorded | int] = LRUCache(KEPT)  # bytes of a pass that is not recorded
 
     def run(self, key: Hashable, compute: Compute, flats: Sequence[Tensor], images: Sequence[Tensor]) -> Tensor:
         """Logits on the device; overwritten by the next call.
@@ -75,9 +75,6 @@ class Passes:
         else:
             logits, known = self._measured(compute, *places)
         self._known[key] = known
-        self._known.move_to_end(key)
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
         return logits
 
     def _place(self, values: Sequence[Tensor], count: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -9,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.vocabulary.errors import AdapterFileError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes
-from mtlora.vocabulary.recent import Recent
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file.announced import manifest_of, opened, read_header
 from mtlora.weights.adapter_file.header import Entry, Header, clip, raise_if
@@ -47,15 +49,20 @@ class CheckedFiles:
     """
 
     def __init__(self, memory_bytes: int = 16 * 2**20) -> None:
-        self._known: Recent[tuple[int, ...], Checked] = Recent(memory_bytes)
+        self._known: LRUCache[tuple[int, ...], Checked] = LRUCache(
+            memory_bytes, lambda kept: kept.manifest.memory_bytes
+        )
+        self._lock = threading.Lock()
 
     def find(self, status: os.stat_result) -> "Checked | None":
         """What was found in the file of this status."""
-        return self._known.get(_identity(status))
+        with self._lock:
+            return self._known.get(_identity(status))
 
     def add(self, status: os.stat_result, checked: "Checked") -> None:
         """A file was checked; those not read for longest are forgotten where there are too many."""
-        self._known.put(_identity(status), checked, checked.manifest.memory_bytes)
+        with self._lock, suppress(ValueError):  # larger than all that may be remembered
+            self._known[_identity(status)] = checked
 
 
 class Checked(NamedTuple):

@@ -1,6 +1,7 @@
 """A file that was checked and has not changed is not checked again; one that changed is."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,23 @@ def test_only_so_many_are_remembered(path: Path) -> None:
     load_adapter(copy, known=known)
     assert known.find(path.stat()) is None
     assert known.find(copy.stat()) is not None
+
+
+def test_a_file_that_exceeds_the_memory_is_read_and_not_remembered(path: Path) -> None:
+    known = CheckedFiles(memory_bytes=load_adapter(path).manifest.memory_bytes - 1)
+    load_adapter(path, known=known)
+    assert known.find(path.stat()) is None
+
+
+def test_threads_share_what_is_remembered_and_its_limit(path: Path) -> None:
+    """Two files of which only one fits, read by several threads at once: no thread fails, and one is left."""
+    copy = path.with_name("copy.safetensors")
+    copy.write_bytes(path.read_bytes())
+    known = CheckedFiles(memory_bytes=2 * load_adapter(path).manifest.memory_bytes - 1)
+    with ThreadPoolExecutor(4) as threads:
+        digests = set(threads.map(lambda file: load_adapter(file, known=known).digest, [path, copy] * 20))
+    assert len(digests) == 1
+    assert sum(known.find(file.stat()) is not None for file in (path, copy)) == 1
 
 
 def test_what_is_remembered_of_files_of_one_shape_is_shared(path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Options of `mtlora train`, in the order in which its help lists them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtlora.cli import options as o
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOptions:
+    """The set that is made: from which data, how, and for which tasks."""
+
+    data: o.DataOption
+    out: o.OutOption
+    backbone: o.BackboneOption = None
+    name: Annotated[str, typer.Option(help="Name the set carries.")] = ""
+    method: Annotated[
+        str, typer.Option(help="mtlora, mtlora+, lora (TA pairs only), bitfit, decoders, full, or single.")
+    ] = "mtlora"
+    tasks: o.TasksOption = "semseg,human_parts,saliency,normals"
+    semseg_classes: Annotated[str, typer.Option(help="Comma list of classes; default: all of the dataset's.")] = ""
+    split: o.SplitOption = "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeOptions:
+    """Sizes of the input, of the pairs and of the decoders."""
+
+    image_size: Annotated[int, typer.Option(help="Input side in pixels.")] = 224
+    image_side: Annotated[
+        int, typer.Option(help="Train at this side instead, e.g. 112: a quarter of the pixels; 0: --image-size.")
+    ] = 0
+    ranks: Annotated[str, typer.Option(help="Ranks of the shared pairs in stages 0..3.")] = "16,16,16,16"
+    task_ranks: Annotated[str, typer.Option(help="Ranks of the task pairs in stages 0..3.")] = "4,4,4,4"
+    scaling: Annotated[float, typer.Option(help="Multiplier of B A x, shared and task pairs.")] = 4.0
+    decoder: Annotated[str, typer.Option(help="hrnet, segformer or aspp.")] = "hrnet"
+    decoder_channels: o.ChannelsOption = "18,36,72,144"
+    antialias: Annotated[bool, typer.Option(help="Resize photos with antialiasing (published models: without).")] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleOptions:
+    """Where a run begins, how long it is, and what a step does to the weights."""
+
+    init: Annotated[Path | None, typer.Option(help="Run whose weights are taken over: see the docs.")] = None
+    photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0
+    steps: o.StepsOption = 0
+    epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS)
+    batch: o.BatchOption = 16
+    accumulate: o.AccumulateOption = 1
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Activation checkpointing: less memory, more time.")
+    ] = False
+    lr: o.LrOption = 0.0
+    warmup: o.WarmupOption = -1
+    hold: o.HoldOption = 0.0
+    final_lr: o.FinalLrOption = 0.01
+    ema: o.EmaOption = 0.0
+    drop_path: o.DropPathOption = 0.2
+    weight_decay: o.WeightDecayOption = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOptions:
+    """How losses are taken and weighed."""
+
+    label_stride: Annotated[int, typer.Option(help="Take losses at 1/N of the input's side (faster).")] = 1
+    loss_weights: o.WeightsOption = ""
+    class_balance: o.ClassBalanceOption = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentOptions:
+    """How photos are varied."""
+
+    jitter: Annotated[float, typer.Option(help="Strength of colour changes, 0..1.")] = 0.0
+    rotate: Annotated[float, typer.Option(help="Photos turn by up to so many degrees.")] = 20.0
+    zoom: Annotated[str, typer.Option(help="Smallest and largest zoom of photos.")] = "0.75,1.25"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationOptions:
+    """Scores while training."""
+
+    val_every: Annotated[int, typer.Option(help="Steps between looks at the validation split; 0: never.")] = 0
+    val_split: Annotated[str, typer.Option(help="Split that is looked at.")] = "val"
+    val_photos: Annotated[int, typer.Option(help="Look at so many of it, evenly from the list; 0: all.")] = 0
+    patience: Annotated[int, typer.Option(help="Stop after so many looks without a better delta_m; 0: never.")] = 0
+    baseline: Annotated[
+        Path | None, typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherOptions:
+    """Another set that is learned from."""
+
+    teacher: Annotated[Path | None, typer.Option(help="Adapter file whose logits are learned from.")] = None
+    teacher_backbone: Annotated[Path | None, typer.Option(help="Its backbone, if it is another.")] = None
+    soft_labels: Annotated[
+        Path | None, typer.Option(help="Stored logits (`mtlora data soft-labels`) instead of a teacher.")
+    ] = None
+    distill: Annotated[float, typer.Option(help="Weight of the teacher, the labels' being 1.")] = 1.0
+    temperature: Annotated[float, typer.Option(help="Softens the teacher's classes.")] = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """All of them."""
+
+    set: SetOptions
+    shape: ShapeOptions = field(default_factory=ShapeOptions)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    validation: ValidationOptions = field(default_factory=ValidationOptions)
+    teacher: TeacherOptions = field(default_factory=TeacherOptions)
+    run: o.RunOptions = field(default_factory=o.RunOptions)
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained, write OUT/batch.png, train nothing.")
+    ] = False
+    resume: o.ResumeOption = False

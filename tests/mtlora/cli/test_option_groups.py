@@ -1,0 +1,75 @@
+"""Dataclasses as a command's options: names, order, defaults and values arrive as if each were a parameter."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mtlora.cli.main import cli
+from mtlora.cli.option_groups import with_options
+
+MOST_PARAMETERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A group."""
+
+    width: Annotated[int, typer.Option(help="Wide.")] = 3
+    tall: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command takes."""
+
+    name: Annotated[str, typer.Option(help="Said.")]
+    size: Size = field(default_factory=Size)
+    last: float = 0.5
+
+
+def run(*arguments: str) -> tuple[int, list[Options]]:
+    seen: list[Options] = []
+    app = typer.Typer()
+
+    @app.command()
+    @with_options
+    def command(options: Options) -> None:
+        """What it is for."""
+        seen.append(options)
+
+    return CliRunner().invoke(app, arguments).exit_code, seen
+
+
+def test_what_is_not_given_has_the_default() -> None:
+    assert run("--name", "a") == (0, [Options(name="a")])
+
+
+def test_what_is_given_reaches_its_group() -> None:
+    expected = Options(name="a", size=Size(width=5, tall=True), last=0.25)
+    assert run("--width", "5", "--tall", "--name", "a", "--last", "0.25") == (0, [expected])
+
+
+def test_a_field_without_default_is_required() -> None:
+    status, seen = run("--width", "5")
+    assert (status, seen) == (2, [])
+
+
+def test_options_stand_in_the_order_of_their_fields() -> None:
+    @with_options
+    def command(options: Options) -> None:
+        """What it is for."""
+
+    assert list(inspect.signature(command).parameters) == ["name", "width", "tall", "last"]
+    assert command.__doc__ == "What it is for."
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain", "compare"])
+def test_commands_of_training_take_one_value(command: str) -> None:
+    """Not a parameter per option, which are dozens."""
+    (callback,) = (each.callback for each in cli.registered_commands if each.callback.__name__ == command)
+    assert len(inspect.signature(callback).parameters) > MOST_PARAMETERS
+    assert list(inspect.signature(callback.__wrapped__).parameters) == ["options"]
