@@ -243,8 +243,12 @@ class Catalog:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
             except OSError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {reason_of(error)}") from error
-            self._manifests.put(ref.digest, known, known.memory_bytes)
+            self.remember(ref, known)
         return known
+
+    def remember(self, ref: AdapterRef, manifest: AdapterManifest) -> None:
+        """What a revision's file says about itself was read already."""
+        self._manifests.put(ref.digest, manifest, manifest.memory_bytes)
 
     def known_manifest(self, ref: AdapterRef) -> AdapterManifest | None:
         """As `manifest`, from memory; None if the file must be read."""
