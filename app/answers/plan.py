@@ -13,7 +13,7 @@ ENCODED_PIXELS_PER_US = 20  # a first guess, for a flow pays what the work takes
 # Upper estimates, held against measured peaks by tests/app/answers/test_memory.py. Bytes for each pixel of the photo:
 _ARRAY_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 4, Decode.UNIT_VECTOR: 12, Decode.IDENTITY: 4}
 _PNG_BYTES = {Decode.ARGMAX: 1, Decode.SIGMOID: 1, Decode.UNIT_VECTOR: 2, Decode.IDENTITY: 2}
-_BASE64 = 2  # times the PNG: text of four thirds of its bytes is made of all of them in one piece
+_COPIED = 2  # times the PNG: text of four thirds of its bytes is made of all of them in one piece, or an archive
 _LABELS_BYTES = 1
 _OVERLAY_BYTES = 12  # the photo, decoded for it (4 and 3), and a PNG of it at its worst
 _MASK_PNG_BYTES = 2  # of all masks together, as PNGs and as text
@@ -32,6 +32,16 @@ class RenderPlan:
     logits: bool = False  # in npz
     as_text: frozenset[Task] = frozenset()  # in v2: tensors as JSON rather than bytes
     most_values: int = 0  # that an image's tensor may have as JSON
+
+    @property
+    def has_pngs(self) -> bool:
+        """Whether maps are made as PNGs."""
+        return self.form in {AnswerFormat.PNG, AnswerFormat.ZIP} or (self.form is AnswerFormat.JSON and self.pngs)
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it is said what maps hold: other forms show the maps alone."""
+        return self.form in {AnswerFormat.JSON, AnswerFormat.ZIP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +101,10 @@ def encode_bytes(plan: RenderPlan, tasks: Sequence[Task], extent: Extent, *, sid
             return bands + _filtered(extent, _LABELS_BYTES + _MASK_PNG_BYTES)
         case AnswerFormat.COCO:
             return bands + pixels * _LABELS_BYTES + extent.runs * _RUN_BYTES
-    times = (_BASE64 if plan.form is AnswerFormat.JSON else 1) if plan.pngs else 0
+    times = (1 if plan.form is AnswerFormat.PNG else _COPIED) if plan.has_pngs else 0
     kept = sum(_filtered(extent, _PNG_BYTES[kind] * times) for kind in kinds)
     labelled = kinds.count(Decode.ARGMAX) if side_by_side else Decode.ARGMAX in kinds
-    runs = labelled * (pixels * _LABELS_BYTES + extent.runs * _RUN_BYTES) if plan.rle else 0
+    runs = labelled * (pixels * _LABELS_BYTES + extent.runs * _RUN_BYTES) if plan.rle and plan.has_documents else 0
     return bands + kept + runs
 
 

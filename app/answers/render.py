@@ -2,13 +2,12 @@
 
 import json
 import math
-import mmap
 import time
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any, cast
 
 import numpy as np
@@ -30,8 +29,7 @@ from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
 from mtlora.vocabulary.stopping import Check, never
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
-_WITH_PNG = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP}
-_OF_PARTS = {*_WITH_PNG, AnswerFormat.V2}  # whose tasks can be rendered apart
+_OF_PARTS = {AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP, AnswerFormat.V2}  # tasks can be rendered apart
 _MOST_SIDE_BY_SIDE_BYTES = 256 << 20  # of four tasks as JSON some 20 megapixels
 _HALVED_PIXELS = 1 << 18  # from here on a map of normals, which takes as long as three others, is made in two halves
 Document = dict[str, Any]
@@ -39,6 +37,7 @@ Pieces = list[bytes | memoryview]
 
 _LONGEST = {Decode.UNIT_VECTOR: 3, Decode.IDENTITY: 2, Decode.SIGMOID: 1, Decode.ARGMAX: 0}
 _MEMBER_BYTES = 1 << 10  # of an archive's names and headers, for each member and its end
+_SAID_BYTES = 1 << 10  # of a document beside what its map holds: names, and what is known last
 
 
 @dataclass(slots=True)
@@ -89,8 +88,8 @@ def render(
         coarse, own = logits[task], spec.task(task)
         if _is_striped(plan, task):
             sizes = (spec.image_size, decoded.height, decoded.width, *share.rows(decoded.height))
-            rendered.documents[task] = to_json({"axes": own.axes})
             rendered.maps[task] = encode_normals(coarse, *sizes, check)
+            rendered.documents |= {task: to_json({"axes": own.axes})} if plan.has_documents else {}
             continue
         source = PhotoMap(task, decode_coarse(task, coarse, spec.image_size), decoded.height, decoded.width, check)
         if plan.form is AnswerFormat.NPZ:
@@ -139,13 +138,44 @@ def join(rendered: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
     return whole
 
 
-def to_document(rendered: Rendered, about: Document, *, with_png: bool = True) -> list[bytes]:
-    """Pieces of the JSON of one image's answer; `about`: what is said of it beside its size and its maps.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One image's answer in bytes, but for what is known only once the whole request is answered.
+
+    end: the bytes, given what is said of the answer beside the photo's size and the maps; quick
+    """
+
+    width: int  # of the photo
+    height: int
+    tensors: Mapping[Task, Pieces]
+    end: Callable[[Document], Pieces]
+
+
+def put_together(rendered: Rendered, tasks: Sequence[Task], plan: RenderPlan) -> Made:
+    """The form asked for, of all that `render` made; the maps are used up."""
+    match plan.form:
+        case AnswerFormat.JSON:
+            end = partial(_closed, _begun(rendered))
+        case AnswerFormat.ZIP:
+            end = partial(_archived, _archive_of(rendered), _begun(rendered, with_png=False))
+        case AnswerFormat.PNG:
+            end = partial(_whole, [*rendered.maps[tasks[0]].picture.pieces()])
+        case _:
+            end = partial(_whole, rendered.body)
+    return Made(rendered.width, rendered.height, rendered.tensors, end)
+
+
+def _whole(pieces: Pieces, _: Document) -> Pieces:
+    return pieces
+
+
+def _begun(rendered: Rendered, *, with_png: bool = True) -> Pieces:
+    """Pieces of the JSON of one image's answer, up to where it says what is known last.
 
     with_png: whether maps that were encoded are in it
     """
     size = to_json({"width": rendered.width, "height": rendered.height})
-    pieces = [b'{"image":', size, b',"tasks":{']
+    pieces: Pieces = [b'{"image":', size, b',"tasks":{']
     for number, (task, facts) in enumerate(rendered.documents.items()):
         pieces += [b"," if number else b"", b'"', task.value.encode(), b'":']
         if task in rendered.maps:
@@ -154,18 +184,19 @@ def to_document(rendered: Rendered, about: Document, *, with_png: bool = True) -
             if with_png:
                 # Put in as it is: a string of a megabyte would be searched for what must be escaped, and copied.
                 pieces += [b'"png":"', pybase64.b64encode(encoded.png), b'",']
+                del rendered.maps[task], encoded
             facts = facts[1:]
         pieces.append(facts)
-    return [*pieces, b"},", to_json(about)[1:]]
+    return [*pieces, b"},"]
 
 
-def _has_png(plan: RenderPlan) -> bool:
-    return plan.form in _WITH_PNG and (plan.pngs or plan.form is not AnswerFormat.JSON)
+def _closed(pieces: Pieces, about: Document) -> Pieces:
+    return [*pieces, to_json(about)[1:]]
 
 
 def _is_striped(plan: RenderPlan, task: Task) -> bool:
     """Whether the task's map is nothing but a picture that can be made row by row."""
-    return _has_png(plan) and TRAITS[task].decode is Decode.UNIT_VECTOR
+    return plan.has_pngs and TRAITS[task].decode is Decode.UNIT_VECTOR
 
 
 def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderPlan) -> None:
@@ -174,12 +205,14 @@ def _add_map(rendered: Rendered, source: PhotoMap, spec: TaskSpec, plan: RenderP
         rendered.documents[spec.task] = to_json({"axes": spec.axes})
         return
     painting = Painting(source, spec)
-    if _has_png(plan):
+    if plan.has_pngs:
         rendered.maps[spec.task] = encode(painting)
     elif kind is Decode.SIGMOID:
         deque(painting.bands(), maxlen=0)  # its mean is that of its pixels
+    if not plan.has_documents:
+        return
     runs = None
-    if kind is Decode.ARGMAX and plan.rle and plan.form is not AnswerFormat.PNG:
+    if kind is Decode.ARGMAX and plan.rle:
         runs = find_runs(source.whole().astype(np.uint8, copy=False), source.check)
     rendered.documents[spec.task] = to_json(_facts(painting, runs))
 
@@ -216,46 +249,49 @@ def to_json(document: object) -> bytes:
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def to_zip(rendered: Rendered, about: Document) -> memoryview:
-    """One PNG per task, and `result.json`. Stored: PNGs do not shrink further."""
+def _archive_of(rendered: Rendered) -> "_Archive":
+    """One PNG per task, and room for `result.json`. Stored: PNGs do not shrink further."""
     members = {f"{task.value}.png": rendered.maps[task].picture.pieces() for task in rendered.documents}
-    members["result.json"] = to_document(rendered, about, with_png=False)
-    with _archive(sum(len(piece) for pieces in members.values() for piece in pieces), len(members)) as archive:
-        for name, pieces in members.items():
-            known = zipfile.ZipInfo(name, time.localtime()[:6])
-            known.external_attr, known.file_size = 0o600 << 16, sum(map(len, pieces))
-            with archive.zip.open(known, "w") as member:
-                member.writelines(pieces)
-    return archive.written()
+    said = sum(map(len, rendered.documents.values())) + _SAID_BYTES * (len(members) + 1)
+    archive = _Archive(sum(len(piece) for pieces in members.values() for piece in pieces) + said, len(members) + 1)
+    for name, pieces in members.items():
+        archive.add(name, pieces)
+    return archive
+
+
+def _archived(archive: "_Archive", begun: Pieces, about: Document) -> Pieces:
+    archive.add("result.json", _closed(begun, about))
+    return [archive.written()]
 
 
 def _npz(arrays: Mapping[str, PhotoMap | WholeMap]) -> memoryview:
     """As `numpy.savez` writes it, but band by band."""
-    with _archive(sum(source.nbytes for source in arrays.values()), len(arrays)) as archive:
-        for name, source in arrays.items():
-            with archive.zip.open(f"{name}.npy", "w", force_zip64=True) as member:
-                for number, band in enumerate(source.bands()):
-                    if not number:
-                        header = {"descr": dtype_to_descr(band.dtype), "fortran_order": False, "shape": source.shape}
-                        write_array_header_1_0(member, header)
-                    member.write(np.ascontiguousarray(band).data.cast("B"))
+    archive = _Archive(sum(source.nbytes for source in arrays.values()), len(arrays))
+    for name, source in arrays.items():
+        with archive.zip.open(f"{name}.npy", "w", force_zip64=True) as member:
+            for number, band in enumerate(source.bands()):
+                if not number:
+                    header = {"descr": dtype_to_descr(band.dtype), "fortran_order": False, "shape": source.shape}
+                    write_array_header_1_0(member, header)
+                member.write(np.ascontiguousarray(band).data.cast("B"))
     return archive.written()
 
 
-@dataclass(frozen=True, slots=True)
 class _Archive:
     """A zip file in memory of its own: in one piece from the start, so it is never copied."""
 
-    zip: zipfile.ZipFile
-    room: mmap.mmap
+    def __init__(self, nbytes: int, members: int) -> None:
+        self._room = own_memory(nbytes + _MEMBER_BYTES * (members + 1))
+        self.zip = zipfile.ZipFile(cast(IO[bytes], self._room), "w", zipfile.ZIP_STORED)
+
+    def add(self, name: str, pieces: Sequence[bytes | memoryview]) -> None:
+        """A member, as it is."""
+        known = zipfile.ZipInfo(name, time.localtime()[:6])
+        known.external_attr, known.file_size = 0o600 << 16, sum(map(len, pieces))
+        with self.zip.open(known, "w") as member:
+            member.writelines(pieces)
 
     def written(self) -> memoryview:
-        """The file, once it is complete."""
-        return memoryview(self.room)[: self.room.tell()]
-
-
-@contextmanager
-def _archive(nbytes: int, members: int) -> Iterator[_Archive]:
-    room = own_memory(nbytes + _MEMBER_BYTES * (members + 1))
-    with zipfile.ZipFile(cast(IO[bytes], room), "w", zipfile.ZIP_STORED) as archive:
-        yield _Archive(archive, room)
+        """The file, which is complete now."""
+        self.zip.close()
+        return memoryview(self._room)[: self._room.tell()]

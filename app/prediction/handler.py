@@ -1,11 +1,11 @@
-"""The handler of predictions for every API: resolve, read, run, assemble. Knows HTTP requests, not routes."""
+"""The handler of predictions for every API: parse, run, write. Knows HTTP requests, not routes."""
 
 import asyncio
 import math
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
 from app.http.body_budget import BodyBudget, Hold
 from app.http.pieces import PiecesResponse
-from app.prediction.job import ImageAnswer, Outcome, PredictionJob
+from app.prediction.job import Asked, ImageAnswer, Outcome, PredictionJob
 from app.prediction.pipeline import Pipeline
 from app.prediction.read_images import Bounds
 from app.registry.lookup import Lookup
@@ -31,15 +31,6 @@ from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
 NO_SET_YET = ""  # no set has this name, so its flow has nothing in the queue
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which adapter set a client asks for, and how long they wait. None: the server's default, if this is final."""
-
-    adapter: str | None
-    deadline_ms: int | None
-    final: bool  # the body has been read, or can say no more of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +49,31 @@ class RequestCodec(Protocol):
     partial: bool
     """Whether some images may fail and the others be answered."""
 
-    def wanted(self) -> Wanted:
-        """What is known of it by now."""
+    announced: Asked
+    """What is known before the body is read."""
 
-    def begin(self, job: PredictionJob) -> PredictionJob:
-        """What is known before the images are looked at; what can be refused is refused here."""
+    async def read(self, request: Request, hold: Hold, bounds: Bounds) -> Asked:
+        """What is asked for, now that the body is read."""
 
-    async def read(self, request: Request, hold: Hold, bounds: Bounds) -> tuple[bytes, ...]:
-        """The images of the body."""
+    def write(self, outcomes: Sequence[Outcome], job: PredictionJob, total_ms: float, request_id: str, /) -> Body:
+        """The answer, of maps that are in bytes already; quick, for it keeps the event loop."""
 
-    def finish(self, job: PredictionJob) -> PredictionJob:
-        """The order, now that the body has been read."""
 
-    def assemble(self, outcomes: Sequence[Outcome], job: PredictionJob, total_ms: float, request_id: str, /) -> Body:
-        """The answer; called in a codec thread."""
+@dataclass(slots=True)
+class _Call:
+    """One request on its way."""
+
+    request: Request
+    caller: Caller
+    codec: RequestCodec
+    context: RequestContext
+    clock: asyncio.Timeout
+    start: float  # on the clock of the event loop, which is that of time.monotonic too
+
+    @property
+    def deadline(self) -> float:
+        """As far as it is known by now."""
+        return self.clock.when() or math.inf
 
 
 class Predictions:
@@ -95,84 +97,70 @@ class Predictions:
 
     async def answer(self, request: Request, caller: Caller, codec: RequestCodec, context: RequestContext) -> Response:
         """The response, within the deadline, unless the client leaves first."""
-        start = time.monotonic()  # the clock of the event loop too
-        clock = asyncio.timeout_at(start + self._patience_s(codec.wanted()))
+        start = time.monotonic()
+        clock = asyncio.timeout_at(start + self._patience_s(codec.announced))
         try:
             async with clock:
-                return await self._answer(request, caller, codec, context, clock, start)
+                return await self._answer(_Call(request, caller, codec, context, clock, start))
         except TimeoutError:
             allowed_ms = round(((clock.when() or start) - start) * 1000, 1)
             raise DeadlineError(f"the deadline of {allowed_ms:g} ms passed") from None
 
-    def _patience_s(self, wanted: Wanted) -> float:
+    def _patience_s(self, asked: Asked) -> float:
         """How long a request may take; as long as any where its body may still say so."""
         s = self._settings
-        unsaid = s.deadline_ms if wanted.final else s.max_deadline_ms
-        return min(wanted.deadline_ms or unsaid, s.max_deadline_ms) / 1000
+        unsaid = s.deadline_ms if asked.final else s.max_deadline_ms
+        return min(asked.deadline_ms or unsaid, s.max_deadline_ms) / 1000
 
-    async def _answer(
-        self,
-        request: Request,
-        caller: Caller,
-        codec: RequestCodec,
-        context: RequestContext,
-        clock: asyncio.Timeout,
-        start: float,
-    ) -> Response:
+    async def _answer(self, call: _Call) -> Response:
+        """Parse, run, write. The body's memory and the set's file stay until the answer is written."""
+        with self._bodies.hold() as hold, ExitStack() as using:
+            job = await self._parse(call, hold, using)
+            call.clock.reschedule(job.deadline)
+            call.context.format = job.plan.form.value
+            call.context.facts |= {"images": len(job.images), "tasks": ",".join(job.tasks)}
+            with self._throttle.prediction():
+                outcomes = await _unless_gone(call.request, self._pipeline.run(job))
+                return self._write(call, job, outcomes)
+
+    async def _parse(self, call: _Call, hold: Hold, using: ExitStack) -> PredictionJob:
+        """What the request asks for. What can be refused before its body is read, is."""
+        asked = call.codec.announced
+        if asked.adapter is None and not asked.final:
+            self._pipeline.refuse_early(Flow(call.caller.label, NO_SET_YET), call.deadline, None, None)
+            asked = await self._read(call, hold)
+        ref = await self._lookup.resolve(asked.adapter, call.caller.namespace)
+        # Before anything else is awaited: a deletion from now on waits for this request.
+        using.enter_context(self._device_cache.using(ref))
+        spec = await self._spec(ref)
+        call.context.facts |= {"adapter": ref.name, "revision": ref.revision}
+        job = self._job(asked, ref, spec, call)
+        if job.images:
+            return job
+        call.context.facts["tasks"] = ",".join(job.tasks)
+        self._pipeline.refuse_early(job.flow, job.deadline, ref, job.workload if asked.final else None)
+        read = await self._read(call, hold)
+        return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, call)
+
+    async def _read(self, call: _Call, hold: Hold) -> Asked:
         s = self._settings
-        with self._bodies.hold() as hold:
-            read = partial(codec.read, request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
-            images, wanted = None, codec.wanted()
-            if wanted.adapter is None and not wanted.final:
-                self._pipeline.check_door(Flow(caller.label, NO_SET_YET), clock.when() or math.inf)
-                images = await read()
-                wanted = codec.wanted()
-            ref = await self._lookup.resolve(wanted.adapter, caller.namespace)
-            # Before anything else is awaited: a deletion from now on waits for this request.
-            with self._device_cache.using(ref):
-                spec = await self._spec(ref)
-                context.facts |= {"adapter": ref.name, "revision": ref.revision}
-                deadline = start + self._patience_s(wanted)
-                job = PredictionJob(ref, spec, spec.task_names, caller=caller.label, deadline=deadline)
-                job = codec.begin(job)
-                context.facts["tasks"] = ",".join(job.tasks)
-                if images is None:
-                    self._check_room(job, wanted)
-                    images = await read()
-                    job = replace(job, deadline=start + self._patience_s(codec.wanted()))
-                job = codec.finish(job)
-                clock.reschedule(job.deadline)
-                context.format = job.plan.form.value
-                context.facts |= {"images": len(images), "tasks": ",".join(job.tasks)}
-                with self._throttle.prediction():
-                    return await _unless_gone(request, self._run(request, images, job, codec, context, start))
+        return await call.codec.read(call.request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
 
-    def _check_room(self, job: PredictionJob, wanted: Wanted) -> None:
-        """Refuse before the body is read what would be refused afterwards, whatever it says."""
-        if wanted.final:
-            self._pipeline.check_room(job)
-        else:
-            self._pipeline.check_door(job.flow, job.deadline, job.ref)
+    def _job(self, asked: Asked, ref: AdapterRef, spec: AdapterSpec, call: _Call) -> PredictionJob:
+        deadline = call.start + self._patience_s(asked)
+        tasks, plan = asked.choose(ref, spec)
+        return PredictionJob(ref, spec, tasks, plan, asked.images, call.caller.label, deadline)
 
-    async def _run(
-        self,
-        request: Request,
-        images: Sequence[bytes],
-        job: PredictionJob,
-        codec: RequestCodec,
-        context: RequestContext,
-        start: float,
-    ) -> Response:
-        outcomes = await self._pipeline.run(images, job)
-        answers = _answers_or_raise(outcomes, all_of_them=not codec.partial)
+    def _write(self, call: _Call, job: PredictionJob, outcomes: Sequence[Outcome]) -> Response:
+        answers = _answers_or_raise(outcomes, all_of_them=not call.codec.partial)
+        context = call.context
         context.stages_ms = _slowest(answers)
         context.images = tuple(answer.stages for answer in answers)
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
         context.facts["batch"] = max(answer.batch_images for answer in answers)
         context.facts["batch_adapters"] = max(answer.batch_adapters for answer in answers)
-        total_ms = round((time.monotonic() - start) * 1000, 2)
-        work = partial(codec.assemble, outcomes, job, total_ms, str(request.scope[REQUEST_ID]))
-        body = await self._pipeline.assemble(work, job)
+        total_ms = round((time.monotonic() - call.start) * 1000, 2)
+        body = call.codec.write(outcomes, job, total_ms, str(call.request.scope[REQUEST_ID]))
         headers = {"X-Adapter-Revision": str(job.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 

@@ -1,19 +1,43 @@
 """Prediction jobs and their outcomes: what was asked for, and what came of it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import RenderPlan
-from app.answers.render import Rendered
+from app.answers.render import Made
 from app.core.errors import ServiceError
 from app.core.names import AdapterRef
 from app.core.stages import Stages
+from app.scheduling.cost_model import Workload
 from app.scheduling.fair_queue import Flow
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 
 JSON_PLAN = RenderPlan(AnswerFormat.JSON)
+
+
+class Choice(NamedTuple):
+    """What of a set's maps a client wants to see, and how."""
+
+    tasks: tuple[Task, ...]
+    plan: RenderPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for, as far as it is known: before the body is read, and with it.
+
+    choose: among what a set has; refuses what it has not, and forms that cannot be given
+    """
+
+    adapter: str | None  # None: the server's default, if this is final
+    deadline_ms: int | None
+    final: bool  # the body has been read, or can say no more than its one image
+    choose: Callable[[AdapterRef, AdapterSpec], Choice]
+    images: tuple[bytes, ...] = ()  # none: the body has not been read
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +48,7 @@ class PredictionJob:
     spec: AdapterSpec
     tasks: tuple[Task, ...]
     plan: RenderPlan = JSON_PLAN
+    images: tuple[bytes, ...] = ()  # encoded, as sent
     caller: str = ""  # label of the key; empty where no keys are set
     deadline: float = math.inf  # on the clock of time.monotonic
 
@@ -32,12 +57,17 @@ class PredictionJob:
         """Whose turn its images take."""
         return Flow(self.caller, self.ref.name)
 
+    @property
+    def workload(self) -> Workload:
+        """What each of its images asks of the engine."""
+        return Workload(self.ref, self.spec, self.tasks)
+
 
 @dataclass(slots=True)
 class ImageAnswer:
-    """One image's answer before it is put into bytes."""
+    """One image's answer."""
 
-    rendered: Rendered
+    made: Made
     stages: Stages
     batch_images: int
     batch_adapters: int

@@ -2,26 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import Extent, encode_bytes, encode_us
 from app.answers.reclaim import Reclaimer
-from app.answers.render import Rendered, Share, join, render, separate
+from app.answers.render import Made, separate
 from app.core.decoded_photo import Decoded
-from app.core.errors import NonFiniteOutputError, QueueFullError, ServiceError
+from app.core.errors import QueueFullError, ServiceError
 from app.core.names import AdapterRef
 from app.core.stages import STAGES, Stages
 from app.decoding.decoders import Decoders, Turn
 from app.engine.work_item import Forwarded, Item
 from app.engine.worker import Worker
+from app.prediction.drawing import Drawing
 from app.prediction.job import ImageAnswer, Outcome, PredictionJob
 from app.residency.device_cache import DeviceCache, Lease
 from app.residency.loader import AdaptedSet
@@ -32,12 +32,8 @@ from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 from app.telemetry.metrics import Metrics
 from mtlora.inference import forward_bytes
-from mtlora.maps.postprocessing import is_usable
-from mtlora.vocabulary.tasks import Task
 
 T = TypeVar("T")
-
-ASSEMBLY_US = 1000
 
 
 @dataclass(slots=True)
@@ -82,40 +78,32 @@ class Pipeline:
         """Images admitted and not answered."""
         return self._admission.images
 
-    def check_room(self, job: PredictionJob) -> None:
-        """`BusyError` or `DeadlineError` if one image of this order would not be admitted now."""
-        self._admission.check(self._demand(1, job))
+    def refuse_early(self, flow: Flow, deadline: float, ref: AdapterRef | None, work: Workload | None) -> None:
+        """`BusyError` or `DeadlineError` if one image would not be admitted now, whatever its body says.
 
-    def check_door(self, flow: Flow, deadline: float, ref: AdapterRef | None = None) -> None:
-        """As `check_room`, where the body may still name tasks, and without `ref` the set too.
-
-        Refused is what would be refused whatever it names.
+        ref: None if the body may name another set; work: None if it may name other tasks
         """
         cold = ref is not None and not self._device_cache.is_resident(ref)
-        self._admission.check(Demand(flow, 1, 0, cold, deadline - time.monotonic()))
+        self._admission.check(Demand(flow, 1, self._cost_us(work), cold, deadline - time.monotonic()))
 
-    async def run(self, images: Sequence[bytes], job: PredictionJob) -> list[Outcome]:
+    async def run(self, job: PredictionJob) -> list[Outcome]:
         """One outcome per image, in order. Cancelling the call drops what has not begun, in every stage.
 
         `QueueFullError`, `WaitTooLongError`, `DeadlineError`: not admitted; the first also if it had to give way while
         it waited.
         """
         eviction = _Eviction()
-        ticket = self._admission.admit(self._demand(len(images), job), eviction)
+        ticket = self._admission.admit(self._demand(job), eviction)
         lease = asyncio.create_task(self._device_cache.acquire(job.ref), name=f"lease {job.ref}")
         lease.add_done_callback(lambda _: setattr(ticket, "loading", False))
         run = _Run(job, ticket, lease, time.perf_counter())
         try:
             with eviction:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._answer(data, run)) for data in images]
+                    tasks = [group.create_task(self._answer(data, run)) for data in job.images]
             return [task.result() for task in tasks]
         finally:
             self._let_go(run)
-
-    async def assemble(self, work: Callable[[], T], job: PredictionJob) -> T:
-        """Put an answer into bytes, in a codec thread."""
-        return await self._threads.run(job.flow, work, cost_us=ASSEMBLY_US, deadline=job.deadline, ahead=True)
 
     def sent(self, nbytes: int) -> None:
         """An answer of so many bytes is no longer in memory."""
@@ -126,10 +114,14 @@ class Pipeline:
         self._memory.close()
         await asyncio.gather(*self._background, return_exceptions=True)
 
-    def _demand(self, images: int, job: PredictionJob) -> Demand:
-        cost_us = self._costs.estimate_us(_workload(job)) if self._costs.known else 0
+    def _demand(self, job: PredictionJob) -> Demand:
         cold = not self._device_cache.is_resident(job.ref)
-        return Demand(job.flow, images, cost_us, cold, job.deadline - time.monotonic())
+        cost_us = self._cost_us(job.workload)
+        return Demand(job.flow, len(job.images), cost_us, cold, job.deadline - time.monotonic())
+
+    def _cost_us(self, work: Workload | None) -> int:
+        """Of one image; 0: nobody knows."""
+        return self._costs.estimate_us(work) if work is not None and self._costs.known else 0
 
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
         job, stages = run.job, Stages(began=time.perf_counter())
@@ -142,7 +134,7 @@ class Pipeline:
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
             stages.queue, stages.forward = forwarded.queue_s, forwarded.forward_s
-            rendered, stages.encode = await _timed(self._encode(data, decoded, forwarded, job))
+            made, stages.encode = await _timed(self._encode(data, decoded, forwarded, job))
         except ServiceError as error:
             return error
         finally:
@@ -151,7 +143,7 @@ class Pipeline:
         for stage in STAGES:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
         self._metrics.image_done(job.ref.name, job.tasks)
-        return ImageAnswer(rendered, stages, forwarded.batch_images, forwarded.batch_adapters, lease.cold)
+        return ImageAnswer(made, stages, forwarded.batch_images, forwarded.batch_adapters, lease.cold)
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
         job = run.job
@@ -163,7 +155,7 @@ class Pipeline:
             decoded.pixels,
             future,
             job.flow,
-            cost_us=self._costs.estimate_us(_workload(job)),
+            cost_us=self._costs.estimate_us(job.workload),
             forward_bytes=forward_bytes(job.spec, job.tasks),
             deadline=job.deadline,
         )
@@ -181,26 +173,28 @@ class Pipeline:
 
     def _learn(self, item: Item, job: PredictionJob) -> None:
         if item.took_s:
-            self._costs.measured(_workload(job), item.took_s)
+            self._costs.measured(job.workload, item.took_s)
 
-    async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Rendered:
+    async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Made:
         if job.plan.form is not AnswerFormat.OVERLAY:
-            return await self._render(decoded, forwarded, job, None)
+            return await self._make(decoded, forwarded, job, None)
         # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
         turn = Turn(job.flow, job.deadline)
-        return await self._decoders.pixels(data, turn, partial(self._render, decoded, forwarded, job))
+        return await self._decoders.pixels(data, turn, partial(self._make, decoded, forwarded, job))
 
-    async def _render(
+    async def _make(
         self, decoded: Decoded, forwarded: Forwarded, job: PredictionJob, photo: NDArray[np.uint8] | None
-    ) -> Rendered:
+    ) -> Made:
+        """The one trip through the codec threads, where shares of it may be drawn side by side."""
         extent = Extent(decoded.width, decoded.height, job.spec.image_size)
         shares = separate(job.plan, job.tasks, extent)
         nbytes = encode_bytes(job.plan, job.tasks, extent, side_by_side=len(shares) > 1)
         try:
             with Stop(job.deadline) as stop:
-                parts = await self._threads.run_all(
+                drawing = Drawing(job, decoded, forwarded.logits, shares, stop.check, photo)
+                drawn = await self._threads.run_all(
                     job.flow,
-                    [partial(self._draw, decoded, forwarded.logits, share, job, stop, photo) for share in shares],
+                    [partial(drawing.draw, share) for share in shares],
                     cost_us=encode_us(job.tasks, extent) // len(shares),
                     deadline=job.deadline,
                     nbytes=nbytes,
@@ -208,25 +202,7 @@ class Pipeline:
                 )
         finally:
             self._memory.freed(nbytes)
-        return join(parts, job.tasks)
-
-    @staticmethod
-    def _draw(
-        decoded: Decoded,
-        logits: Mapping[Task, torch.Tensor],
-        share: Share,
-        job: PredictionJob,
-        stop: Stop,
-        photo: NDArray[np.uint8] | None,
-    ) -> Rendered:
-        stop.check()
-        if not all(is_usable(logits[task]) for task in share.tasks):
-            broken = [task.value for task, scores in logits.items() if not is_usable(scores)]
-            raise NonFiniteOutputError(
-                f"adapter set {job.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
-            )
-        pixels = None if photo is None else lambda: photo
-        return render(logits, decoded, job.spec, job.plan, share, photo=pixels, check=stop.check)
+        return next(made for made in drawn if made is not None)
 
     def _let_go(self, run: _Run) -> None:
         """Give the lease back, but not before the engine is done with every item that uses it."""
@@ -256,10 +232,6 @@ class _Eviction:
             return
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._reason from None
-
-
-def _workload(job: PredictionJob) -> Workload:
-    return Workload(job.ref, job.spec, job.tasks)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

@@ -247,9 +247,13 @@ class Catalog:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
             except OSError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {reason_of(error)}") from error
-            with self._lock, suppress(ValueError):  # larger than all that may be kept
-                self._manifests[ref.digest] = known
+            self.remember(ref, known)
         return known
+
+    def remember(self, ref: AdapterRef, manifest: AdapterManifest) -> None:
+        """What a revision's file says about itself was read already."""
+        with self._lock, suppress(ValueError):  # larger than all that may be kept
+            self._manifests[ref.digest] = manifest
 
     def known_manifest(self, ref: AdapterRef) -> AdapterManifest | None:
         """As `manifest`, from memory; None if the file must be read."""

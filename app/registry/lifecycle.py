@@ -54,6 +54,7 @@ class AdapterLifecycle:
         found: options that stand before the body
         """
         uploaded = await self._uploader.receive(events, caller, announced, found)
+        self._keep(uploaded)
         if uploaded.waits:
             await self._switch_or_undo(uploaded)
         return uploaded
@@ -137,6 +138,14 @@ class AdapterLifecycle:
     def vanish(self, ref: AdapterRef) -> None:
         """Another process deleted this revision: it leaves memory at once, or when the last request is done with it."""
         self._in_background(self._leave_memory(ref), f"drop {ref}")
+
+    def _keep(self, uploaded: Uploaded) -> None:
+        """What was checked is at hand for the first request; where nobody is about to ask for it, if there is room."""
+        ref = uploaded.ref
+        self.catalog.remember(ref, uploaded.adapter.manifest)
+        self.host.put(ref, uploaded.adapter, displace=uploaded.current)
+        if self._store.read(ref.name).find(ref.revision) is None:  # deleted before it was put there
+            self.host.drop(ref, "delete")
 
     async def _switch(self, ref: AdapterRef) -> None:
         if self.catalog.is_pinned(ref.name):

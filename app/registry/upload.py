@@ -1,4 +1,7 @@
-"""Uploads: streamed to the disk, checked against the backbone, then a revision. Nothing a file says is trusted."""
+"""Uploads: streamed to the disk, checked against the backbone, then a revision. Nothing a file says is trusted.
+
+A file is hashed while it comes and read once, for the check. It is not kept in memory: slow senders would fill it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +32,7 @@ from app.store.open_no_link import reason_of
 from app.store.store_threads import AdapterThreads
 from mtlora.vocabulary.errors import AdapterFileError, MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec
-from mtlora.weights.adapter_file import AdapterManifest, CheckedFiles, check_backbone, load_adapter
+from mtlora.weights.adapter_file import AdapterSet, CheckedFiles, check_backbone, load_adapter
 from mtlora.weights.backbone import Backbone
 
 P = ParamSpec("P")
@@ -64,7 +67,9 @@ class Uploaded:
 
     ref: AdapterRef
     created: bool  # False: the same bytes were there already
+    current: bool  # is, or is meant to be
     waits: bool  # to become the current one, until it is on the device: its set is pinned
+    adapter: AdapterSet  # as checked
 
 
 class Uploader:
@@ -175,24 +180,26 @@ class Uploader:
 
     async def _admit(self, staged: Staged, arriving: "_Arriving") -> Uploaded:
         caller, options = arriving.caller, arriving.options()
-        manifest = await self._run(self._finished, staged)
-        name = options.name or manifest.name
+        adapter = await self._run(self._finished, staged)
+        name = options.name or adapter.manifest.name
         if not name:
             raise BadParameterError("the file does not name itself, so the upload needs a field name")
         full = self._catalog.locate_own(check_name(name), caller.namespace)
         self._catalog.check_replaceable(full)
         waits = options.activate and self._catalog.is_pinned(full)
         add = partial(self._store.add, full, staged, activate=options.activate and not waits, caller=caller)
-        _, revision, created = await self._changes.run(add)
-        return Uploaded(AdapterRef(full, revision.revision, revision.digest), created, waits)
+        state, revision, created = await self._changes.run(add)
+        current = options.activate or state.current == revision.revision
+        return Uploaded(AdapterRef(full, revision.revision, revision.digest), created, current, waits, adapter)
 
-    def _finished(self, staged: Staged) -> AdapterManifest:
+    def _finished(self, staged: Staged) -> AdapterSet:
         staged.finish()
         return self._validated(staged)
 
-    def _validated(self, staged: Staged) -> AdapterManifest:
+    def _validated(self, staged: Staged) -> AdapterSet:
         try:
-            adapter = load_adapter(staged.path, max_bytes=self._limits.max_bytes, known=self._checked)
+            most, digest = self._limits.max_bytes, staged.digest
+            adapter = load_adapter(staged.path, max_bytes=most, known=self._checked, digest=digest)
             check_backbone(adapter.manifest, self._backbone)
         except AdapterFileError as error:
             ours = f"{staged.path.name}: "  # a name that tells the client nothing
@@ -206,11 +213,9 @@ class Uploader:
         needed = self._device_bytes(spec)
         if needed > self._limits.device_bytes:
             problems.append(f"size: {needed} bytes on the device, which has {self._limits.device_bytes} for sets")
-        if adapter.digest != staged.digest:
-            problems.append(f"digest: {staged.digest} was received, {adapter.digest} was written")
         if problems:
             raise AdapterRefusedError("the adapter set cannot be served here", problems)
-        return adapter.manifest
+        return adapter
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -48,11 +48,15 @@ class HostCache:
                 self._budget.touch(ref)
             return self._sets.get(ref)
 
-    def put(self, ref: AdapterRef, adapter: AdapterSet) -> None:
-        """Keep a set, in place of the least recently used; one that is larger than the whole budget is not kept."""
+    def put(self, ref: AdapterRef, adapter: AdapterSet, *, displace: bool = True) -> None:
+        """Keep a set, in place of the least recently used; one that is larger than the whole budget is not kept.
+
+        displace: whether others may have to go for it
+        """
         evicted: list[AdapterRef] = []
         with self._lock:
-            if ref not in self._sets and (victims := self._budget.victims(adapter.bytes)) is not None:
+            victims = None if ref in self._sets else self._budget.victims(adapter.bytes)
+            if victims is not None and (displace or not victims):
                 evicted = [victim for victim in victims if self._remove(victim)]
                 self._budget.add(ref, adapter.bytes)
                 self._sets[ref] = adapter

@@ -50,7 +50,7 @@ def test_the_life_of_a_set(client: httpx.Client, weights: Weights) -> None:
     assert first.status_code == 201, first.text
     assert first.headers["location"] == "/adapters/life"
     body = first.json()
-    assert (body["current"], body["tier"], body["pinned"], body["bundled"]) == (1, "disk", False, False)
+    assert (body["current"], body["tier"], body["pinned"], body["bundled"]) == (1, "host", False, False)
     assert body["digest"] == hashlib.sha256(weights.upload("cats")).hexdigest()
     assert body["tasks"]["semseg"]["ranks"] == [2, 2, 2, 2]
 
@@ -83,7 +83,7 @@ def test_the_life_of_a_set(client: httpx.Client, weights: Weights) -> None:
 
 def test_first_use_loads_and_says_so(client: httpx.Client, weights: Weights) -> None:
     upload(client, weights.upload("birds"), name="cold")
-    assert client.get("/adapters/cold").json()["tier"] == "disk"
+    assert client.get("/adapters/cold").json()["tier"] == "host"
     first, second = predict(client, "cold"), predict(client, "cold")
     assert (first.headers["x-adapter-cold"], second.headers["x-adapter-cold"]) == ("1", "0")
     assert first.json()["timings_ms"]["load"] > 0 == second.json()["timings_ms"]["load"]

@@ -16,7 +16,7 @@ import pytest
 from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from app.http.pieces import PiecesResponse
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}

@@ -28,7 +28,6 @@ from app.composition.parts import Parts
 from app.core.errors import AdapterLoadError
 from app.core.names import plain_name
 from app.http.parameters import in_headers, merged
-from app.prediction.handler import Wanted
 from mtlora.version import __version__
 
 router = APIRouter(prefix=V2_PREFIX, tags=["open inference protocol"])
@@ -103,7 +102,7 @@ async def infer(
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
     asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
-    codec = OpenInferenceCodec(Wanted(model, asked.deadline_ms, final=True))
+    codec = OpenInferenceCodec(model, asked.deadline_ms)
     return await parts.predictions.answer(request, caller, codec, context)
 
 

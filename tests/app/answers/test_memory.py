@@ -33,7 +33,7 @@ import torch
 import numpy as np
 from app.core.decoded_photo import Decoded
 from app.answers.plan import Extent, RenderPlan, encode_bytes
-from app.answers.render import Share, join, render, separate, to_document
+from app.answers.render import Share, join, put_together, render, separate
 from app.answers.negotiation import AnswerFormat
 from mtlora.vocabulary.tasks import Task
 from testing.factories import adapter_spec
@@ -49,8 +49,7 @@ def run(tasks, plan, width, height, threads):
     draw = lambda share: render(logits, decoded, spec, plan, share, photo=noise if overlay else None)
     with ThreadPoolExecutor(threads) as pool:
         whole = join([*pool.map(draw, shares)], tasks)
-    if plan.form is AnswerFormat.JSON:
-        b"".join(to_document(whole, {"id": 1}))
+    put_together(whole, tasks, plan).end({"id": 1})
 
 def status(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))

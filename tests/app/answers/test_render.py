@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import zipfile
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +16,7 @@ from PIL import Image
 from app.answers.negotiation import AnswerFormat
 from app.answers.overlay import HIGHLIGHT, OPACITY
 from app.answers.plan import Extent, RenderPlan, encode_bytes
-from app.answers.render import Rendered, Share, join, render, separate, to_document
+from app.answers.render import Rendered, Share, join, put_together, render, separate
 from app.core.decoded_photo import Decoded
 from app.core.errors import DeadlineError
 from mtlora.maps.map_png import Painting, palette
@@ -31,13 +33,28 @@ def scores(tasks: tuple[Task, ...]) -> dict[Task, torch.Tensor]:
     return {task: torch.randn(SPEC.task(task).outputs, 8, 8, generator=source) * 4 for task in tasks}
 
 
-def documents(rendered: Rendered) -> dict[str, Any]:
+def shown(rendered: Rendered, tasks: Sequence[Task], plan: RenderPlan) -> dict[str, Any]:
     """What a client sees; PNGs as their pixels, for stripes are packed apart."""
-    document: dict[str, Any] = json.loads(b"".join(to_document(rendered, {"id": 1})))
+    made = put_together(rendered, tasks, plan)
+    body = b"".join(made.end({"id": 1}))
+    if plan.form is AnswerFormat.V2:
+        return {task: b"".join(pieces) for task, pieces in made.tensors.items()}
+    if plan.form is AnswerFormat.PNG:
+        return {"png": pixels(body)}
+    if plan.form is AnswerFormat.ZIP:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        document: dict[str, Any] = json.loads(members.pop("result.json"))
+        return {**document, "pngs": {name: pixels(png) for name, png in members.items()}}
+    document = json.loads(body)
     for facts in document["tasks"].values():
         if "png" in facts:
-            facts["png"] = np.asarray(Image.open(io.BytesIO(base64.b64decode(facts["png"])))).tolist()
+            facts["png"] = pixels(base64.b64decode(facts["png"]))
     return document
+
+
+def pixels(png: bytes) -> object:
+    return np.asarray(Image.open(io.BytesIO(png))).tolist()
 
 
 @pytest.mark.parametrize("form", [AnswerFormat.JSON, AnswerFormat.ZIP, AnswerFormat.V2])
@@ -50,11 +67,21 @@ def test_joined_shares_are_the_whole(form: AnswerFormat, order: tuple[Task, ...]
     assert len(shares) == len(order) + (size == LARGE and form is not AnswerFormat.V2)
     joined = join([render(logits, decoded, SPEC, plan, share) for share in shares], order)
     whole = render(logits, decoded, SPEC, plan, Share(order))
-    assert {task: b"".join(pieces) for task, pieces in joined.tensors.items()} == {
-        task: b"".join(pieces) for task, pieces in whole.tensors.items()
-    }
-    assert documents(joined) == documents(whole)
-    assert list(joined.documents) == [task for task in order if task in joined.documents]
+    assert list(joined.documents) == ([] if form is AnswerFormat.V2 else list(order))
+    assert shown(joined, order, plan) == shown(whole, order, plan)
+
+
+@pytest.mark.parametrize("size", [SIZE, LARGE])
+def test_a_picture_alone_is_drawn_without_words(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No document is made that the answer does not show."""
+    monkeypatch.setattr("app.answers.render.to_json", None)
+    plan, decoded, logits = RenderPlan(AnswerFormat.PNG), Decoded(torch.zeros(1), *size), scores(PASCAL_TASKS)
+    for task in PASCAL_TASKS:
+        shares = separate(plan, (task,), Extent(*size, 64))
+        joined = join([render(logits, decoded, SPEC, plan, share) for share in shares], (task,))
+        whole = render(logits, decoded, SPEC, plan, Share((task,)))
+        assert not joined.documents
+        assert shown(joined, (task,), plan) == shown(whole, (task,), plan)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
@@ -92,7 +119,8 @@ def test_large_photos_are_rendered_task_after_task() -> None:
 def test_documents_are_json(pngs: bool, rle: bool) -> None:
     plan = RenderPlan(AnswerFormat.JSON, pngs=pngs, rle=rle)
     rendered = render(scores(PASCAL_TASKS), Decoded(torch.zeros(1), *SIZE), SPEC, plan, Share(PASCAL_TASKS))
-    document = json.loads(b"".join(to_document(rendered, {"adapter": {"name": 'quoted "ünïcode"'}})))
+    made = put_together(rendered, PASCAL_TASKS, plan)
+    document = json.loads(b"".join(made.end({"adapter": {"name": 'quoted "ünïcode"'}})))
     assert list(document) == ["image", "tasks", "adapter"]
     assert document["image"] == {"width": SIZE[0], "height": SIZE[1]}
     assert document["adapter"] == {"name": 'quoted "ünïcode"'}

@@ -48,7 +48,8 @@ def test_a_pinned_set_s_new_revision_is_on_the_device_before_the_switch(weights:
 def test_a_revision_that_cannot_be_loaded_does_not_become_current_where_it_is_pinned(
     weights: Weights, tmp_path: Path
 ) -> None:
-    with live_app(settings_for(weights, tmp_path / "store", default_adapter="main"), ready=False, prepare=main) as live:
+    settings = settings_for(weights, tmp_path / "store", default_adapter="main", host_bytes=0)
+    with live_app(settings, ready=False, prepare=main) as live:
         wait_until(lambda: live.client.get("/readyz").status_code == 200)
         upload(live.client, weights.upload("dogs"), name="main", activate="false")
         damage(file_of(tmp_path / "store", "main", 2))

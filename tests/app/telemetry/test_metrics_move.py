@@ -182,7 +182,7 @@ def test_every_reason_of_a_refusal_is_counted(
     def refuse(*_: Any) -> None:
         raise kind("made to happen")
 
-    monkeypatch.setattr(Pipeline, "check_room", refuse)
+    monkeypatch.setattr(Pipeline, "refuse_early", refuse)
     before = samples(server)
     assert predict(server).status_code >= 400
     wait_until(lambda: moved(server, before, {f'mtlora_rejected_total{{reason="{reason}"}}': 1}))

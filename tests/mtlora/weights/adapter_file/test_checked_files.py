@@ -30,6 +30,21 @@ def test_the_second_load_is_the_first(path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(second.tensors[name], tensor) for name, tensor in first.tensors.items())
 
 
+def test_a_file_that_was_hashed_on_its_way_is_checked_all_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = CheckedFiles()
+    digest = load_adapter(path, known=known).digest
+    monkeypatch.setattr("mtlora.weights.adapter_file.load.hashlib", None)
+    given = load_adapter(path, known=known, digest="7" * 64)  # never taken for another file that looks like it
+    assert given.digest == "7" * 64 and load_adapter(path, known=known).digest == given.digest != digest
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\xff\x7f")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(AdapterFileError, match="not finite"):
+        load_adapter(path, known=known, digest="8" * 64)
+
+
 def test_a_file_that_was_replaced_is_checked(path: Path) -> None:
     known = CheckedFiles()
     first = load_adapter(path, known=known)
