@@ -55,6 +55,7 @@ def kernels(name: str, flags: list[str]) -> Extension:
 
 
 if __name__ == "__main__":
+    wanted = os.environ.get("KERNELS", "").split() or INSTRUCTION_SETS
     # Windows' own compiler does not know these vector types.
-    found = [] if sys.platform == "win32" else [kernels(name, flags) for name, flags in INSTRUCTION_SETS.items()]
+    found = [] if sys.platform == "win32" else [kernels(name, INSTRUCTION_SETS[name]) for name in wanted]
     setup(ext_modules=found, cmdclass={"build_ext": BuildKernels, "build_py": BakeCommit})

@@ -1,6 +1,7 @@
 """The kernels' sources: every header stands alone, and nothing of them makes a compiler warn."""
 
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -34,3 +35,12 @@ def test_every_header_compiles_alone(header: str) -> None:
 @pytest.mark.parametrize("instruction_set", SETUP["INSTRUCTION_SETS"])
 def test_kernels_compile_without_a_warning(instruction_set: str) -> None:
     check('#include "kernels.cpp"\n', *SETUP["INSTRUCTION_SETS"][instruction_set])
+
+
+def test_the_readme_draws_what_headers_include() -> None:
+    drawn = re.findall(r"^([a-z0-9]+)\.hpp +([a-z0-9 ]+|-)$", (SOURCES / "README.md").read_text(), re.MULTILINE)
+    found = {
+        path.stem: set(re.findall(r'#include "(\w+)\.hpp"', path.read_text())) - {"interface"}
+        for path in SOURCES.glob("*.hpp")
+    }
+    assert {name: set(included.split()) - {"-"} for name, included in drawn} == found
