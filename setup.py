@@ -13,7 +13,8 @@ from setuptools.command.build_py import build_py
 # -g0: Python's own flags would make the libraries ten times as large.
 FLAGS = ["-O2", "-g0", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 # -Wmissing-declarations: also of a kernel that mtlora/kernels/interface.py does not have.
-WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wmissing-declarations"]
+# -Wno-sign-conversion: Clang has that in -Wconversion, GCC has not.
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-sign-conversion", "-Wmissing-declarations"]
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine() in {"x86_64", "AMD64"}:
     INSTRUCTION_SETS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}

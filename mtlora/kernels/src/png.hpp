@@ -26,7 +26,7 @@ INLINE T nearest(T a, T b, T c) {
     const T to_a = towards_a < 0 ? -towards_a : towards_a, to_b = towards_b < 0 ? -towards_b : towards_b,
             to_c = towards_c < 0 ? -towards_c : towards_c;
     const T other = to_b <= to_c ? b : c;
-    return (to_a <= to_b) & (to_a <= to_c) ? a : other;
+    return ((to_a <= to_b) & (to_a <= to_c)) ? a : other;
 }
 
 void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {

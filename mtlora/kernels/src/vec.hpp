@@ -117,7 +117,7 @@ INLINE vshort load_bytes_as_shorts(const uint8_t* p) {
 #elif defined(__AVX2__)
     return reinterpret_cast<vshort>(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 #else
-    vshort values;
+    vshort values{};
     for (int i = 0; i < 2 * kLanes; ++i) values[i] = p[i];
     return values;
 #endif
