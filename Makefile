@@ -61,8 +61,9 @@ soak: $(STAMP)  ## churn against a real server, killed twice: make soak MINUTES=
 train-default: $(STAMP)  ## train the bundled weights again: make train-default DATA=DIR UNLABELLED=DIR (hours)
 	MTLORA=$(BIN)/mtlora scripts/train_default.sh "$(DATA)" "$(UNLABELLED)"
 
-generated: $(STAMP)  ## write again what is made from code: deploy/env.example, Grafana's dashboards
+generated: $(STAMP)  ## write again what is made from code: deploy/env.example, Grafana's dashboards, the kernels' interface
 	PYTHONPATH=. $(BIN)/python scripts/env_example.py
+	PYTHONPATH=. $(BIN)/python scripts/kernel_interface.py
 	$(BIN)/python -m deploy.grafana.generate
 
 image-check:  ## build the container image and see it work (Docker, or podman and buildah as root)

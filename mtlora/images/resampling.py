@@ -3,6 +3,7 @@
 Both look at the photo some rows at a time, so what they take does not depend on its size or shape.
 """
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ from PIL import Image
 
 from mtlora.images.photo import BAND_PIXELS, Photo
 from mtlora.kernels import Kernels
+from mtlora.kernels.interface import CUBIC, CUBIC_TAPS, PIXEL_BYTES, LevelsLayout
 from mtlora.vocabulary.errors import ImageError
 
-_TAPS = 4
-_CUBIC = np.float32(-0.75)  # the published kernel's coefficient
+_CUBIC = np.float32(CUBIC)
 _VALUES = 256
 
 Square = NDArray[np.float32]
@@ -72,7 +73,7 @@ def square(
 def _antialiased(photo: Photo, levels: Levels, out: Square, native: Kernels) -> int:
     """Torch's integer arithmetic, to the last bit. Not 0 where memory ran out."""
     side, failed = out.shape[-1], 0
-    sums, table = np.zeros((side, side, 4), np.int32), levels.table()
+    sums, table = np.zeros((side, side, PIXEL_BYTES), np.int32), levels.table()
     for top, rows in photo.bands():
         count, width, step = rows.shape
         failed |= native.antialias_rows(
@@ -83,11 +84,11 @@ def _antialiased(photo: Photo, levels: Levels, out: Square, native: Kernels) -> 
 
 def _cubic(photo: Photo, levels: Levels, out: Square, native: Kernels) -> int:
     side, failed = out.shape[-1], 0
-    numbers = np.array([levels.scale, levels.shift], np.float32)
+    given = LevelsLayout(levels.scale, levels.shift)
     for begin, end, top, rows in _parts(photo, side):
         _, width, step = rows.shape
         failed |= native.resize_cubic(
-            rows.ctypes.data, out.ctypes.data, numbers.ctypes.data, photo.height, width, step, side, top, begin, end
+            rows.ctypes.data, out.ctypes.data, ctypes.byref(given), photo.height, width, step, side, top, begin, end
         )
     return failed
 
@@ -117,7 +118,7 @@ def _taps(size: int, side: int) -> tuple[NDArray[np.int64], Square]:
     floor = np.floor(real)
     t = real - floor
     weights = np.stack([_far(t + 1), _near(t), _near(1 - t), _far(2 - t)], axis=1)
-    at = floor.astype(np.int64)[:, None] + np.arange(-1, _TAPS - 1)
+    at = floor.astype(np.int64)[:, None] + np.arange(-1, CUBIC_TAPS - 1)
     return at.clip(0, size - 1), weights
 
 
@@ -134,7 +135,7 @@ def _far(x: Square) -> Square:
 def _parts(photo: Photo, side: int) -> Iterator[tuple[int, int, int, NDArray[np.uint8]]]:
     """Rows of the square from `begin` to before `end`, the photo's first row that they need, and those rows."""
     at, _ = _taps(photo.height, side)
-    most = max(_TAPS, BAND_PIXELS // photo.width)
+    most = max(CUBIC_TAPS, BAND_PIXELS // photo.width)
     begin = 0
     while begin < side:
         top = int(at[begin, 0])

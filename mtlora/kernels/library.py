@@ -5,10 +5,12 @@ import functools
 import logging
 import os
 import sysconfig
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlora.kernels.declarations import signature
+from mtlora.kernels.header import ABI
+from mtlora.kernels.interface import STRUCTURES, Functions
 from mtlora.vocabulary.errors import MTLoRAError
 
 log = logging.getLogger(__name__)
@@ -18,54 +20,7 @@ INSTRUCTION_SETS = ("baseline", "avx2", "avx512", "avx512vnni")
 """Every later one needs more of the CPU; `baseline` is what any CPU of its architecture has (SSE2, NEON)."""
 
 _FOLDER = Path(__file__).parent
-_POINTER, _LONG, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
-_SIGNATURES: dict[str, tuple[type, ...]] = {
-    "window_attention": (*[_POINTER] * 4, *[_LONG] * 5, _FLOAT, _INT),
-    "gelu": (*[_POINTER] * 2, *[_LONG] * 2, _INT),
-    "lowrank_add": (*[_POINTER] * 5, *[_LONG] * 4, _INT),
-    "task_mlp": (*[_POINTER] * 5, *[_LONG] * 5, _INT, _INT),
-    "layer_norm_tasks": (*[_POINTER] * 3, _FLOAT, *[_POINTER] * 2, *[_LONG] * 4, _INT, _INT),
-    "packed_floats": (_LONG, _LONG),
-    "pack": (_POINTER, _POINTER, _LONG, _LONG),
-    "packed_bytes": (_LONG, _LONG),
-    "pack_integers": (_POINTER, _POINTER, _LONG, _LONG),
-    "fold": (_POINTER, _LONG, *[_POINTER] * 3),
-    "merged_projection": (*[_POINTER] * 4, _FLOAT, *[_POINTER] * 2, *[_LONG] * 5, _INT),
-    "mix_head_floats": (_POINTER,),
-    "mix_head": (*[_POINTER] * 3, _INT),
-    "block": (*[_POINTER] * 3, _LONG, _POINTER, _LONG, _POINTER, _LONG, _LONG, _INT),
-    "upsample_argmax": (*[_POINTER] * 2, *[_LONG] * 5, _INT),
-    "quantise_normals": (*[_POINTER] * 2, *[_LONG] * 6, _INT),
-    "saliency_to_gray": (*[_POINTER] * 2, *[_LONG] * 6, _INT),
-    "unit_normals": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
-    "enlarge_sigmoid": (*[_POINTER] * 2, *[_LONG] * 4, _INT),
-    "enlarge_classes": (*[_POINTER] * 3, *[_LONG] * 4),
-    "resize_cubic": (*[_POINTER] * 3, *[_LONG] * 7),
-    "antialias_rows": (*[_POINTER] * 2, *[_LONG] * 6),
-    "antialias_finish": (*[_POINTER] * 3, *[_LONG] * 2),
-    "pack_rows": (*[_POINTER] * 3, *[_LONG] * 4, _INT),
-    "pack_normals": (*[_POINTER] * 3, *[_LONG] * 7),
-}
-_RESULTS: dict[str, type] = dict.fromkeys(
-    ("packed_floats", "packed_bytes", "mix_head_floats", "pack_rows", "pack_normals"), _LONG
-) | dict.fromkeys(
-    (
-        "fold",
-        "block",
-        "merged_projection",
-        "mix_head",
-        "upsample_argmax",
-        "quantise_normals",
-        "saliency_to_gray",
-        "unit_normals",
-        "enlarge_sigmoid",
-        "resize_cubic",
-        "antialias_rows",
-        "antialias_finish",
-    ),
-    _INT,
-)
-"""Other kernels return nothing. An int: 0, or 1 where there was no memory; of `pack_…` bytes, or -1."""
+_ANOTHER_BUILD = "it was built from another source; install mtlora again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,47 +37,40 @@ class Status:
     reason: str
 
 
-class Kernels:
-    """The kernels of one instruction set: one function each, named as in src/ without `mtlora_`."""
-
-    window_attention: Callable[..., None]
-    gelu: Callable[..., None]
-    lowrank_add: Callable[..., None]
-    task_mlp: Callable[..., None]
-    layer_norm_tasks: Callable[..., None]
-    packed_floats: Callable[..., int]
-    pack: Callable[..., None]
-    packed_bytes: Callable[..., int]
-    pack_integers: Callable[..., None]
-    fold: Callable[..., int]
-    block: Callable[..., int]
-    merged_projection: Callable[..., int]
-    mix_head_floats: Callable[..., int]
-    mix_head: Callable[..., int]
-    upsample_argmax: Callable[..., int]
-    quantise_normals: Callable[..., int]
-    saliency_to_gray: Callable[..., int]
-    unit_normals: Callable[..., int]
-    enlarge_sigmoid: Callable[..., int]
-    enlarge_classes: Callable[..., None]
-    resize_cubic: Callable[..., int]
-    antialias_rows: Callable[..., int]
-    antialias_finish: Callable[..., int]
-    pack_rows: Callable[..., int]
-    pack_normals: Callable[..., int]
+class Kernels(Functions):
+    """The kernels of one instruction set."""
 
     def __init__(self, path: Path, *, share_threads: bool = True) -> None:
-        """share_threads: False where torch is not wanted: every kernel then runs in the thread that calls it"""
+        """OSError where the library was built from another table than `interface`, or is none of ours.
+
+        share_threads: False where torch is not wanted: every kernel then runs in the thread that calls it
+        """
         self.path = path
         self._library = ctypes.CDLL(str(path))
+        self._bind("abi", "structure_bytes")
+        self._check()
+        self._bind(*Functions.__annotations__)
         self.threads, address = shared_pool() if share_threads else (None, None)
-        use_pool = self._library.mtlora_use_pool
-        use_pool.argtypes, use_pool.restype = (_POINTER,), None
-        use_pool(address)
-        for name, arguments in _SIGNATURES.items():
-            function = self._library[f"mtlora_{name}"]
-            function.argtypes, function.restype = arguments, _RESULTS.get(name)
+        self.use_pool(address)
+
+    def _bind(self, *names: str) -> None:
+        for name in names:
+            try:
+                function = self._library[f"mtlora_{name}"]
+            except AttributeError as error:
+                raise OSError(f"{self.path.name} has no mtlora_{name}: {_ANOTHER_BUILD}") from error
+            function.argtypes, function.restype = signature(Functions.__annotations__[name].__metadata__[0], STRUCTURES)
             setattr(self, name, function)
+
+    def _check(self) -> None:
+        """Nothing else may be called before: what is passed would be read, and written, in other places."""
+        built = self.abi()
+        if built != ABI:
+            raise OSError(f"{self.path.name} has interface {built:#018x}, not {ABI:#018x}: {_ANOTHER_BUILD}")
+        for number, (name, structure) in enumerate(STRUCTURES.items()):
+            size, own = self.structure_bytes(number), ctypes.sizeof(structure)
+            if size != own:
+                raise OSError(f"{self.path.name} has {name} in {size} bytes, not {own}: {_ANOTHER_BUILD}")
 
 
 def kernels() -> Kernels | None:
@@ -173,13 +121,13 @@ def _first_that_loads(usable: tuple[str, ...]) -> tuple[Kernels | None, Status]:
             if not path.exists():
                 raise OSError(f"{path.name} was not built: there was no C++ compiler at installation, or it failed")
             loaded = Kernels(path)
-        except (OSError, AttributeError) as error:
+        except OSError as error:
             log.debug("native kernels %s: %s", name, error)
             faults.append(str(error))
             continue
         threads = str(loaded.threads or "")
         shared = "torch's OpenMP threads" if threads else "one thread: no OpenMP library of torch was found"
-        return loaded, Status(name, threads, f"{name} kernels on {shared}")
+        return loaded, Status(name, threads, "; ".join((f"{name} kernels on {shared}", *faults)))
     return None, Status("", "", "; ".join(faults))
 
 
@@ -196,7 +144,7 @@ def shared_pool() -> tuple[Path | None, int | None]:
         except (OSError, AttributeError) as error:
             log.debug("OpenMP library %s cannot be shared: %s", path, error)
             continue
-        return path, ctypes.cast(function, _POINTER).value
+        return path, ctypes.cast(function, ctypes.c_void_p).value
     return None, None
 
 

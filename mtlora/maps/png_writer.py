@@ -17,6 +17,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from mtlora.kernels import Kernels, kernels
+from mtlora.kernels.interface import BAND_BYTES, BLOCK_ROOM_BYTES
 from mtlora.vocabulary.errors import ImageError
 from mtlora.vocabulary.stopping import Check, never
 
@@ -28,10 +29,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _INDEXED = 0, 2, 3  # colour types of the PNG specification, section 11.2.2
 _UP = 2  # filter type, section 9.2
 _ZLIB_HEAD = b"\x78\x01"  # deflate, a window of 32 KiB, packed fast: RFC 1950
-_BLOCK_HEAD_BYTES = 256
 _LEVEL = 1
 _ADLER = 65521
-_BAND_BYTES = 1 << 18  # filtered at once: stays in the cache; as of kernels/src/png.hpp
 _CALL_BYTES = 1 << 22  # packed in one call
 
 
@@ -117,7 +116,7 @@ def bands_to_pack(top: int, bottom: int, row_bytes: int, row_work: int = 0) -> I
 
     row_work: what making a row costs where that is more than to pack it, in bytes packed meanwhile
     """
-    rows = max(1, _BAND_BYTES // row_bytes)
+    rows = max(1, BAND_BYTES // row_bytes)
     rows *= max(1, _CALL_BYTES // (rows * max(row_bytes, row_work)))
     for begin in range(top, bottom, rows):
         yield begin, min(begin + rows, bottom)
@@ -189,8 +188,8 @@ class NativePacking:
         kernel: from the addresses of packed bytes and of a checksum to the number of bytes (see kernels/src/png.hpp)
         """
         size, checksum = count * (self._row_bytes + 1), ctypes.c_uint32()
-        if self._room.size < 2 * size + _BLOCK_HEAD_BYTES:
-            self._room = np.empty(2 * size + _BLOCK_HEAD_BYTES, np.uint8)
+        if self._room.size < 2 * size + BLOCK_ROOM_BYTES:
+            self._room = np.empty(2 * size + BLOCK_ROOM_BYTES, np.uint8)
         used = kernel(self._room.ctypes.data, ctypes.addressof(checksum))
         if used < 0:
             raise MemoryError(f"no memory to pack {count} rows of {self._row_bytes} bytes")
@@ -217,7 +216,7 @@ class PlainPacking:
     def add(self, rows: Rows, top: int, bottom: int, *, last: bool) -> None:
         """As of `NativePacking`."""
         above = rows[top - 1] if top else np.zeros(self._row_bytes, np.uint8)
-        step = max(1, _BAND_BYTES // self._row_bytes)
+        step = max(1, BAND_BYTES // self._row_bytes)
         for begin in range(top, bottom, step):
             band = rows[begin : min(begin + step, bottom)]
             filtered = np.empty((len(band), self._row_bytes + 1), np.uint8)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlora.kernels import kernels
+from mtlora.kernels.interface import MAX_CLASSES
 from mtlora.ops import torch_ops
 from mtlora.ops.operands import checked, native_for, want, want_size
 from mtlora.vocabulary.errors import MTLoRAError
@@ -18,7 +19,12 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
     logits:  float [K, h, w], K from 1 to 255
     returns: uint8 [height, width]
     """
-    want(logits.ndim == 3 and 1 <= logits.shape[0] <= 255 and logits.numel() > 0, "logits", "[1 to 255, h, w]", logits)
+    want(
+        logits.ndim == 3 and 1 <= logits.shape[0] <= MAX_CLASSES and logits.numel() > 0,
+        "logits",
+        f"[1 to {MAX_CLASSES}, h, w]",
+        logits,
+    )
     want_size(height, width)
     native = native_for(logits)
     if native is None:
@@ -77,7 +83,7 @@ def enlarge_classes(class_map: Tensor, height: int, width: int) -> tuple[Tensor,
     if native is None or class_map.device.type != "cpu":
         return torch_ops.enlarge_classes(class_map, height, width)
     class_map, out = class_map.contiguous(), class_map.new_empty(height, width)
-    counts = torch.empty(256, dtype=torch.int64)
+    counts = torch.empty(MAX_CLASSES + 1, dtype=torch.int64)
     native.enlarge_classes(
         class_map.data_ptr(), out.data_ptr(), counts.data_ptr(), *class_map.shape, height, width
     )  # fmt: skip

@@ -10,24 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtlora.kernels.interface import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH, MixHeadLayout
 from mtlora.ops import torch_ops
 from mtlora.ops.operands import checked, native_for, want
 from mtlora.vocabulary.errors import MTLoRAError
-
-MAX_TOKENS, MAX_HEAD_DIM = 256, 64  # limits of the kernels' buffers, as in kernels/src
-MAX_RANK, MAX_DOTS = 128, 15
-MAX_WIDTH = 2048
-
-
-class _MixHeadLayout(ctypes.Structure):
-    """`MtloraMixHead` of mtlora/kernels/src/heads.hpp."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p * 3) for name in ("maps", "mix")),
-        *((name, ctypes.c_void_p) for name in ("bias", "classify", "classify_bias")),
-        *((name, ctypes.c_long * 3) for name in ("heights", "widths", "channels")),
-        *((name, ctypes.c_long) for name in ("images", "hidden", "outputs", "by_columns")),
-    )
 
 
 def window_attention(qkv: Tensor, bias: Tensor, heads: int, scale: float, which: Tensor | None = None) -> Tensor:
@@ -220,7 +206,7 @@ def mix_head(
     pointers = [tensor.data_ptr() for tensor in held]
     sizes = zip(*(one.shape[1:] for one in maps), strict=True)
     images, height, width, _ = maps[0].shape
-    layout = _MixHeadLayout(
+    layout = MixHeadLayout(
         tuple(pointers[:3]),
         tuple(pointers[3:6]),
         *pointers[6:],

@@ -1,7 +1,6 @@
 """Fused Swin blocks in native code: a few windows go through all layers of a block inside one core's cache.
 
 Weights are copied into the layout that the kernel reads (`pack`), so a block that is fused is kept in this form alone.
-Structures here mirror those of mtlora/kernels/src/block.hpp.
 """
 
 import ctypes
@@ -12,47 +11,24 @@ import torch
 from torch import Tensor
 
 from mtlora.inference.forward.windows import Windows
-from mtlora.inference.prepare.int8 import ZERO, IntegerWeight, integer_weight
+from mtlora.inference.prepare.int8 import IntegerWeight, integer_weight
 from mtlora.inference.prepare.layers import NORM_EPS, Block, Linear, TaskLinear, TaskPairs
 from mtlora.kernels import Kernels
-from mtlora.ops.ops import MAX_DOTS, MAX_HEAD_DIM, MAX_RANK, MAX_TOKENS, MAX_WIDTH
+from mtlora.kernels.interface import (
+    BYTE_ZERO,
+    MAX_DOTS,
+    MAX_HEAD_DIM,
+    MAX_RANK,
+    MAX_TOKENS,
+    MAX_WIDTH,
+    BlockLayout,
+    LinearLayout,
+    PairsLayout,
+)
 from mtlora.vocabulary.options import Precision
-
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 
 Packer = Callable[[Tensor], tuple[Tensor, ...]]
 """A matrix float [out, in] in the kernels' layout: float32; or int8, float scales [out], int32 offsets [out]."""
-
-
-class LinearLayout(ctypes.Structure):
-    """`MtloraLinear`."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("weight", "bias", "down", "up", "integers", "scale", "offset")),
-        *((name, _LONG) for name in ("inputs", "outputs", "rank")),
-    )
-
-
-class PairsLayout(ctypes.Structure):
-    """`MtloraPairs`."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("a", "b")),
-        *((name, _LONG) for name in ("inputs", "outputs", "rank", "by_columns")),
-    )
-
-
-class BlockLayout(ctypes.Structure):
-    """`MtloraBlock`."""
-
-    _fields_ = (
-        *((name, _POINTER) for name in ("norm1_weight", "norm1_bias", "norm2_weight", "norm2_bias", "position")),
-        *((name, LinearLayout) for name in ("qkv", "proj", "fc1", "fc2")),
-        *((name, PairsLayout) for name in ("proj_tasks", "fc1_tasks", "fc2_tasks")),
-        ("heads", _LONG),
-        ("base_has_pair", _LONG),
-        ("eps", ctypes.c_float),
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +91,7 @@ def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer
         packed = matrix.new_empty(kernels.packed_bytes(columns, out), dtype=torch.int8)
         if packed.device.type == "cpu":
             kernels.pack_integers(weight.values.contiguous().data_ptr(), packed.data_ptr(), columns, out)
-        return packed, weight.scale, weight.values.sum(dim=1, dtype=torch.int32).mul_(-ZERO)
+        return packed, weight.scale, weight.values.sum(dim=1, dtype=torch.int32).mul_(-BYTE_ZERO)
 
     return pack_integers if precision is Precision.INT8 else pack
 

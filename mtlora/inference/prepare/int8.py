@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 LARGEST_WEIGHT, LARGEST_INPUT = 63, 127
-ZERO = 128  # what the kernels add to inputs to make them unsigned
 _SMALLEST = 1e-30  # stands for the largest value of what is all zeros
 
 

@@ -14,18 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlora.inference.forward.fused_blocks import (
-    BlockLayout,
-    FusedBlock,
-    LinearLayout,
-    PairsLayout,
-    fits,
-    reads_by_columns,
-)
+from mtlora.inference.forward.fused_blocks import FusedBlock, fits, reads_by_columns
 from mtlora.inference.forward.windows import relative_positions, stage_shapes, stage_windows
 from mtlora.inference.prepare.fold import spread_table
 from mtlora.inference.prepare.layers import NORM_EPS
 from mtlora.kernels import Kernels
+from mtlora.kernels.interface import BlockLayout, LinearLayout, MoveKind, MoveLayout, NumberType, PairsLayout
 from mtlora.vocabulary.adapted_linears import AdaptedLinear, PairSpec, adapted_linears, gives_streams
 from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS
 from mtlora.vocabulary.spec import AdapterSpec
@@ -37,25 +31,10 @@ Blocks = tuple[tuple[FusedBlock | None, ...], ...]
 _LINEARS = {linear.rpartition(".")[2]: linear for linear in BLOCK_LINEARS}  # a layout has the last part
 _TABLE = "attn.relative_position_bias_table"
 _NORMS = ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")
-_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_TYPES = {torch.float32: NumberType.FLOAT32, torch.float16: NumberType.FLOAT16, torch.bfloat16: NumberType.BFLOAT16}
 _ALIGNED = 16  # floats: a cache line, and the widest registers
 _FLOAT_BYTES = 4
 _OWN = 1 << 60  # where a set's own memory begins while a plan is written: no real address, and no number in a layout
-
-_COPY, _TRANSPOSED, _ZEROS, _PACKED, _MERGED, _POSITION = range(6)
-
-
-class _Move(ctypes.Structure):
-    """See mtlora/kernels/src/fold.hpp."""
-
-    _fields_ = (
-        *((name, ctypes.c_long) for name in ("kind", "tensor", "other", "learned", "to", "rows", "columns", "inputs")),
-        ("frozen", ctypes.c_void_p),
-        ("index", ctypes.c_void_p),
-        ("kinds", ctypes.c_long),
-        ("factor", ctypes.c_float),
-    )
-
 
 room_for = torch.empty
 """A set's own memory."""
@@ -146,7 +125,7 @@ class _Writer:
         self._shapes = adapter_shapes(spec)
         self._adapted = {linear.name: linear for linear in adapted_linears(spec)}
         self._numbers: dict[str, int] = {}  # of the tensors that are read
-        self._moves: list[_Move] = []
+        self._moves: list[MoveLayout] = []
         self._shared: dict[int, Tensor] = {}
         self._floats = 0
 
@@ -166,7 +145,7 @@ class _Writer:
             names=list(self._numbers),
             taken=frozenset(name for name in self._shapes if name.startswith(made)),
             shared=list(self._shared.values()),
-            moves=(_Move * len(self._moves))(*self._moves),
+            moves=(MoveLayout * len(self._moves))(*self._moves),
             floats=self._floats,
             templates=templates,
         )
@@ -205,11 +184,11 @@ class _Writer:
         a, b = (self._number(f"{pair.name}.{half}") for half in ("lora_a", "lora_b"))
         if self._merge and (adapted.base_has_pair or not tasked):
             move = {"other": a, "inputs": inputs, "frozen": packed.data_ptr()}
-            made.weight = self._add(packed.numel(), _MERGED, b, outputs, rank, **move, **factor)
+            made.weight = self._add(packed.numel(), MoveKind.MERGED, b, outputs, rank, **move, **factor)
             return made
         made.rank = rank
-        made.down = self._add(self._kernels.packed_floats(inputs, rank), _PACKED, a, rank, inputs)
-        made.up = self._add(self._kernels.packed_floats(rank, outputs), _PACKED, b, outputs, rank, **factor)
+        made.down = self._add(self._kernels.packed_floats(inputs, rank), MoveKind.PACKED, a, rank, inputs)
+        made.up = self._add(self._kernels.packed_floats(rank, outputs), MoveKind.PACKED, b, outputs, rank, **factor)
         return made
 
     def _pairs(self, adapted: AdaptedLinear) -> PairsLayout:
@@ -219,20 +198,20 @@ class _Writer:
         for index, pair in enumerate(adapted.tasks):
             to_a, to_b = a + index * rank * inputs, b + index * rank * outputs
             if pair is None:
-                self._move(_ZEROS, to_a, rows=rank, columns=inputs)
-                self._move(_ZEROS, to_b, rows=rank, columns=outputs)
+                self._move(MoveKind.ZEROS, to_a, rows=rank, columns=inputs)
+                self._move(MoveKind.ZEROS, to_b, rows=rank, columns=outputs)
                 continue
             own = pair.rank
             half = {"tensor": self._number(f"{pair.name}.lora_a"), "rows": own, "columns": inputs}
             if by_columns:
-                self._move(_TRANSPOSED, to_a, inputs=rank, **half)
+                self._move(MoveKind.TRANSPOSED, to_a, inputs=rank, **half)
             else:
-                self._move(_COPY, to_a, **half)
-                self._move(_ZEROS, to_a + own * inputs, rows=rank - own, columns=inputs)
+                self._move(MoveKind.COPY, to_a, **half)
+                self._move(MoveKind.ZEROS, to_a + own * inputs, rows=rank - own, columns=inputs)
             factor = self._factor(pair)
             number = self._number(f"{pair.name}.lora_b")
-            self._move(_TRANSPOSED, to_b, tensor=number, rows=outputs, columns=own, inputs=outputs, **factor)
-            self._move(_ZEROS, to_b + own * outputs, rows=rank - own, columns=outputs)
+            self._move(MoveKind.TRANSPOSED, to_b, tensor=number, rows=outputs, columns=own, inputs=outputs, **factor)
+            self._move(MoveKind.ZEROS, to_b + own * outputs, rows=rank - own, columns=outputs)
         made = PairsLayout(a=_address(a), b=_address(b), by_columns=by_columns)
         made.inputs, made.outputs, made.rank = inputs, outputs, rank
         return made
@@ -247,15 +226,15 @@ class _Writer:
         index = relative_positions(shape.window)
         self._share(index), self._share(masks)
         return self._add(
-            masks.numel() * heads, _POSITION, self._number(f"backbone.{name}"), *self._shapes[f"backbone.{name}"],
-            inputs=index.numel(), frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
+            masks.numel() * heads, MoveKind.POSITION, self._number(f"backbone.{name}"),
+            *self._shapes[f"backbone.{name}"], inputs=index.numel(), frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
         )  # fmt: skip
 
     def _parameter(self, name: str) -> int | None:
         """Of a vector, the set's own or the backbone's; None where there is none."""
         if f"backbone.{name}" in self._shapes:
             (length,) = self._shapes[f"backbone.{name}"]
-            return self._add(length, _COPY, self._number(f"backbone.{name}"), 1, length)
+            return self._add(length, MoveKind.COPY, self._number(f"backbone.{name}"), 1, length)
         return self._share(self._frozen[name]) if name in self._frozen else None
 
     def _factor(self, pair: PairSpec) -> dict[str, Any]:
@@ -279,7 +258,7 @@ class _Writer:
 
     def _move(self, kind: int, to: int, *, learned: int = -1, factor: float = 1.0, **more: Any) -> None:
         if more["rows"]:
-            self._moves.append(_Move(kind=kind, to=to, learned=learned, factor=factor, **more))
+            self._moves.append(MoveLayout(kind=kind, to=to, learned=learned, factor=factor, **more))
 
     def _room(self, floats: int) -> int:
         to = self._floats

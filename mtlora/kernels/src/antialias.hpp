@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kSmooth = -0.5;  // torch's coefficient of the antialiased kernel
 constexpr long kTapsAtOnce = 4;
-constexpr long kPixel = 4;  // bytes: three colours and one of no meaning
+constexpr long kPixel = kPixelBytes;
 constexpr long kSpread = 4;  // times that a pair of weights stands side by side
 
 // Which input positions an output position covers, and their weights as 16-bit fixed-point numbers.

@@ -1,13 +1,12 @@
 // Attention inside windows: one window and head at a time, everything but q, k, v and the result in first-level cache.
 #pragma once
 
+#include "interface.hpp"
 #include "parallel.hpp"
-#include "vec.hpp"
+#include "tiles.hpp"
 
 namespace {
 
-constexpr int kMaxTokens = 256;
-constexpr int kMaxHeadDim = 64;
 constexpr float kNever = -1e30f;
 
 // One window and head.

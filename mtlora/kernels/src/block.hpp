@@ -1,83 +1,23 @@
 // A whole Swin block for a few windows at a time, so that nothing between its layers leaves a core's cache.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+
 #include "attention.hpp"
 #include "int8.hpp"
+#include "interface.hpp"
 #include "parallel.hpp"
+#include "products.hpp"
 #include "scratch.hpp"
 #include "tasks.hpp"
-#include "vec.hpp"
 
 namespace {
 
-constexpr int kPanel = kTileColumns * kLanes;  // columns of a weight that one pass over the tokens multiplies with
-constexpr int kDepth = 384;                    // rows of a panel between two visits of the sums in memory
-constexpr int kBlockTokens = 98;               // tokens of one portion, at most (but at least one window)
-
-}  // namespace
-
-// Layouts are shared with mtlora/inference/forward/fused_blocks.py. Matrices are packed (`mtlora_pack`): [in][out], cut into panels.
-extern "C" {
-
-struct MtloraLinear {  // y = W x + bias + B A x; W as floats, or else as `Integers` with scale and offset
-    const float *weight, *bias, *down, *up;
-    const int8_t* integers;
-    const float* scale;
-    const int32_t* offset;
-    long in, out, rank;  // rank 0: no A and B
-};
-
-struct MtloraPairs {  // of all tasks: a [tasks][rank][in] (by_columns: [tasks][in][rank]), b [tasks][rank][out]
-    const float *a, *b;
-    long in, out, rank, by_columns;  // rank 0: the linear has no task pairs
-};
-
-struct MtloraBlock {
-    const float *norm1_weight, *norm1_bias, *norm2_weight, *norm2_bias;
-    const float* position;  // [kinds][heads][tokens][tokens]
-    MtloraLinear qkv, proj, fc1, fc2;
-    MtloraPairs proj_tasks, fc1_tasks, fc2_tasks;
-    long heads, base_has_pair;  // the tasks' base is the shared output
-    float eps;
-};
-}
-
-namespace {
-
-// What a sum begins with.
-enum class Start { kZero, kBias, kSum };
-
-// y = x W (+ bias, or + y), then GELU if asked for. x: [rows][in], stride ldx; y: [rows][out], stride ldy.
-inline void multiply(const float* x, long ldx, int rows, const float* packed, long in, long out, const float* bias,
-                     Start start, bool activate, float* y, long ldy) {
-    for (long column = 0; column < out; column += kPanel) {
-        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
-        const long padded = round_up(width);
-        const float* panel = packed + column * in;
-        for (long k = 0; k < in; k += kDepth) {
-            const long depth = in - k < kDepth ? in - k : kDepth;
-            const bool first = k == 0, last = k + depth == in;
-            with_constant<kTileColumns>(static_cast<int>(padded) / kLanes, [&](auto vectors) {
-                constexpr int C = decltype(vectors)::value;
-                const int valid_last = width - (C - 1) * kLanes;
-                for_rows(rows, [&](int row, auto count) {
-                    constexpr int R = decltype(count)::value;
-                    float* out_row = y + row * ldy + column;
-                    vf sums[R][C];
-                    each<R, C>(valid_last, [&](int r, int c, int valid) {
-                        if (!first || start == Start::kSum) sums[r][c] = load_up_to(out_row + r * ldy + c * kLanes, valid);
-                        else if (start == Start::kBias) sums[r][c] = load_up_to(bias + column + c * kLanes, valid);
-                        else sums[r][c] = vf{};
-                    });
-                    tile<R, C>(x + row * ldx + k, ldx, panel + k * padded, padded, depth, kLanes, sums);
-                    each<R, C>(valid_last, [&](int r, int c, int valid) {
-                        store_up_to(out_row + r * ldy + c * kLanes, last && activate ? gelu(sums[r][c]) : sums[r][c], valid);
-                    });
-                });
-            });
-        }
-    }
-}
+constexpr int kBlockTokens = 98;  // tokens of one portion, at most (but at least one window)
 
 thread_local Scratch scratch;
 
@@ -96,20 +36,20 @@ struct Portion {
 
 // y += B A x, then GELU if asked for.
 inline void add_pair(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
-    multiply(x, l.in, p.rows, l.down, l.in, l.rank, nullptr, Start::kZero, false, p.low, l.rank);
-    multiply(p.low, l.rank, p.rows, l.up, l.rank, l.out, nullptr, Start::kSum, activate, y, l.out);
+    multiply(x, l.inputs, p.rows, l.down, l.inputs, l.rank, nullptr, Start::kZero, false, p.low, l.rank);
+    multiply(p.low, l.rank, p.rows, l.up, l.rank, l.outputs, nullptr, Start::kSum, activate, y, l.outputs);
 }
 
 // y = W x + bias.
 inline void product(const Portion& p, const MtloraLinear& l, const float* x, bool activate, float* y) {
     if (l.integers != nullptr) {
-        const Bytes bytes{p.bytes, p.scales, round_up(static_cast<int>(l.in))};
+        const Bytes bytes{p.bytes, p.scales, round_up(static_cast<int>(l.inputs))};
         for (int r = 0; r < p.rows; ++r)
-            p.scales[r] = to_bytes(x + r * l.in, static_cast<int>(l.in), p.bytes + r * bytes.stride);
-        multiply_integers(bytes, p.rows, Integers{l.integers, l.scale, l.offset, l.bias}, l.in, l.out, activate, y);
+            p.scales[r] = to_bytes(x + r * l.inputs, static_cast<int>(l.inputs), p.bytes + r * bytes.stride);
+        multiply_integers(bytes, p.rows, Integers{l.integers, l.scale, l.offset, l.bias}, l.inputs, l.outputs, activate, y);
         return;
     }
-    multiply(x, l.in, p.rows, l.weight, l.in, l.out, l.bias, Start::kBias, activate, y, l.out);
+    multiply(x, l.inputs, p.rows, l.weight, l.inputs, l.outputs, l.bias, Start::kBias, activate, y, l.outputs);
 }
 
 // y = W x + bias + B A x, then GELU if asked for.
@@ -160,7 +100,7 @@ inline void finish_plain(const Portion& p, float* x) {
 }
 
 inline Down down_of(const MtloraPairs& pairs, long task) {
-    return Down{pairs.a + task * pairs.rank * pairs.in, static_cast<int>(pairs.rank), static_cast<int>(pairs.in), pairs.by_columns != 0};
+    return Down{pairs.a + task * pairs.rank * pairs.inputs, static_cast<int>(pairs.rank), static_cast<int>(pairs.inputs), pairs.by_columns != 0};
 }
 
 // Calls f(row, constant number of rows, sums to use) for all rows.
@@ -181,7 +121,7 @@ inline void down_shared(const Portion& p, const MtloraPairs& pairs, const float*
     for (long t = 0; t < p.count; ++t) {
         const Down down = down_of(pairs, p.tasks[t]);
         with_sums(p.rows, down, u + t * p.rows * pairs.rank, [&](int row, auto count, float* sums) {
-            add_products<decltype(count)::value>(down, 0, x + row * pairs.in, pairs.in, static_cast<int>(pairs.in), sums);
+            add_products<decltype(count)::value>(down, 0, x + row * pairs.inputs, pairs.inputs, static_cast<int>(pairs.inputs), sums);
         });
     }
 }
@@ -189,12 +129,12 @@ inline void down_shared(const Portion& p, const MtloraPairs& pairs, const float*
 // R rows of base + B u (u: [rows][rank]) to out (stride ldo); of one task.
 template <int R>
 inline void add_low(const MtloraPairs& pairs, long task, const float* u, const float* base, float* out, long ldo) {
-    const float* b = pairs.b + task * pairs.rank * pairs.out;
-    for_columns(static_cast<int>(pairs.out), [&](int column, auto columns, int last) {
+    const float* b = pairs.b + task * pairs.rank * pairs.outputs;
+    for_columns(static_cast<int>(pairs.outputs), [&](int column, auto columns, int last) {
         constexpr int C = decltype(columns)::value;
         vf sums[R][C];
-        each<R, C>(last, [&](int r, int c, int n) { sums[r][c] = load_up_to(base + r * pairs.out + column + c * kLanes, n); });
-        tile<R, C>(u, pairs.rank, b + column, pairs.out, pairs.rank, last, sums);
+        each<R, C>(last, [&](int r, int c, int n) { sums[r][c] = load_up_to(base + r * pairs.outputs + column + c * kLanes, n); });
+        tile<R, C>(u, pairs.rank, b + column, pairs.outputs, pairs.rank, last, sums);
         each<R, C>(last, [&](int r, int c, int n) { store_up_to(out + r * ldo + column + c * kLanes, sums[r][c], n); });
     });
 }
@@ -295,39 +235,24 @@ inline void finish_tasks(const Portion& p, float* x, float* streams, long apart)
     write_streams(p, u_proj, u, streams, apart);
 }
 
-inline long larger_of(long a, long b) { return a > b ? a : b; }
-
 }  // namespace
-
-// Floats of a packed matrix.
-EXPORT long mtlora_packed_floats(long in, long out) {
-    return in * (out / kPanel * kPanel + round_up(static_cast<int>(out % kPanel)));
-}
-
-// weight [out][in] to panels of columns, each [in][columns, padded with zeros to whole vectors].
-EXPORT void mtlora_pack(const float* weight, float* packed, long in, long out) {
-    for (long column = 0; column < out; column += kPanel) {
-        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
-        transpose(weight + column * in, in, width, static_cast<int>(in), packed + column * in, round_up(width));
-    }
-}
 
 // x: [windows * tokens][width], in place. which: [period], see `window_attention`. With count > 0 tasks wanted also their
 // streams, [count][windows * tokens][width]. Returns 0, or 1 where memory ran out.
 EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks,
                          long count, float* streams, long windows, long tokens, int threads) {
     const MtloraBlock& b = *block;
-    const long width = b.proj.out, hidden = b.fc1.out;
+    const long width = b.proj.outputs, hidden = b.fc1.outputs;
     long at_once = kBlockTokens / tokens;
     if (at_once * threads > windows) at_once = windows / threads;
     if (at_once < 1) at_once = 1;
-    const long rows = at_once * tokens, wide = larger_of(3 * width, hidden);
+    const long rows = at_once * tokens, wide = std::max<long>(3 * width, hidden);
     long low = 0, bytes = 0;
     for (const MtloraLinear* l : {&b.qkv, &b.proj, &b.fc1, &b.fc2}) {
-        low = larger_of(low, l->rank);
-        if (l->integers != nullptr) bytes = larger_of(bytes, round_up(static_cast<int>(l->in)));
+        low = std::max<long>(low, l->rank);
+        if (l->integers != nullptr) bytes = std::max<long>(bytes, round_up(static_cast<int>(l->inputs)));
     }
-    const long u = count * b.proj_tasks.rank, u2 = count * larger_of(b.fc1_tasks.rank, b.fc2_tasks.rank);
+    const long u = count * b.proj_tasks.rank, u2 = count * std::max<long>(b.fc1_tasks.rank, b.fc2_tasks.rank);
     std::atomic<int> failed{0};
     parallel_for(windows, at_once, threads, [&](long begin, long end) {
         const long floats = rows * (3 * width + wide + low + u + u2 + 1);

@@ -3,9 +3,7 @@
 
 #include <cstdint>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "intrinsics.hpp"
 
 namespace {
 

@@ -3,37 +3,15 @@
 // small tensors, and an operator for each would take longer than all the arithmetic.
 #pragma once
 
-#include "block.hpp"
+#include <algorithm>
+#include <cstring>
 
-extern "C" {
-
-// One move. Tensors are numbers of the set's; `rows` and `columns` are those of `tensor` as stored, row after row.
-struct MtloraMove {
-    long kind;            // of `Move`
-    long tensor, other;   // other: kMerged: A of the pair, [columns][inputs], where `tensor` is B
-    long learned;         // tensor with one factor more, or -1
-    long to;              // floats from the beginning of the result
-    long rows, columns;
-    long inputs;          // kTransposed: of a row of the result; kMerged: of the linear; kPosition: of `index`
-    const float* frozen;  // kMerged: the packed weight; kPosition: masks [kinds][inputs]
-    const int64_t* index; // kPosition: row of the table for each value of a head
-    long kinds;           // kPosition
-    float factor;
-};
-}
+#include "denormals.hpp"
+#include "interface.hpp"
+#include "products.hpp"
+#include "scratch.hpp"
 
 namespace {
-
-enum Move : long {
-    kCopy,        // as it is
-    kTransposed,  // [rows][columns] -> [columns][inputs >= rows], zeros where there is nothing
-    kZeros,       // rows x columns of them, from no tensor
-    kPacked,      // a matrix [rows][columns] as `mtlora_pack` does
-    kMerged,      // frozen + factor * tensor other, packed
-    kPosition,    // a table [rows][columns heads] -> [kinds][columns][inputs]
-};
-
-enum Type : int32_t { kFloat32, kFloat16, kBFloat16 };
 
 // What moves read from.
 struct Source {
@@ -74,7 +52,7 @@ inline void convert(const Source& source, long tensor, long n, float factor, flo
     const void* from = source.tensors[tensor];
     switch (source.types[tensor]) {
         case kFloat16: return from_halves(static_cast<const uint16_t*>(from), n, factor, to);
-        case kBFloat16: return from_bfloats(static_cast<const uint16_t*>(from), n, factor, to);
+        case kBfloat16: return from_bfloats(static_cast<const uint16_t*>(from), n, factor, to);
         default: break;
     }
     const float* floats = static_cast<const float*>(from);
@@ -86,28 +64,6 @@ inline void transposed(const float* from, long rows, long columns, float* to, lo
     if (rows % kLanes == 0) return transpose(from, columns, static_cast<int>(rows), static_cast<int>(columns), to, stride);
     for (long c = 0; c < columns; ++c)
         for (long r = 0; r < rows; ++r) to[c * stride + r] = from[r * columns + c];
-}
-
-// The packed weight with a low-rank pair added: W + B A. packed, merged: [in][out] in panels; down: [in][stride];
-// up: [rank][out] in panels. One pass over the weight, where adding and then packing would be four.
-inline void merge(const float* packed, const float* down, long stride, const float* up, float* merged, long in, long out,
-                  long rank) {
-    for (long column = 0; column < out; column += kPanel) {
-        const int width = static_cast<int>(out - column < kPanel ? out - column : kPanel);
-        const long padded = round_up(width);
-        const float *from = packed + column * in, *pair = up + column * rank;
-        float* to = merged + column * in;
-        with_constant<kTileColumns>(static_cast<int>(padded) / kLanes, [&](auto vectors) {
-            constexpr int C = decltype(vectors)::value;
-            for_rows(static_cast<int>(in), [&](int row, auto count) {
-                constexpr int R = decltype(count)::value;
-                vf sums[R][C];
-                each<R, C>(kLanes, [&](int r, int c, int) { sums[r][c] = load(from + (row + r) * padded + c * kLanes); });
-                tile<R, C>(down + row * stride, stride, pair, padded, rank, kLanes, sums);
-                each<R, C>(kLanes, [&](int r, int c, int) { store(to + (row + r) * padded + c * kLanes, sums[r][c]); });
-            });
-        });
-    }
 }
 
 // What a table [positions][heads] says of every two tokens of a window, plus the masks; `row` is [inputs].
@@ -155,7 +111,7 @@ thread_local Scratch fold_scratch;
 
 }  // namespace
 
-// Carries out all moves; what is denormal becomes zero. types: of each tensor's numbers, see `Type`. Returns 0, or 1
+// Carries out all moves; what is denormal becomes zero. types: of each tensor's numbers, see `NumberType`. Returns 0, or 1
 // where memory ran out.
 EXPORT int mtlora_fold(const MtloraMove* moves, long count, const void* const* tensors, const int32_t* types,
                        float* result) {
@@ -168,7 +124,7 @@ EXPORT int mtlora_fold(const MtloraMove* moves, long count, const void* const* t
         if (m.kind == kMerged)
             floats += mtlora_packed_floats(m.columns, m.rows) + m.inputs * (m.columns + round_up(static_cast<int>(m.columns)));
         if (m.kind == kPosition) floats += m.inputs;
-        most = larger_of(most, floats);
+        most = std::max<long>(most, floats);
     }
     float* floats = fold_scratch.reserve(static_cast<size_t>(most + 1));
     if (floats == nullptr) return 1;

@@ -3,26 +3,16 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <new>
 
+#include "interface.hpp"
 #include "maps.hpp"
 #include "parallel.hpp"
+#include "products.hpp"
 #include "scratch.hpp"
-#include "streams.hpp"
 #include "tasks.hpp"
-#include "vec.hpp"
-
-// Shared with mtlora/ops/ops.py; see `ops.mix_head`. Maps have their channels last: [images][height][width][channels],
-// the finest first.
-extern "C" {
-
-struct MtloraMixHead {
-    const float *maps[3], *mix[3];                 // mix: [channels][hidden]
-    const float *bias, *classify, *classify_bias;  // [hidden], [outputs][hidden] or by_columns [hidden][outputs], [outputs]
-    long heights[3], widths[3], channels[3];
-    long images, hidden, outputs, by_columns;
-};
-}
 
 namespace {
 

@@ -1,14 +1,16 @@
 // Products of 8-bit integers: weights with a scale for each output, inputs with one for each token, found on the way.
 #pragma once
 
-#include "vec.hpp"
+#include <cstring>
+
+#include "interface.hpp"
+#include "tiles.hpp"
 
 namespace {
 
 // Weights take 7 bits: sums of two products with unsigned bytes then fit the 16 bits that AVX2 adds them in, and every
 // CPU computes the same integers.
 constexpr int kDot = 4;       // bytes of a token and of a weight that one instruction multiplies and adds up
-constexpr int kZero = 128;    // what zero is as an unsigned byte
 constexpr float kLargest = 127.0f;
 constexpr float kLeast = 1e-30f;  // instead of the largest value of a token of zeros
 
@@ -32,7 +34,7 @@ INLINE vi dots(vi sums, vi x, vi w) {
 #endif
 }
 
-// One token to bytes around kZero; what is behind it up to whole dots becomes kZero. Returns its scale.
+// One token to bytes around kByteZero; what is behind it up to whole dots becomes kByteZero. Returns its scale.
 inline float to_bytes(const float* x, int width, uint8_t* out) {
     typedef uint8_t bytes __attribute__((vector_size(kLanes)));
     const float to_integer = 12582912.0f;  // 1.5 * 2^23, see `exponential`
@@ -41,7 +43,7 @@ inline float to_bytes(const float* x, int width, uint8_t* out) {
     const float largest = largest_lane(most), most_or_least = largest > kLeast ? largest : kLeast;
     const float inverse = kLargest / most_or_least;
     for (int i = 0; i < width; i += kLanes) {
-        const vf shifted = load_up_to(x + i, width - i) * inverse + (to_integer + static_cast<float>(kZero));
+        const vf shifted = load_up_to(x + i, width - i) * inverse + (to_integer + static_cast<float>(kByteZero));
         const bytes packed = __builtin_convertvector(reinterpret_cast<vi>(shifted) & 255, bytes);
         memcpy(out + i, &packed, kLanes);
     }
@@ -59,7 +61,7 @@ struct Bytes {
 struct Integers {
     const int8_t* weight;
     const float* scale;     // [out]
-    const int32_t* offset;  // [out], -kZero * sum of the column: what the zero of the bytes adds, taken off
+    const int32_t* offset;  // [out], -kByteZero * sum of the column: what the zero of the bytes adds, taken off
     const float* bias;      // [out]
 };
 

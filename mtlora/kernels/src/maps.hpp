@@ -12,7 +12,6 @@
 namespace {
 
 constexpr int kRowsAtOnce = 16;
-constexpr int kMaxClasses = 255;
 
 // Where an output position lies between input positions (pixel centres aligned, as torch's align_corners=False).
 struct Between {

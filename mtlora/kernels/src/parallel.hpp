@@ -4,8 +4,7 @@
 #include <atomic>
 
 #include "denormals.hpp"
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "interface.hpp"
 
 namespace {
 
@@ -29,11 +28,11 @@ void parallel_for(long n, long grain, int threads, F f) {
     } work{f, n, grain, {0}};
     auto share = [](void* data) {
         const DenormalsAreZero zero;
-        Work& work = *static_cast<Work*>(data);
+        Work& shared = *static_cast<Work*>(data);
         for (;;) {
-            long begin = work.next.fetch_add(work.grain, std::memory_order_relaxed);
-            if (begin >= work.n) return;
-            work.f(begin, begin + work.grain < work.n ? begin + work.grain : work.n);
+            const long begin = shared.next.fetch_add(shared.grain, std::memory_order_relaxed);
+            if (begin >= shared.n) return;
+            shared.f(begin, begin + shared.grain < shared.n ? begin + shared.grain : shared.n);
         }
     };
     pool(share, &work, static_cast<unsigned>(threads), 0);

@@ -6,25 +6,22 @@
 #include <memory>
 #include <new>
 
-#include "parallel.hpp"
+#include "interface.hpp"
 #include "vec.hpp"
 
 namespace {
 
-constexpr int kTaps = 4;
-constexpr float kCubic = -0.75f;  // torch's coefficient
-
 // The four input positions around an output position (those outside are the edge's), and their weights.
 struct Taps {
-    int at[kTaps];
-    float weight[kTaps];
+    int at[kCubicTaps];
+    float weight[kCubicTaps];
 
     Taps() = default;
     Taps(long position, long in, long out) {
         const float scale = static_cast<float>(in) / static_cast<float>(out);
         const float real = scale * (static_cast<float>(position) + 0.5f) - 0.5f;
         const float floor = std::floor(real), t = real - floor;
-        for (int k = 0; k < kTaps; ++k) {
+        for (int k = 0; k < kCubicTaps; ++k) {
             const long wanted = static_cast<long>(floor) + k - 1;
             at[k] = static_cast<int>(wanted < 0 ? 0 : wanted < in ? wanted : in - 1);
         }
@@ -39,27 +36,22 @@ struct Taps {
 typedef float color __attribute__((vector_size(16), aligned(4), may_alias));  // red, green, blue, and what follows
 
 inline void mix_photo_rows(const uint8_t* photo, long bytes, const Taps& rows, float* __restrict mixed) {
-    const uint8_t* from[kTaps];
-    vf weight[kTaps];
-    for (int k = 0; k < kTaps; ++k) from[k] = photo + rows.at[k] * bytes, weight[k] = splat(rows.weight[k]);
+    const uint8_t* from[kCubicTaps];
+    vf weight[kCubicTaps];
+    for (int k = 0; k < kCubicTaps; ++k) from[k] = photo + rows.at[k] * bytes, weight[k] = splat(rows.weight[k]);
     long i = 0;
     for (; i + kLanes <= bytes; i += kLanes) {
         vf sum{};
         UNROLL
-        for (int k = 0; k < kTaps; ++k) sum += weight[k] * __builtin_convertvector(load_bytes(from[k] + i), vf);
+        for (int k = 0; k < kCubicTaps; ++k) sum += weight[k] * __builtin_convertvector(load_bytes(from[k] + i), vf);
         store(mixed + i, sum);
     }
     for (; i < bytes; ++i) {
         float sum = 0.0f;
-        for (int k = 0; k < kTaps; ++k) sum += rows.weight[k] * static_cast<float>(from[k][i]);
+        for (int k = 0; k < kCubicTaps; ++k) sum += rows.weight[k] * static_cast<float>(from[k][i]);
         mixed[i] = sum;
     }
 }
-
-// What becomes of a colour: times `scale` and plus `shift`.
-struct Levels {
-    float scale[3], shift[3];
-};
 
 #if defined(__AVX512F__)
 // Four floats from each of four places.
@@ -85,9 +77,9 @@ INLINE __m512 mix_four(const float* mixed, const Taps* columns) {
 }
 
 // One colour of sixteen pixels that are in four registers.
-INLINE vf pick_color(const __m512 (&fours)[4], int color) {
+INLINE vf pick_color(const __m512 (&fours)[4], int which) {
     const __m512i every = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    const __m512i from = _mm512_add_epi32(every, _mm512_set1_epi32(color));
+    const __m512i from = _mm512_add_epi32(every, _mm512_set1_epi32(which));
     const __m512 low = _mm512_permutex2var_ps(fours[0], from, fours[1]),
                  high = _mm512_permutex2var_ps(fours[2], from, fours[3]);
     return reinterpret_cast<vf>(_mm512_shuffle_f32x4(low, high, 0x44));
@@ -95,7 +87,7 @@ INLINE vf pick_color(const __m512 (&fours)[4], int color) {
 #endif
 
 // One row of the square; `mixed` goes on for a float.
-inline void mix_photo_columns(const float* mixed, const Taps* columns, long side, const Levels& levels, float* out,
+inline void mix_photo_columns(const float* mixed, const Taps* columns, long side, const MtloraLevels& levels, float* out,
                               long plane) {
     long x = 0;
 #if defined(__AVX512F__)
@@ -112,7 +104,7 @@ inline void mix_photo_columns(const float* mixed, const Taps* columns, long side
         const Taps& taps = columns[x];
         color sum{};
         UNROLL
-        for (int k = 0; k < kTaps; ++k) sum += *reinterpret_cast<const color*>(mixed + taps.at[k]) * taps.weight[k];
+        for (int k = 0; k < kCubicTaps; ++k) sum += *reinterpret_cast<const color*>(mixed + taps.at[k]) * taps.weight[k];
         for (int c = 0; c < 3; ++c) out[c * plane + x] = sum[c] * levels.scale[c] + levels.shift[c];
     }
 }
@@ -122,7 +114,7 @@ inline void mix_photo_columns(const float* mixed, const Taps* columns, long side
 // See `images.resampling`: rows begin..end of the square without antialiasing. photo [rows, w, step], step 3 or 4, are the
 // rows from `top` on of one that has h; out [3, side, side]; levels: three scales and three shifts. Returns 1 where there
 // was no memory.
-EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, const Levels* levels, long h, long w, long step,
+EXPORT int mtlora_resize_cubic(const uint8_t* photo, float* out, const MtloraLevels* levels, long h, long w, long step,
                                long side, long top, long begin, long end) {
     std::unique_ptr<Taps[]> columns(new (std::nothrow) Taps[static_cast<size_t>(side)]);
     std::unique_ptr<float[]> mixed(new (std::nothrow) float[static_cast<size_t>(step * w + 1)]);

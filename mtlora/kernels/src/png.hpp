@@ -7,6 +7,7 @@
 #include <memory>
 #include <new>
 
+#include "interface.hpp"
 #include "maps.hpp"
 #include "parallel.hpp"
 #include "vec.hpp"
@@ -15,7 +16,6 @@ namespace {
 
 constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
 constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
-constexpr long kBandBytes = 1 << 18;         // filtered and packed at once: stays in the cache
 
 inline long rows_of_band(long bytes) { return std::max(1L, kBandBytes / bytes); }
 
@@ -26,7 +26,7 @@ INLINE T nearest(T a, T b, T c) {
     const T to_a = towards_a < 0 ? -towards_a : towards_a, to_b = towards_b < 0 ? -towards_b : towards_b,
             to_c = towards_c < 0 ? -towards_c : towards_c;
     const T other = to_b <= to_c ? b : c;
-    return (to_a <= to_b) & (to_a <= to_c) ? a : other;
+    return ((to_a <= to_b) & (to_a <= to_c)) ? a : other;
 }
 
 void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {
@@ -218,7 +218,7 @@ void filter_rows(const uint8_t* pixels, const uint8_t* above, uint8_t* out, long
     }
 }
 
-// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + 256.
+// Packs n bytes as deflate blocks that end with a whole byte; returns how many they take, at most 3 n / 2 + kBlockRoomBytes.
 long deflate(const uint8_t* data, uint8_t* out, long n, bool last) {
     uint32_t counts[kSymbols];
     std::fill(counts, counts + kSymbols, 1);
@@ -306,7 +306,7 @@ struct Adler {
 
 // Packs rows top..bottom, of which rows(begin, end) gives a band, behind the row above it where there is one (`zeros` are
 // above the first); a row's pixels take `step` bytes of its `bytes`. Returns how many bytes it wrote to out, which has
-// room for twice as many as the filtered rows are and 256 more, or -1 where there was no memory.
+// room for twice as many as the filtered rows are and kBlockRoomBytes more, or -1 where there was no memory.
 template <class Rows>
 long pack_stripe(Rows rows, const uint8_t* zeros, long top, long bottom, long bytes, long step, bool last, uint8_t* out,
                  uint32_t* checksum) {
@@ -329,7 +329,7 @@ long pack_stripe(Rows rows, const uint8_t* zeros, long top, long bottom, long by
 }  // namespace
 
 // Packs rows top..bottom of pixels [height, bytes], filtered, as deflate blocks that end with a whole byte; `step` bytes
-// are a pixel. The blocks take at most 2 n + 256 bytes, n = (bottom - top) (bytes + 1); returns how many, or -1 where
+// are a pixel. The blocks take at most 2 n + kBlockRoomBytes bytes, n = (bottom - top) (bytes + 1); returns how many, or -1 where
 // there was no memory. checksum: Adler-32 of the filtered rows. last: whether the stream ends there.
 EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* checksum, long top, long bottom, long bytes,
                              long step, int last) {

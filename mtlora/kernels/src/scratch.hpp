@@ -1,6 +1,7 @@
 // Memory of one thread, kept between calls.
 #pragma once
 
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 

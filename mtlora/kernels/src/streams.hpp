@@ -1,33 +1,19 @@
 // From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one.
 #pragma once
 
+#include <atomic>
 #include <cstring>
 
+#include "interface.hpp"
 #include "parallel.hpp"
+#include "products.hpp"
 #include "scratch.hpp"
 #include "tasks.hpp"
-#include "vec.hpp"
 
 namespace {
 
 constexpr int kMergedAtOnce = 24;  // merged tokens of one portion: of 4 x 384 channels 150 KB
 thread_local Scratch merge_scratch;
-
-// y = begin + x W: x [rows][in] (stride ldx), W [in][out] in one piece. begin(row, column, valid) is what a vector of sums
-// starts with, end(row, column, sums, valid) takes it.
-template <class Begin, class End>
-INLINE void multiply_rows(const float* x, long ldx, int rows, const float* weight, long in, long out, Begin&& begin, End&& end) {
-    for_columns(static_cast<int>(out), [&](int column, auto vectors, int last) {
-        constexpr int C = decltype(vectors)::value;
-        for_rows(rows, [&](int row, auto count) {
-            constexpr int R = decltype(count)::value;
-            vf sums[R][C];
-            each<R, C>(last, [&](int r, int c, int valid) { sums[r][c] = begin(row + r, column + c * kLanes, valid); });
-            tile<R, C>(x + row * ldx, ldx, weight + column, out, in, last, sums);
-            each<R, C>(last, [&](int r, int c, int valid) { end(row + r, column + c * kLanes, sums[r][c], valid); });
-        });
-    });
-}
 
 }  // namespace
 

@@ -2,15 +2,15 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
+#include "interface.hpp"
 #include "parallel.hpp"
-#include "vec.hpp"
+#include "tiles.hpp"
 
 namespace {
 
 constexpr int kTokensAtOnce = 48;  // one thread's portion: rows of weights are fetched once for so many tokens
-constexpr int kMaxRank = 128;
-constexpr int kMaxWidth = 2048;  // of a layer norm
 
 // A of one task: as [rank][width] (few rows: dot products) or as [width][rank] (many: sums of columns).
 struct Down {
@@ -21,7 +21,6 @@ struct Down {
 
 // Floats that one token's sums take while its input comes in pieces: vectors whose lanes are still to be added up, or
 // padded columns. With few dot products (Down::by_columns is false only for rank <= kMaxDots) both are at most kMaxSums.
-constexpr int kMaxDots = 16;
 constexpr int kMaxSums = kMaxRank > kMaxDots * kLanes ? kMaxRank : kMaxDots * kLanes;
 
 inline long sums_per_token(const Down& down) {

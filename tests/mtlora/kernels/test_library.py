@@ -55,6 +55,7 @@ def test_a_library_that_does_not_load_leaves_the_next_one(monkeypatch: pytest.Mo
     library.library_path("baseline").symlink_to(built)
     assert kernels() is not None
     assert status().instruction_set == "baseline"
+    assert "kernels_avx512" in status().reason, "a library that is passed over is told of"
 
 
 ONE_POOL = """

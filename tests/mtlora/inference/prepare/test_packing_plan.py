@@ -10,7 +10,7 @@ from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.fused_blocks import FusedBlock
 from mtlora.inference.prepare import packing_plan
 from mtlora.kernels import kernels
-from mtlora.ops.ops import MAX_DOTS
+from mtlora.kernels.interface import MAX_DOTS
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.weights.adapter_file import AdapterSet
 from testing.equality import assert_same, images, make_set, run
