@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 
 # -g0: Python's own flags would make the libraries ten times as large. -w: GCC 12 warns of its own AVX-512 header.
 FLAGS = ["-O2", "-g0", "-w", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-INSTRUCTION_SETS = {"baseline": []}
+INSTRUCTION_SETS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in {"x86_64", "AMD64"}:
     INSTRUCTION_SETS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
     INSTRUCTION_SETS |= {"avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"]}
@@ -20,6 +20,8 @@ if platform.machine() in {"x86_64", "AMD64"}:
 
 class BuildKernels(build_ext):
     """Object files of one source for several instruction sets, each in a folder of its own."""
+
+    build_temp: str
 
     def build_extension(self, ext: Extension) -> None:
         together = self.build_temp

@@ -4,8 +4,9 @@ The published way of computing: the baseline that benchmarks measure against, an
 code with the product: it works on a dictionary of tensors (names as in `MTLoRAModel.state_dict()`) and plain numbers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class PlainMTLoRA:
     heads: tuple[int, ...]
     window: int
     mode: str
-    scaling: dict[str, tuple[float, ...]]
+    scaling: Mapping[str, tuple[float, ...]]
     task_linears: frozenset[str]
     decoder: dict[str, str] = field(default_factory=dict)
 
@@ -98,7 +99,8 @@ class PlainMTLoRA:
         scores = scores + table[_positions(tokens, table.device)].permute(2, 0, 1)
         if mask is not None:
             scores = (scores.reshape(-1, len(mask), heads, tokens, tokens) + mask[:, None]).reshape(scores.shape)
-        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(count, tokens, channels)
+        mixed: Tensor = (scores.softmax(-1) @ v).transpose(1, 2)
+        return mixed.reshape(count, tokens, channels)
 
     def _merge(self, x: Tensor, stage: int) -> Tensor:
         name = f"backbone.layers.{stage + 1}.downsample"
@@ -123,7 +125,7 @@ class PlainMTLoRA:
             )
             by_task[task] = y if term is None else y + term
         if self.mode == "addition":
-            return frozen + self._norm(f"{name}.norm", sum(by_task.values())), by_task
+            return frozen + self._norm(f"{name}.norm", reduce(torch.add, by_task.values())), by_task
         return (frozen if ta is None else frozen + ta), by_task
 
     def _pair(self, name: str, x: Tensor, scaling: float) -> Tensor | None:

@@ -35,7 +35,7 @@ class Gate:
         plain = Engine.run
         gate = self
 
-        def run(engine: Engine, items: Sequence[Item]) -> list[Outcome]:
+        def run(engine: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
             gate.batches.append(len(items))
             gate.entered.set()
             gate.open.wait(20)

@@ -16,7 +16,7 @@ import pytest
 from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from app.http.pieces import PiecesResponse
-from tests.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -27,7 +27,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Until it is set, the engine does not come back once there are requests."""
     opened, plain = threading.Event(), Engine.run
 
-    def run(engine: Engine, items: Sequence[Item]) -> list[Outcome]:
+    def run(engine: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         opened.wait(60)
         return plain(engine, items)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.composition.service import LOADS_NICE, UPLOADS_NICE, Pools, _open_backbone
+from app.composition.pools import Pools
+from app.composition.service import LOADS_NICE, UPLOADS_NICE, _open_backbone
 from app.core.errors import StartupError
 from app.startup.settings import Settings
 from mtlora.weights.backbone import save_backbone
