@@ -8,6 +8,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from app.core.names import AdapterRef
 from app.store.adapter_store import AdapterStore
 from app.store.set_state import SetState
@@ -98,6 +100,7 @@ def check(root: Path, lines: list[str]) -> None:
     assert not list(root.rglob("state.json.*"))
 
 
+@pytest.mark.slow
 def test_kill_at_any_instant(tmp_path: Path) -> None:
     chance, lines = random.Random(3), list[str]()
     for generation in range(KILLS):
