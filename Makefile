@@ -7,12 +7,14 @@ BENCH  := $(VENV)/.bench
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 TESTS  ?= tests
+# Tests of one file stay together: they share a server. A process takes about 1 GB of memory.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 MINUTES ?= 30
 SOAK   ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 
-.PHONY: help setup serve test check fmt bench bench-quick soak train-default generated image-check clean
+.PHONY: help setup serve test test-slow test-all coverage check fmt bench bench-quick soak train-default generated image-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,8 +30,16 @@ $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard mtlora/kernels/src/
 serve: $(STAMP)  ## serve the bundled default adapter set on 127.0.0.1:8000
 	$(BIN)/mtlora serve --host $(HOST) --port $(PORT)
 
-test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest $(TESTS)
+test: $(STAMP)  ## run the tests that take minutes: make test [TESTS=tests/app]
+	$(PYTEST) -m 'not slow' $(MEASURE) $(TESTS)
+
+test-slow: $(STAMP)  ## run the others: browsers, server processes, kills, soaks, deploy tools, long runs
+	$(PYTEST) -m slow $(TESTS)
+
+test-all: test test-slow  ## run all tests
+
+coverage:  ## make test, and fail if it runs too little of mtlora and app (a quarter slower)
+	$(MAKE) test MEASURE='--cov --cov-report=term:skip-covered'
 
 check: $(STAMP)  ## formatting, lint, types, import direction
 	$(BIN)/ruff format --check .

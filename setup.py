@@ -15,7 +15,7 @@ FLAGS = ["-O2", "-g0", "-std=gnu++17", "-fno-math-errno", "-fno-trapping-math", 
 # -Wmissing-declarations: also of a kernel that mtlora/kernels/interface.py does not have.
 # -Wno-sign-conversion: Clang has that in -Wconversion, GCC has not.
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-sign-conversion", "-Wmissing-declarations"]
-INSTRUCTION_SETS = {"baseline": []}
+INSTRUCTION_SETS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in {"x86_64", "AMD64"}:
     INSTRUCTION_SETS |= {"avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
     INSTRUCTION_SETS |= {"avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"]}
@@ -23,6 +23,8 @@ if platform.machine() in {"x86_64", "AMD64"}:
 
 class BuildKernels(build_ext):
     """Object files of one source for several instruction sets, each in a folder of its own."""
+
+    build_temp: str
 
     def build_extension(self, ext: Extension) -> None:
         together = self.build_temp

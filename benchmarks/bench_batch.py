@@ -12,7 +12,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import OtherLoad, save
 
@@ -49,15 +51,15 @@ def cases(options: argparse.Namespace) -> tuple[str, dict[str, Callable[[], obje
     pixels = torch.randn(3, spec.image_size, spec.image_size)
 
     def run(count: int, count_of_sets: int) -> None:
-        groups: dict[object, list[Query]] = {}
+        groups: dict[object, list[Query[Any]]] = {}
         for image in range(count):
             query = Query(residents[image % count_of_sets], pixels, spec.task_names)
             groups.setdefault(backend.group(query), []).append(query)
         for group in groups.values():
             backend.forward(group)
 
-    one_set = {f"{n} of one set": (lambda n=n: run(n, 1)) for n in SIZES}
-    return backend.name, one_set | {f"{n} of {n} sets": (lambda n=n: run(n, n)) for n in MIXED_SIZES}
+    one_set: dict[str, Callable[[], object]] = {f"{n} of one set": partial(run, n, 1) for n in SIZES}
+    return backend.name, one_set | {f"{n} of {n} sets": partial(run, n, n) for n in MIXED_SIZES}
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def figures(seconds: dict[str, list[float]], gflop: float) -> dict[str, float]:
     def ratio(above: str, below: str) -> float:
         return statistics.median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
 
-    found = {}
+    found: dict[str, float] = {}
     for precision in PRECISIONS:
         work = 16 * gflop / (2 * MATRIX_SIDE**3 / 1e9)
         found |= {

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import save
 from benchmarks.lab import Lab
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--max-batch-images", type=int, default=16)
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    figures = {}
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="mtlora-gpu-") as folder:
         root = Path(folder)
         photos = {name: write_photo(root / f"{name}.jpg", size) for name, size in PHOTOS.items()}

@@ -9,6 +9,8 @@ Milliseconds, medians and the least.
 import argparse
 import tempfile
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -48,7 +50,7 @@ def main() -> None:
     photo = open_photo(data)
     logits = coarse_logits(model, photo, spec.task_names)
     decoded = Decoded(preprocess(photo, spec), photo.width, photo.height)
-    cases = {
+    cases: dict[str, Callable[[], object]] = {
         "JPEG to pixels": lambda: open_photo(data),
         "resize to 224, antialiased": lambda: resize(photo, 224, antialias=True),
         "resize to 448, not antialiased": lambda: resize(photo, 448, antialias=False),
@@ -66,9 +68,9 @@ def main() -> None:
         png_bytes = len(encode(Painting(source, own)).png)
         cases[f"{task}: PNG, {png_bytes} bytes"] = lambda s=source, o=own: encode(Painting(s, o)).png
         if task is Task.NORMALS:
-            size = (spec.image_size, options.height, options.width)
-            cases["normals: all at once"] = lambda s=scores, n=size: encode_normals(s, *n, 0, options.height).png
-            cases["normals: upper half"] = lambda s=scores, n=size: encode_normals(s, *n, 0, options.height // 2)
+            whole = partial(encode_normals, scores, spec.image_size, options.height, options.width, 0)
+            cases["normals: all at once"] = partial(whole, options.height)
+            cases["normals: upper half"] = partial(whole, options.height // 2)
     with OtherLoad() as load:
         seconds = interleaved(cases, rounds=options.rounds)
     for name, values in seconds.items():

@@ -140,7 +140,7 @@ def cold(bench: Bench) -> float:
         times["first_ms"] = first["cold_ms"]
     medians = {kind: statistics.median(values) for kind, values in times.items()}
     bench.details["cold"] = {"median": medians, "samples": len(times["cold_ms"])}
-    return medians["cold_ms"] / medians["hot_ms"]
+    return float(medians["cold_ms"] / medians["hot_ms"])
 
 
 RUN: dict[str, Callable[[Bench], float]] = {

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench_forward import FOUR_TASKS, import_backbone, paper_spec, random_set, runner
+from benchmarks.bench_forward import runner
+from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from mtlora.inference.backends import cpu
 from mtlora.inference.backends.choose import make_backend
 from mtlora.inference.forward import encoder
 from mtlora.vocabulary.options import FormKind
+from mtlora.weights.backbone import import_backbone
 
 SIZE, RANK, TASK_RANK = 448, 64, 4
 PARTS = (

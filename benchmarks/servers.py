@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from app.cli import ENVIRONMENT
 from benchmarks.harness import cpu_seconds, family
@@ -131,7 +131,7 @@ def serve(weights: Weights, store: Path, *, port: int = 0, **flags: object) -> S
     return Server(command, port, store.with_suffix(".log"), ready="/readyz")
 
 
-def room_for(sets: float, weights: Weights, scratch: Path, **flags: object) -> dict[str, int]:
+def room_for(sets: float, weights: Weights, scratch: Path, **flags: Any) -> dict[str, int]:
     """Flags that give a server room for so many sets, on the device and as copies; asks one that holds just one set."""
     with serve(weights, scratch / "probe", **flags) as server:
         values = server.metrics()

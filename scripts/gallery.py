@@ -6,6 +6,7 @@ python scripts/gallery.py docs/samples/*.jpg --adapter default --out docs/images
 import argparse
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -44,7 +45,7 @@ def row(photo: Image.Image, model: Adapted) -> Image.Image:
     from mtlora.prediction.predict import predict
 
     maps = predict(model, photo)
-    cells = [(photo, "photo", [])]
+    cells: list[tuple[Image.Image, str, list[Any]]] = [(photo, "photo", [])]
     for task, values in maps.items():
         spec = model.spec.task(task)
         shown = Image.open(io.BytesIO(encode_map(values, spec).png)).convert("RGB")

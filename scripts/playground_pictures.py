@@ -6,6 +6,7 @@ python scripts/playground_pictures.py http://127.0.0.1:8000 --out docs/images
 import argparse
 import io
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from PIL import Image
@@ -37,7 +38,9 @@ def upload(url: str, name: str, file: Path) -> None:
     httpx.post(f"{url}/adapters", data={"name": name}, files={"file": file.read_bytes()}).raise_for_status()
 
 
-def opened(browser: Browser, url: str, scheme: str, width: int, height: int, scale: float = 1) -> Page:
+def opened(
+    browser: Browser, url: str, scheme: Literal["dark", "light"], width: int, height: int, scale: float = 1
+) -> Page:
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=scale)
     page.goto(url)
     if "#sets" not in url:

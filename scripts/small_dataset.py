@@ -36,7 +36,7 @@ def with_z(normals: NDArray[np.uint8]) -> NDArray[np.uint8]:
     x, y = (normals[..., k] / 127.5 - 1 for k in (0, 1))
     z = -np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
     full = np.dstack([normals[..., 0], normals[..., 1], np.round((z + 1) * 127.5)]).astype(np.uint8)
-    known: NDArray[np.bool_] = normals.any(axis=-1, keepdims=True)
+    known = np.any(normals, axis=-1, keepdims=True)
     return np.where(known, full, 0).astype(np.uint8)
 
 

@@ -16,7 +16,7 @@ from mtlora.vocabulary.tasks import Task
 class FakeEngine(Engine):
     """Answers with the item's own pixels, in the time that was expected; a hook runs first."""
 
-    def __init__(self, hook: Callable[[Sequence[Item]], None] = lambda items: None) -> None:
+    def __init__(self, hook: Callable[[Sequence[Item]], object] = lambda items: None) -> None:
         self.hook = hook
         self.seen: list[list[float]] = []
 

@@ -66,7 +66,8 @@ def directory(tags: dict[int, tuple[int, int, bytes | int]], at: int, order: str
     return struct.pack(order + "H", len(tags)) + lines + bytes(4) + values
 
 
-PLAIN_TAGS: dict[int, tuple[int, int, bytes | int]] = {
+Tags = dict[int, tuple[int, int, bytes | int]]  # kind, count, and the value itself or bytes that lie elsewhere
+PLAIN_TAGS: Tags = {
     256: (4, 1, SIZE[0]),
     257: (4, 1, SIZE[1]),
     258: (3, 1, 8),
@@ -95,7 +96,7 @@ def tiled(side: tuple[int, int], compression: int, tile: bytes, size: tuple[int,
     number = -(-size[0] // side[0]) * -(-size[1] // side[1])
     offsets: bytes | int = 8 if number == 1 else struct.pack("<I", 8) * number
     lengths: bytes | int = len(tile) if number == 1 else struct.pack("<I", len(tile)) * number
-    tags = {256: (4, 1, size[0]), 257: (4, 1, size[1]), 259: (3, 1, compression), 322: (4, 1, side[0])}
+    tags: Tags = {256: (4, 1, size[0]), 257: (4, 1, size[1]), 259: (3, 1, compression), 322: (4, 1, side[0])}
     tags |= {323: (4, 1, side[1]), 324: (4, number, offsets), 325: (4, number, lengths)}
     plain = {tag: value for tag, value in PLAIN_TAGS.items() if tag not in {273, 279}} | tags
     body = tile + bytes(len(tile) & 1)
@@ -185,8 +186,8 @@ def refused_others() -> Iterator[tuple[str, bytes]]:
     yield "gif: pixels in crumbs", encoded("GIF")[:-2] + b"\1\0" * 900_000 + b"\0;"
     yield "tiff: strips", strips((16, 50_000), 50_000, 1)
     yield "tiff: strips, big", strips((16, 50_000), 50_000, 1, big=True)
-    lists = {273: (4, 2000, struct.pack("<I", 8) * 2000), 279: (4, 2000, struct.pack("<I", 50_000) * 2000)}
-    rows = {257: (4, 1, 2000), 259: (3, 1, 32773), 278: (3, 1, 1)}
+    lists: Tags = {273: (4, 2000, struct.pack("<I", 8) * 2000), 279: (4, 2000, struct.pack("<I", 50_000) * 2000)}
+    rows: Tags = {257: (4, 1, 2000), 259: (3, 1, 32773), 278: (3, 1, 1)}
     yield "tiff: packed strips that lie in one place", tiff(rows | lists, bytes(50_000))
     yield "tiff: a tile beyond the picture", tiled((30_000, 30_000), 8, zlib.compress(bytes(5000)))
     yield "tiff: a raw tile beyond the picture", tiled((46_000, 46_000), 1, bytes(5000))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from testing.hostile_images import chunk
@@ -30,8 +31,8 @@ def picture(mode: str = "RGB", size: tuple[int, int] = SIZE, seed: int = 0) -> I
         return rgb.quantize(32).convert("PA")
     if mode in {"I;16", "I;16B", "I", "F"}:
         deep = (pixels[..., 0].astype(np.uint16) << 8) + pixels[..., 1]
-        kind = {"I": np.int32, "F": np.float32, "I;16": np.uint16, "I;16B": ">u2"}[mode]
-        return Image.fromarray(deep.astype(kind))
+        kinds: dict[str, DTypeLike] = {"I": np.int32, "F": np.float32, "I;16": np.uint16, "I;16B": ">u2"}
+        return Image.fromarray(deep.astype(kinds[mode]))
     return rgb.quantize(32) if mode == "P" else rgb.convert(mode)
 
 

@@ -101,7 +101,8 @@ def published_state(spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> "Ordere
 def published_config(spec: AdapterSpec) -> dict[str, Any]:
     """The configuration that the published code would have for this spec."""
     keys = {t.task: TRAITS[t.task].reference_key for t in spec.tasks}
-    swin, bb = {"PATCH_SIZE": 4, "IN_CHANS": 3, "APE": False, "QK_SCALE": None, "QKV_BIAS": True}, spec.backbone
+    bb = spec.backbone
+    swin: dict[str, Any] = {"PATCH_SIZE": 4, "IN_CHANS": 3, "APE": False, "QK_SCALE": None, "QKV_BIAS": True}
     swin |= {"EMBED_DIM": bb.embed_dim, "DEPTHS": list(bb.depths), "NUM_HEADS": list(bb.num_heads)}
     swin |= {"WINDOW_SIZE": bb.window_size, "MLP_RATIO": bb.mlp_ratio, "PATCH_NORM": True}
     ranks = {keys[t.task]: list(t.ranks) for t in spec.tasks} | {"shared": list(spec.ranks)}

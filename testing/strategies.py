@@ -19,9 +19,10 @@ def backbone_specs(draw: st.DrawFn) -> BackboneSpec:
     )
 
 
-def ranks(largest: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
+def ranks(largest: int = 3) -> st.SearchStrategy[tuple[int, int, int, int]]:
     """Ranks of the four stages; 0 switches a stage off."""
-    return st.tuples(*[st.integers(0, largest)] * 4)
+    rank = st.integers(0, largest)
+    return st.tuples(rank, rank, rank, rank)
 
 
 @st.composite

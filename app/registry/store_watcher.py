@@ -47,8 +47,9 @@ class _Fault:
 class Question:
     """Something that the store is asked again and again, and what is wrong with its answers. Logs when that changes."""
 
-    def __init__(self, what: str, timeout_s: float) -> None:
+    def __init__(self, what: str, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
+        self._clock = clock
         self._threads = StoreThreads(what, threads=1, waiting=0, timeout_s=timeout_s)
         self._asked: float | None = None  # when, as long as there is no answer
         self._fault: _Fault | None = None
@@ -56,14 +57,14 @@ class Question:
     @property
     def fault(self) -> str:
         """Why there was no answer the last time, or is none now; empty: there is."""
-        now = time.monotonic()
+        now = self._clock()
         if self._asked is not None and now - self._asked > SLOW_S:
             return _Fault(NOT_ANSWERED, self._asked).after(self._fault).told(now)
         return self._fault.told(now) if self._fault else ""
 
     async def ask(self, work: Callable[[], T]) -> T:
         """The answer; what it raises is remembered."""
-        self._asked = time.monotonic()
+        self._asked = self._clock()
         try:
             answer = await self._threads.run(work)
         except ServiceError as error:
@@ -81,7 +82,7 @@ class Question:
             log.error("the adapter store cannot be used", extra={"while": self._what, "reason": error.detail})
         fault = _Fault(error.detail, None)
         if isinstance(error, StoreUnavailableError) and error.lasting_s is not None:
-            fault = _Fault(error.state, time.monotonic() - error.lasting_s)
+            fault = _Fault(error.state, self._clock() - error.lasting_s)
         self._fault = fault.after(self._fault)
 
 

@@ -6,7 +6,7 @@ its priority: operators wait for their slowest thread, and Python runs one threa
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 PATIENCE_S = 0.25
@@ -22,14 +22,17 @@ TRAFFIC_S = 1.0
 class BackgroundThrottle:
     """Knows whether predictions are under way, and how much time changes took. Lives on the event loop."""
 
-    def __init__(self, patience_s: float = PATIENCE_S, share: float = SHARE) -> None:
+    def __init__(
+        self, patience_s: float = PATIENCE_S, share: float = SHARE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._patience_s = patience_s
         self._rest_per_s = 1 / share - 1
         self._predictions = self._changes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._door = asyncio.Lock()  # first come, first served
-        self._rest_until = self._traffic_until = time.monotonic()
+        self._rest_until = self._traffic_until = self._clock()
 
     @contextmanager
     def prediction(self) -> Iterator[None]:
@@ -40,7 +43,7 @@ class BackgroundThrottle:
             yield
         finally:
             self._predictions -= 1
-            self._traffic_until = time.monotonic() + TRAFFIC_S
+            self._traffic_until = self._clock() + TRAFFIC_S
             self._set_quiet()
 
     @asynccontextmanager
@@ -56,17 +59,17 @@ class BackgroundThrottle:
                     await self._quiet.wait()
             self._changes += 1
             self._quiet.clear()
-        begun = time.monotonic()
+        begun = self._clock()
         try:
             yield
         finally:
             self._changes -= 1
             self._set_quiet()
-            now = time.monotonic()
+            now = self._clock()
             self._rest_until = max(now, self._rest_until) + min((now - begun) * self._rest_per_s, MAX_REST_S)
 
     async def _rest(self) -> None:
-        while (left_s := self._rest_until - (now := time.monotonic())) > 0:
+        while (left_s := self._rest_until - (now := self._clock())) > 0:
             if not self._predictions and now >= self._traffic_until:
                 return
             await asyncio.sleep(min(left_s, TRAFFIC_S))

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,8 +86,9 @@ class FolderLock:
     A process that is frozen while it holds the lock, or a file system that hangs, costs the others their patience only.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
+        self._clock = clock
         self._turn = threading.Lock()  # so that one thread of this process polls, and the others stand in line
         self._taken_at = 0.0  # the turn
         self._refused_since: float | None = None  # tries since then found the lock held, and none had it
@@ -95,11 +96,11 @@ class FolderLock:
     @contextmanager
     def held(self, parent: int, timeout_s: float) -> Iterator[None]:
         """Hold the lock; `StoreUnavailableError` if it cannot be had in time."""
-        began = time.monotonic()
+        began = self._clock()
         if not self._turn.acquire(timeout=timeout_s):
             raise self._no_turn(began)
         try:
-            self._taken_at = time.monotonic()
+            self._taken_at = self._clock()
             descriptor = self._wait(parent, began + timeout_s)
             try:
                 yield
@@ -112,7 +113,7 @@ class FolderLock:
         pause = SHORTEST_PAUSE_S
         try:
             while (descriptor := self._try(parent)) is None:
-                now = time.monotonic()
+                now = self._clock()
                 if self._refused_since is None:
                     self._refused_since = now
                 if now >= deadline:
@@ -127,7 +128,7 @@ class FolderLock:
 
     def _no_turn(self, began: float) -> StoreUnavailableError:
         """Why there was none: whoever has it waits for another process, or for the store, or others were quicker."""
-        now, refused_since = time.monotonic(), self._refused_since
+        now, refused_since = self._clock(), self._refused_since
         if refused_since is not None:
             return _held_elsewhere(now - refused_since)
         if self._taken_at <= began:

@@ -13,7 +13,7 @@ from fastapi import Request
 from benchmarks.baselines.model import SwappedModel
 
 
-class Api(litserve.LitAPI):  # type: ignore[misc]
+class Api(litserve.LitAPI):
     """One worker; a request is a form with `image` and `adapter`."""
 
     def __init__(self, backbone: Path, folder: Path) -> None:

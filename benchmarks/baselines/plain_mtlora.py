@@ -6,8 +6,9 @@ Where pairs are it reads off that dictionary, and where tasks have outputs it is
 own, never by `mtlora.vocabulary.adapted_linears`: a fault there shows as a difference here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class PlainMTLoRA:
     heads: tuple[int, ...]
     window: int
     mode: str
-    scaling: dict[str, tuple[float, ...]]
+    scaling: Mapping[str, tuple[float, ...]]
     task_linears: frozenset[str]
     decoder: dict[str, str] = field(default_factory=dict)
 
@@ -100,7 +101,8 @@ class PlainMTLoRA:
         scores = scores + table[_positions(tokens, table.device)].permute(2, 0, 1)
         if mask is not None:
             scores = (scores.reshape(-1, len(mask), heads, tokens, tokens) + mask[:, None]).reshape(scores.shape)
-        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(count, tokens, channels)
+        mixed: Tensor = (scores.softmax(-1) @ v).transpose(1, 2)
+        return mixed.reshape(count, tokens, channels)
 
     def _merge(self, x: Tensor, stage: int) -> Tensor:
         name = f"backbone.layers.{stage + 1}.downsample"
@@ -125,7 +127,7 @@ class PlainMTLoRA:
             )
             by_task[task] = y if term is None else y + term
         if self.mode == "addition":
-            return frozen + self._norm(f"{name}.norm", sum(by_task.values())), by_task
+            return frozen + self._norm(f"{name}.norm", reduce(torch.add, by_task.values())), by_task
         return (frozen if ta is None else frozen + ta), by_task
 
     def _pair(self, name: str, x: Tensor, scaling: float) -> Tensor | None:

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import common, dashboard, heatmap, promethe
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
+    GraphTresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
     StackingMode,
@@ -98,7 +99,7 @@ def _lines(panel: Panel) -> Any:
         made = made.stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
     if panel.warn_at is not None:
         made = made.thresholds(_thresholds(panel.warn_at)).thresholds_style(
-            common.GraphThresholdsStyleConfig().mode("dashed")
+            common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED)
         )
     return made
 

@@ -24,7 +24,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 @lru_cache(maxsize=1)
 def _onednn_is_faster() -> bool:
     """Decided by the maker alone, not by measuring, so that all processes of a machine compute the same."""
-    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    built: bool = torch.backends.mkldnn.is_available()
     if not built or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     try:

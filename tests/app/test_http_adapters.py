@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -231,7 +231,10 @@ def test_refused_files_list_their_faults_and_change_nothing(
     ],
 )
 def test_odd_forms(client: httpx.Client, files: dict[str, bytes], data: dict[str, str], status: int) -> None:
-    parts = [*((k, (None, v)) for k, v in data.items()), *((k, ("f", v)) for k, v in files.items())]
+    parts: list[tuple[str, tuple[str | None, str | bytes]]] = [
+        *((k, (None, v)) for k, v in data.items()),
+        *((k, ("f", v)) for k, v in files.items()),
+    ]
     assert client.post("/adapters", files=parts).status_code == status
 
 
@@ -317,7 +320,7 @@ def test_a_request_that_outlives_its_set_leaves_no_label(
     engine = live.service.parts.worker.engine
     run = engine.run
 
-    def slow_run(items: Sequence[Item]) -> list[Outcome]:
+    def slow_run(items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         client.delete("/adapters/outlived")
         return run(items)
 

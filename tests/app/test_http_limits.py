@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ class Gate:
         plain = Engine.run
         gate = self
 
-        def run(engine: Engine, items: Sequence[Item]) -> list[Outcome]:
+        def run(engine: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
             gate.batches.append(len(items))
             gate.entered.set()
             gate.open.wait(20)
@@ -201,14 +200,12 @@ def test_photos_have_a_largest_size_checked_before_decoding(weights: Weights, tm
 
 
 def test_slow_bodies_are_408(weights: Weights, tmp_path: Path) -> None:
-    def slowly() -> Iterator[bytes]:
-        yield PHOTO[:100]
-        time.sleep(1)
-        yield PHOTO[100:]
-
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(PHOTO)}\r\n\r\n"
     with server(weights, tmp_path, body_timeout_s=0.3) as live:
-        response = httpx.post(f"{live.url}/predict", content=slowly(), headers=JPEG)
-        assert response.status_code == 408
+        host, port = live.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), 30) as sock:
+            sock.sendall(head.encode() + PHOTO[:100])  # and the rest never
+            assert sock.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_full_store_is_507_and_nothing_changes(weights: Weights, tmp_path: Path) -> None:
@@ -256,7 +253,7 @@ def test_running_requests_are_finished_when_the_server_stops(weights: Weights, t
         running = pool.submit(predict, live)
         wait_until(gate.entered.is_set)
         live.server.should_exit = True
-        time.sleep(0.2)
+        wait_until(lambda: not any(listening.is_serving() for listening in live.server.servers))
         gate.open.set()
         assert running.result().status_code == 200
 

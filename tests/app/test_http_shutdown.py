@@ -27,7 +27,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Until it is set, the engine does not come back once there are requests."""
     opened, plain = threading.Event(), Engine.run
 
-    def run(engine: Engine, items: Sequence[Item]) -> list[Outcome]:
+    def run(engine: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         opened.wait(60)
         return plain(engine, items)
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from app.startup.settings import Settings
-from tests.deploy.tools import DEPLOY, ROOT, needs, run
+from testing.paths import ROOT
+from tests.deploy.tools import DEPLOY, needs, run
 
 FILES = {
     name: yaml.safe_load((DEPLOY / name).read_text())

@@ -6,7 +6,8 @@ import re
 import tomllib
 
 from app.cli import ENVIRONMENT
-from tests.deploy.tools import ROOT, needs, run
+from testing.paths import ROOT
+from tests.deploy.tools import needs, run
 
 TEXT = (ROOT / "Dockerfile").read_text()
 FINAL = TEXT[TEXT.rindex("FROM ") :]

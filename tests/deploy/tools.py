@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from testing.paths import ROOT
 
+Test = TypeVar("Test", bound=Callable[..., Any])
 DEPLOY = ROOT / "deploy"
 
 PROGRAMS = os.pathsep.join(
@@ -17,10 +20,11 @@ PROGRAMS = os.pathsep.join(
 )  # the environment's own first
 
 
-def needs(*programs: str) -> pytest.MarkDecorator:
-    """Skip, saying so, where a program is missing."""
+def needs(*programs: str) -> Callable[[Test], Test]:
+    """A slow test; skipped, saying so, where a program is missing."""
     missing = [program for program in programs if shutil.which(program, path=PROGRAMS) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
+    skip = pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
+    return lambda test: pytest.mark.slow(skip(test))
 
 
 def run(*command: object, timeout_s: float = 60) -> str:

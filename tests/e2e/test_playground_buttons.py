@@ -27,7 +27,7 @@ from tests.e2e.browsing import (
 )
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
-from playwright.sync_api import Locator, Page, Request, Route, expect
+from playwright.sync_api import FilePayload, Locator, Page, Request, Route, expect
 
 pytestmark = NO_CHROMIUM
 
@@ -155,7 +155,7 @@ class TestButtons:
         page = open_page(url)
         with io.BytesIO() as buffer:
             Image.open(io.BytesIO(PHOTO)).save(buffer, "TIFF")
-            photo = {"name": "scan.tif", "mimeType": "image/tiff", "buffer": buffer.getvalue()}
+            photo = FilePayload(name="scan.tif", mimeType="image/tiff", buffer=buffer.getvalue())
         page.set_input_files("#photo-file", photo)
         expect(page.locator("#photo-fact")).to_contain_text("not shown by this browser")
         expect(page.locator("#code")).to_contain_text("scan.tif")

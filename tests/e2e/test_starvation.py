@@ -34,7 +34,8 @@ def load(live: Live, photo: Path, *, flood: bool) -> Report:
 
 
 def test_a_flood_leaves_the_others_their_p95(weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, ran = Engine.run, []
+    ran: list[str] = []
+    plain = Engine.run
 
     def slow(engine: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         ran.extend(item.flow.adapter for item in items)

@@ -70,7 +70,13 @@ def test_pins_and_new_revisions_of_pinned_sets_are_loaded_before_they_are_used(
     assert predict(two, "kept").headers["x-adapter-cold"] == "0"
     assert upload(one, weights.upload("dogs"), "kept") == 201
     answers: list[httpx.Response] = []
-    soon(lambda: answers.append(predict(two, "kept")) or answers[-1].json()["adapter"]["revision"] == 2)
+
+    def second_answers() -> bool:
+        answers.append(predict(two, "kept"))
+        revision: int = answers[-1].json()["adapter"]["revision"]
+        return revision == 2
+
+    soon(second_answers)
     assert {answer.headers["x-adapter-cold"] for answer in answers} == {"0"}  # neither revision was waited for
     httpx.delete(f"{one}/adapters/kept/pin", timeout=30)
     soon(lambda: shown(two, "kept")["pinned"] is False)

@@ -75,7 +75,7 @@ def test_convert_and_forward(tmp_path: Path) -> None:
     with np.load(tmp_path / "y.npz") as logits:
         assert set(logits) == {"logits_saliency", "logits_semseg"}
         for task in ("saliency", "semseg"):
-            np.testing.assert_allclose(logits[f"logits_{task}"], expected[task].numpy(), atol=1e-5)  # type: ignore[index]
+            np.testing.assert_allclose(logits[f"logits_{task}"], expected[task].numpy(), atol=1e-5)
 
 
 def test_convert_to_half(tmp_path: Path) -> None:

@@ -227,7 +227,8 @@ class _Writer:
         self._share(index), self._share(masks)
         return self._add(
             masks.numel() * heads, MoveKind.POSITION, self._number(f"backbone.{name}"),
-            *self._shapes[f"backbone.{name}"], inputs=index.numel(), frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
+            *self._shapes[f"backbone.{name}"], inputs=index.numel(),
+            frozen=masks.data_ptr(), index=index.data_ptr(), kinds=len(masks),
         )  # fmt: skip
 
     def _parameter(self, name: str) -> int | None:

@@ -171,7 +171,7 @@ class Trainer:
         for part in self.job.parts(self.step):
             with autocast(self._dtype, self.device):
                 losses = part()
-            self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(losses["loss"]).backward()
             total += torch.stack([losses[name].detach().float() for name in self.job.loss_names])
         self.group.add_up(total)
         return total

@@ -96,7 +96,7 @@ def run_crew(
         meeting = (folder / "processes").resolve()
         meeting.unlink(missing_ok=True)
         try:
-            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes)  # type: ignore[no-untyped-call]
+            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes)
         finally:
             meeting.unlink(missing_ok=True)
 

@@ -33,7 +33,7 @@ def test_entries_that_cannot_be(text: str, words: str) -> None:
 
 def test_entries_are_read() -> None:
     one, two = parse_keys(f"cam.1:{HASH}:predict+adapters:read, ops:{'6' * 64}:metrics,")
-    assert (one.label, one.scopes, one.namespace) == ("cam.1", {Scope.PREDICT, Scope.ADAPTERS_READ}, "")
+    assert (one.label, one.scopes, one.namespace) == ("cam.1", frozenset({Scope.PREDICT, Scope.ADAPTERS_READ}), "")
     assert two.scopes == {Scope.METRICS}
 
 

@@ -46,7 +46,7 @@ def test_a_probability_map_is_one_mask(task: Task, name: str) -> None:
     labels, (mask,) = find_masks(source, coarse, SPEC.task(task))
     values = source.whole()
     np.testing.assert_array_equal(labels, values >= 0.5)
-    assert (mask.id, mask.name, mask.pixels) == (1, name, np.count_nonzero(values >= 0.5))
+    assert (mask.id, mask.name, mask.pixels) == (1, name, int(np.count_nonzero(values >= 0.5)))
     assert mask.score == pytest.approx(values[values >= 0.5].mean(), abs=1e-5)
 
 

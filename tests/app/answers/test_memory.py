@@ -98,6 +98,7 @@ def peaks_of_extremes(request: pytest.FixtureRequest) -> dict[str, tuple[int, in
 
 @pytest.mark.skipif(not PEAK.exists(), reason="peaks of a process are known on Linux only")
 @pytest.mark.parametrize("form", CASES)
+@pytest.mark.slow
 def test_peak_is_within_the_estimate(peaks: dict[str, tuple[int, int]], form: str) -> None:
     peak, estimate = peaks[form]
     assert estimate / 16 < peak < estimate + SLACK_BYTES
@@ -105,6 +106,7 @@ def test_peak_is_within_the_estimate(peaks: dict[str, tuple[int, int]], form: st
 
 @pytest.mark.skipif(not PEAK.exists(), reason="peaks of a process are known on Linux only")
 @pytest.mark.parametrize("form", CASES)
+@pytest.mark.slow
 def test_narrow_photos_take_no_more_than_is_reckoned_with(
     peaks_of_extremes: dict[str, tuple[int, int]], form: str
 ) -> None:
@@ -112,6 +114,7 @@ def test_narrow_photos_take_no_more_than_is_reckoned_with(
     assert peak < estimate + SLACK_BYTES
 
 
+@pytest.mark.slow
 def test_the_largest_photo_with_every_task_takes_less_than_half_a_gigabyte() -> None:
     assert encode_bytes(RenderPlan(AnswerFormat.JSON), PASCAL_TASKS, Extent(10_000, 5_000, 224)) < 1 << 29
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.composition.service import LOADS_NICE, UPLOADS_NICE, Pools, _open_backbone
+from app.composition.pools import Pools
+from app.composition.service import LOADS_NICE, UPLOADS_NICE, _open_backbone
 from app.core.errors import StartupError
 from app.startup.settings import Settings
 from mtlora.weights.backbone import save_backbone
@@ -82,6 +83,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("setting", [0, 3])
+@pytest.mark.slow
 def test_the_engine_has_all_cores_and_the_other_threads_one(setting: int) -> None:
     """In a process of its own, because what is set last is what new threads begin with."""
     command = [sys.executable, "-c", THREADS.format(engine_threads=setting)]

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 THREADS = """
 import asyncio
 import torch
@@ -41,6 +43,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_denormal_numbers_are_zero_in_all_threads_that_compute() -> None:
     """In a process of its own: the mode and the number of threads stay."""
     done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=False, timeout=120)

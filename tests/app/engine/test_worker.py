@@ -45,7 +45,7 @@ def test_each_item_gets_its_own_outcome() -> None:
 
 def test_dropped_items_never_reach_the_engine() -> None:
     hold = threading.Event()
-    engine = FakeEngine(lambda items: hold.wait(5) and None)
+    engine = FakeEngine(lambda items: hold.wait(5))
 
     async def scenario(worker: Worker) -> None:
         first, dropped, kept = item(0), item(1), item(2)
@@ -103,7 +103,7 @@ def test_a_bug_in_the_engine_does_not_reach_the_neighbours_in_the_batch() -> Non
 
 def test_an_item_is_not_run_if_it_is_dropped_or_late_between_batch_and_pass() -> None:
     hold = threading.Event()
-    engine = FakeEngine(lambda items: hold.wait(5) and None)
+    engine = FakeEngine(lambda items: hold.wait(5))
 
     async def scenario(worker: Worker) -> None:
         left = item(1)
@@ -125,7 +125,7 @@ def test_an_item_is_not_run_if_it_is_dropped_or_late_between_batch_and_pass() ->
 def test_rare_sets_do_not_wait_for_the_backlog_of_a_busy_one() -> None:
     """In the thread itself: what is served next follows the policy, image by image."""
     hold = threading.Event()
-    engine = FakeEngine(lambda items: hold.wait(5) and None)
+    engine = FakeEngine(lambda items: hold.wait(5))
 
     async def scenario(worker: Worker) -> None:
         busy = [item(0.0, "busy", cost_us=1_000_000) for _ in range(40)]

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 
 from app.core.errors import AdapterLoadError, ServiceError, StoreUnavailableError
 from app.core.names import AdapterRef
-from app.registry import store_watcher
-from app.registry.store_watcher import Question
+from app.registry.store_watcher import SLOW_S, Question
 from app.residency.loader import AdaptedSet, AdapterLoader
 from app.store.adapter_store import AdapterStore
+from testing.clocks import Clock
 from testing.requests import predict, upload
 from testing.serving import Weights, live_app, metric, settings_for, wait_until
 
@@ -89,15 +88,17 @@ def test_a_fault_is_told_with_how_long_it_has_been_so() -> None:
     assert told_s(question, "the store has not answered") < 100
 
 
-def test_a_question_without_an_answer_yet_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_watcher, "SLOW_S", 0.05)
-    question, go = Question("checking", 30), threading.Event()
+def test_a_question_without_an_answer_yet_is_told_too() -> None:
+    clock, go = Clock(), threading.Event()
+    question = Question("checking", 30, clock)
 
     async def main() -> None:
         asked = asyncio.create_task(question.ask(lambda: go.wait(60)))
-        began = time.monotonic()
-        await asyncio.sleep(0.3)
-        assert 0.2 <= told_s(question, "the adapter store has not answered") <= time.monotonic() - began + 0.1
+        await asyncio.sleep(0)
+        clock.now += SLOW_S
+        assert question.fault == ""
+        clock.now += 0.5
+        assert told_s(question, "the adapter store has not answered") == SLOW_S + 0.5
         go.set()
         await asked
 

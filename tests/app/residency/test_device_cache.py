@@ -174,7 +174,7 @@ def test_a_request_given_up_while_loading_keeps_no_lease() -> None:
     run(scenario())
 
 
-def test_a_request_given_up_in_the_moment_of_success_keeps_no_lease() -> None:
+def test_a_request_given_up_in_the_moment_of_success_keeps_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.go.clear()
@@ -186,7 +186,7 @@ def test_a_request_given_up_in_the_moment_of_success_keeps_no_lease() -> None:
             plain(which, error)
             gone.cancel()
 
-        bench.device_cache._hand_out = hand_out  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.device_cache, "_hand_out", hand_out)
         bench.go.set()
         await asyncio.wait({gone})
         assert bench.device_cache.leases() == 0

@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from app.core.names import AdapterRef
 from app.core.tiers import Tier
 from app.residency.host_cache import HostCache
 from app.residency.loader import AdapterLoader
-from mtlora.inference import Query, ReferenceBackend
+from mtlora.inference import Backend, Query, ReferenceBackend
 from mtlora.maps.postprocessing import at_model_size
 from mtlora.prediction.adapted import build_adapted
 from mtlora.weights.adapter_file import CheckedFiles, load_adapter
@@ -27,7 +28,7 @@ class Bench:
     def __init__(self, weights: Weights, folder: Path | None = None, host_bytes: int = 10**9) -> None:
         self.folder = folder or weights.uploads
         self.backbone: Backbone = load_backbone(weights.backbone)
-        self.form = ReferenceBackend(self.backbone)
+        self.form: Backend[Any] = ReferenceBackend(self.backbone)
         self.loads: Counter[tuple[Tier, bool]] = Counter()
         self.host = HostCache(host_bytes, lambda reason: None)
         self.loader = AdapterLoader(self.form, lambda ref: self.path(ref.name), self.host, self, CheckedFiles())

@@ -8,11 +8,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from app.core.names import AdapterRef
 from app.store.adapter_store import AdapterStore
 from app.store.set_state import SetState
 
 KILLS = 10
+FEWEST_LINES = 6  # of a process before it is killed: three sets added
 LONGEST_LIFE_S = 0.3
 
 # Prints a line before and after each change: what was printed after it is acknowledged.
@@ -98,13 +101,14 @@ def check(root: Path, lines: list[str]) -> None:
     assert not list(root.rglob("state.json.*"))
 
 
+@pytest.mark.slow
 def test_kill_at_any_instant(tmp_path: Path) -> None:
     chance, lines = random.Random(3), list[str]()
     for generation in range(KILLS):
         command = [sys.executable, "-c", CHANGER, str(tmp_path / "store"), str(generation)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            lines.append(process.stdout.readline())
+            lines += [process.stdout.readline() for _ in range(chance.randint(FEWEST_LINES, 2 * FEWEST_LINES))]
             time.sleep(chance.uniform(0, LONGEST_LIFE_S))
             process.kill()
             rest = process.stdout.read().split("\n")

@@ -14,6 +14,7 @@ import pytest
 from app.core.errors import StoreUnavailableError
 from app.store.adapter_store import AdapterStore
 from app.store.open_no_link import FolderLock, folder
+from testing.clocks import Clock
 from testing.stored_sets import add
 
 HOLD = (
@@ -92,20 +93,23 @@ def refusal(store: AdapterStore, timeout_s: float = 0.02) -> StoreUnavailableErr
 
 
 def test_it_is_said_for_how_long_the_lock_was_held_not_for_how_long_was_waited(tmp_path: Path) -> None:
-    root = tmp_path / "store"
-    store = AdapterStore.open(root)
-    began = time.monotonic()
-    with held_elsewhere(root / "lock"):
-        first = refusal(store)
-        seen = time.monotonic()
-        time.sleep(0.3)
-        second = refusal(store)
-        assert 0.02 <= (first.lasting_s or 0) <= seen - began
-        assert 0.32 <= (second.lasting_s or 0) <= time.monotonic() - began
-    store.check(30)
-    again = time.monotonic()
-    with held_elsewhere(root / "lock"):
-        assert (refusal(store).lasting_s or 0) <= time.monotonic() - again
+    clock = Clock()
+    lock = FolderLock("lock", clock)
+
+    def lasting_s() -> float | None:
+        with pytest.raises(StoreUnavailableError) as raised, folder(tmp_path) as place, lock.held(place, 0):
+            pass
+        return raised.value.lasting_s
+
+    (tmp_path / "lock").touch()
+    with held_elsewhere(tmp_path / "lock"):
+        assert lasting_s() == 0
+        clock.now += 30
+        assert lasting_s() == 30
+    with folder(tmp_path) as place, lock.held(place, 0):
+        clock.now += 5
+    with held_elsewhere(tmp_path / "lock"):
+        assert lasting_s() == 0
 
 
 def test_who_stands_behind_a_thread_that_waits_is_told_who_has_the_lock(tmp_path: Path) -> None:

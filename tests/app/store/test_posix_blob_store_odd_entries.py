@@ -10,6 +10,7 @@ import pytest
 
 from app.core.errors import AdapterConflictError, AdapterLoadError, StartupError, StoreFullError
 from app.core.names import AdapterRef
+from app.store import open_no_link
 from app.store import posix_blob_store as module
 from app.store.adapter_store import AdapterStore
 from app.store.posix_blob_store import PosixBlobStore
@@ -263,7 +264,7 @@ def test_hard_links_are_files_like_others(root: Path) -> None:
 def test_what_cannot_be_read_costs_its_own_set(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """As for a user without the right; whoever runs the tests may have every right."""
     store = AdapterStore.open(root)
-    plain = module.open_file
+    plain = open_no_link.open_file
 
     def refuse(name: str, parent: int, flags: int = os.O_RDONLY) -> int:
         if name == "state.json" and os.path.samestat(os.fstat(parent), (root / "sets" / "hurt").stat()):

@@ -58,7 +58,7 @@ def test_queries_parse(expr: str) -> None:
 @needs("prometheus")
 def test_every_query_answers_for_a_server_under_load(weights: Weights, tmp_path: Path) -> None:
     with live_app(settings_for(weights, tmp_path / "a")) as live:
-        default = live.service.parts.residency.used_bytes
+        default = live.service.parts.device_cache.used_bytes
     # Room for the default set and about one more, so that sets push each other out; a queue that a burst overflows.
     tight = settings_for(weights, tmp_path / "b", device_bytes=2 * default, max_queue_images=2, max_images=2)
     with live_app(tight) as live, prometheus(live.url.removeprefix("http://"), tmp_path / "p") as watching:

@@ -9,7 +9,8 @@ import yaml
 
 from app.startup.settings import Settings
 from mtlora.version import __version__
-from tests.deploy.tools import DEPLOY, ROOT, needs, run
+from testing.paths import ROOT
+from tests.deploy.tools import DEPLOY, needs, run
 
 FOLDER = DEPLOY / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())

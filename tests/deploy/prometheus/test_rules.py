@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from app.telemetry.metrics import LATENCY_BUCKETS, Metrics
-from tests.deploy.tools import DEPLOY, ROOT, needs, run
+from testing.paths import ROOT
+from tests.deploy.tools import DEPLOY, needs, run
 
 RULES = DEPLOY / "prometheus" / "rules.yml"
 CASES = Path(__file__).with_name("rules_test.yml")

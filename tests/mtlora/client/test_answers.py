@@ -63,7 +63,8 @@ def changed(path: tuple[Any, ...], value: object) -> object:
 
 @pytest.mark.parametrize("path", [path for path in paths(LIST) if path[-1:] != ("new",)], ids=str)
 def test_every_value_of_a_wrong_type_is_named(path: tuple[Any, ...]) -> None:
-    for wrong in ([[]], {"": {}}, 1.5, -1, 2**63, 10**4000, True if path[-1:] != ("current",) else 1.5):
+    wrongs: list[Any] = [[[]], {"": {}}, 1.5, -1, 2**63, 10**4000, True if path[-1:] != ("current",) else 1.5]
+    for wrong in wrongs:
         body = json.dumps(changed(path, wrong)).encode()
         try:
             read_as(AdapterList, reply(body))

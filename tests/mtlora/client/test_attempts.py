@@ -155,9 +155,9 @@ def test_the_key_is_sent_to_its_server_only_and_is_in_no_message(
     with pytest.raises(RefusedError):
         ask(kind, stub.url, lambda c: c.adapters())
     assert [asked.headers["Authorization"] for asked in stub.asked] == [f"Bearer {SECRET}"] * 2
-    with pytest.raises(RemoteError, match="characters that no key has") as caught:
+    with pytest.raises(RemoteError, match="characters that no key has") as odd:
         ask(kind, stub.url, lambda c: c.adapters(), key="two words " + SECRET)
-    assert SECRET not in str(caught.value)
+    assert SECRET not in str(odd.value)
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8000", "ftp://x", "http://"])

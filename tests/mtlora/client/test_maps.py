@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from mtlora.client.attempts import Attempts
@@ -63,7 +64,10 @@ def shape(text: str, kind: str = "|u1", data: bytes = b"") -> bytes:
 def test_right_answers() -> None:
     found = read_pictures(reply(packed(*GOOD)), ["semseg"])
     assert (found.adapter, found.pngs, found.record) == ("cats@3", {"semseg": PNG}, json.loads(RECORD))
-    maps = {"semseg": np.arange(6, dtype=np.uint8).reshape(2, 3), "normals": np.ones((2, 3, 3), np.float32)}
+    maps: dict[str, NDArray[Any]] = {
+        "semseg": np.arange(6, dtype=np.uint8).reshape(2, 3),
+        "normals": np.ones((2, 3, 3), np.float32),
+    }
     turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     read = read_prediction(
         reply(npz(**maps, saliency=turned, logits_semseg=np.ones((4, 2, 2), np.float32))), ["semseg"]

@@ -12,6 +12,7 @@ from testing.factories import backbone_spec, make_backbone
 from testing.tiny_dataset import write_dataset
 
 
+@pytest.mark.slow
 def test_the_command_runs_what_is_missing_and_fills_a_page(tmp_path: Path) -> None:
     data, out, page = write_dataset(tmp_path / "data"), tmp_path / "run", tmp_path / "results.md"
     save_backbone(make_backbone(backbone_spec(window_size=2)), tmp_path / "backbone.safetensors", torch.float16)

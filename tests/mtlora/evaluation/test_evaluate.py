@@ -34,7 +34,8 @@ def test_scores_what_the_service_would_answer(data: Path) -> None:
     confusion = ConfusionMatrix(7)
     for record in dataset.records:
         label = read_label(record.labels[Task.HUMAN_PARTS], Task.HUMAN_PARTS)[0]
-        confusion.update(predict(model, record.photo, ["human_parts"])[Task.HUMAN_PARTS], label)
+        parts = predict(model, record.photo, ["human_parts"])[Task.HUMAN_PARTS]
+        confusion.update(parts.astype(np.uint8, casting="safe"), label)
     report = evaluate(model, dataset, (Task.HUMAN_PARTS,))[Task.HUMAN_PARTS]
     assert report.photos == COUNT
     assert report.scores["miou"] == mean_iou(confusion.counts)

@@ -77,6 +77,7 @@ def test_no_label_gives_zero_and_a_finite_gradient(task: Task) -> None:
     loss = task_loss(task, logits, nothing)
     loss.backward()
     assert loss.item() == 0.0
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 

@@ -37,4 +37,5 @@ def test_classes_agree_when_features_do() -> None:
     loss = semantic_loss(head, predicted * 0.5, target, EVERYWHERE)
     loss.backward()
     assert loss.item() > 0
+    assert predicted.grad is not None
     assert predicted.grad.abs().sum() > 0

@@ -15,6 +15,7 @@ def test_the_teachers_own_logits_cost_nothing_and_others_something(task: Task) -
     other = torch.randn_like(teacher).requires_grad_()
     loss = soft_loss(task, other, teacher, EVERYWHERE, 2.0)
     loss.backward()
+    assert other.grad is not None
     assert loss.item() > 0.01 and other.grad.abs().sum() > 0
 
 

@@ -65,12 +65,13 @@ def specs(draw: st.DrawFn) -> AdapterSpec:
     tasks = tuple(TaskSpec.make(task, ranks=draw(per_stage), scaling=draw(scalings)) for task in names)
     switches = ("adapt_qkv", "adapt_proj", "adapt_fc1", "adapt_reduction", "intermediate_specialization",
                 "learned_scaling", "learned_task_scaling")  # fmt: skip
+    switched: dict[str, Any] = {name: draw(st.booleans()) for name in switches}
     return adapter_spec(
         backbone_spec(depths=depths, window_size=draw(st.sampled_from([2, 4]))),
         mode=draw(st.sampled_from(SharedMode)),
         ranks=draw(per_stage),
         scaling=draw(scalings),
-        **{name: draw(st.booleans()) for name in switches},
+        **switched,
     ).model_copy(update={"tasks": tasks})
 
 

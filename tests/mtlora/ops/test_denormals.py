@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from testing.factories import adapter_spec, make_backbone
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
-FORMS = {
+FORMS: dict[str, Callable[[Backbone], Backend[Any]]] = {
     "merged": lambda backbone: CpuBackend(backbone, merge=True),
     "lowrank": lambda backbone: CpuBackend(backbone, merge=False),
     "integers": lambda backbone: CpuBackend(backbone, merge=True, precision=Precision.INT8),
@@ -44,7 +46,7 @@ def filled(adapter: AdapterSet, value: float, dtype: torch.dtype = torch.float32
     return replace(adapter, tensors=tensors)
 
 
-def form_and_set(name: str) -> tuple[Backend[object], AdapterSet]:
+def form_and_set(name: str) -> tuple[Backend[Any], AdapterSet]:
     backbone: Backbone = make_backbone()
     return FORMS[name](backbone), make_set(backbone, adapter_spec())
 

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,10 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 def test_formats(kind: str) -> None:
     photo = open_photo(encoded(Image.new("RGB", (31, 17), (200, 100, 50)), kind))
     assert (photo.mode, photo.size) == ("RGB", (31, 17))
-    np.testing.assert_allclose(photo.getpixel((5, 5)), (200, 100, 50), atol=4)
+    np.testing.assert_allclose(np.asarray(photo)[5, 5], (200, 100, 50), atol=4)
 
 
-MODES = {
+MODES: dict[str, tuple[tuple[int, int, int], Any]] = {
     "1": ((255, 255, 255), 1),
     "L": ((90, 90, 90), 90),
     "LA": ((177, 177, 177), (100, 128)),
@@ -53,7 +54,7 @@ MODES = {
 def test_modes(mode: str) -> None:
     expected, value = MODES[mode]
     photo = open_photo(encoded(Image.new(mode, (4, 3), value), "JPEG" if mode in {"CMYK", "YCbCr"} else "TIFF"))
-    np.testing.assert_allclose(photo.getpixel((1, 1)), expected, atol=2)
+    np.testing.assert_allclose(np.asarray(photo)[1, 1], expected, atol=2)
 
 
 def test_palette_and_its_transparent_colour() -> None:

@@ -12,6 +12,7 @@ from mtlora.prediction.adapted import build_adapted
 from mtlora.prediction.predict import predict
 from mtlora.vocabulary.errors import AdapterMismatchError, TaskError
 from mtlora.vocabulary.options import FormKind
+from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter, save_adapter
 from testing.small_models import SPEC, random_backbone, random_tensors
 
@@ -36,7 +37,7 @@ def test_predict(adapter_path: Path, tmp_path: Path) -> None:
     again = predict(model, tmp_path / "p.png", "normals, sal")
     assert list(again) == ["normals", "saliency"]
     # with fewer tasks products have other shapes, and some processors sum them in another order
-    np.testing.assert_allclose(maps["normals"], again["normals"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(maps[Task.NORMALS], again[Task.NORMALS], rtol=0, atol=1e-6)
     with pytest.raises(TaskError, match="no task 'depth'; it has semseg, saliency, normals"):
         predict(model, photo, ["depth"])
 

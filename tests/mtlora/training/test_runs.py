@@ -100,6 +100,7 @@ def test_decoders_can_start_from_pretraining(data: Path, pretrained: Path, tmp_p
     assert first[pretrained] < first[None]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, pretrained: Path, tmp_path: Path) -> None:
     """kill -9 after the first checkpoint; then every loss and every tensor must be those of a run left alone."""
     backbone, steps = pretrained / "backbone.safetensors", 24
@@ -120,6 +121,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, pretrained:
     assert same_tensors(killed, whole)
 
 
+@pytest.mark.slow
 def test_interrupted_pretraining_goes_on_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
     """Between checkpoints (every 3 steps), so that steps are done again; Muon's state must come back too."""
 

@@ -19,6 +19,7 @@ from testing.training_runs import repeatable, silent
 STEPS = 4
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     """Labels are missing for some photos, so that a mean of means would not do."""
     data, backbone = write_dataset(tmp_path / "data"), tmp_path / "backbone.safetensors"

@@ -100,7 +100,7 @@ def test_json_round_trip_and_frozen() -> None:
     spec = adapter_spec(adapt_reduction=True, learned_scaling=True)
     assert AdapterSpec.from_json(spec.to_json()) == spec
     with pytest.raises(ValueError, match="frozen"):
-        spec.image_size = 32  # type: ignore[misc]
+        spec.image_size = 32
 
 
 def test_json_faults_are_named() -> None:

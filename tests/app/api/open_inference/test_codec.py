@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -128,10 +128,11 @@ def test_curl_needs_no_header(client: httpx.Client) -> None:
     ],
 )
 def test_what_is_not_there(triton: InferenceServerClient, model: str, version: str, status: str, words: str) -> None:
-    for ask in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: triton.infer(model, images(PHOTOS[0]), version),
         lambda: triton.get_model_metadata(model, version),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(InferenceServerException, match=words or None) as refused:
             ask()
         assert refused.value.status() == status

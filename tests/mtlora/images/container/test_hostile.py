@@ -72,7 +72,7 @@ def test_tricks_beside_the_picture_are_cut_away(name: str) -> None:
     assert lines.number < MOST_LINES
     assert (container.width, container.height) == SIZE
     form = name[: name.index(":")].upper()
-    progressive = {"progressive": True} if form == "JPEG" else {}
+    progressive: dict[str, Any] = {"progressive": True} if form == "JPEG" else {}
     plain = tiff({}) if form == "TIFF" else encoded(form, **progressive)
     if "Adobe" not in name:
         assert open_photo(data, 2_000_000).tobytes() == open_photo(plain).tobytes()

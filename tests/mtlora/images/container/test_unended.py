@@ -1,5 +1,7 @@
 """JPEG files without an end-of-image marker, as some cameras and grabbers write them: whole, or lacking pixels."""
 
+from typing import Any
+
 import pytest
 
 from mtlora.images.container import read_container
@@ -7,7 +9,7 @@ from mtlora.images.opening import DEFAULT_MAX_PIXELS, open_photo
 from mtlora.vocabulary.errors import ImageError
 from testing.image_variants import encoded, picture
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "grey": {"mode": "L"},
     "full colour": {"subsampling": 0},

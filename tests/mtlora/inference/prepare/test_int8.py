@@ -1,6 +1,7 @@
 """8-bit linear layers: right integers on every instruction set, and maps of the bundled set stay what they are."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtlora.images.opening import open_photo
-from mtlora.inference import Query, make_backend
+from mtlora.inference import Backend, Query, make_backend
 from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.block import run_block
 from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
@@ -150,7 +151,7 @@ def test_maps_of_the_bundled_set_hardly_change(kind: FormKind) -> None:
             _same_map(task, *(decode_coarse(task, logits[task], spec.image_size) for logits in (ours, expected)))
 
 
-def _logits(backend: CpuBackend, adapter: object, photos: list[Tensor]) -> list[dict[Task, Tensor]]:
+def _logits(backend: Backend[Any], adapter: object, photos: list[Tensor]) -> list[dict[Task, Tensor]]:
     resident = backend.prepare(adapter)  # type: ignore[arg-type]
     return backend.forward([Query(resident, photo, resident.spec.task_names) for photo in photos])
 

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def trainer(config: TrainConfig) -> Trainer:
     return build_trainer(config, load_backbone(config.backbone), open_cache(config), ProcessGroup())
 
 
-def config(data: Path, backbone: Path, out: Path, **changes: object) -> TrainConfig:
+def config(data: Path, backbone: Path, out: Path, **changes: Any) -> TrainConfig:
     """One task, nothing random in the network: as fast as it gets."""
     return replace(repeatable(data, backbone, out, 2), spec=spec((Task.NORMALS,), dropout=(0.0,) * 4), **changes)
 
@@ -127,7 +128,7 @@ def test_validation_stops_a_run_that_no_longer_improves(
     """Angles of 20, 18, 19 and 19 degrees: delta m is best at the second look, and two later ones are enough."""
     angles = iter([20.0, 18.0, 19.0, 19.0])
 
-    def scripted(*arguments: object) -> dict[Task, TaskReport]:
+    def scripted(*arguments: Any) -> dict[Task, TaskReport]:
         report = evaluate(*arguments)[Task.NORMALS]
         return {Task.NORMALS: replace(report, scores=report.scores | {"mean_deg": next(angles)})}
 

@@ -49,6 +49,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         t.load_teacher(tmp_path / "w.pth")
 
 
+@pytest.mark.slow
 def test_pretraining_with_a_teacher_and_unlabelled_photos(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", count=2)
     more = write_dataset(tmp_path / "more", count=2) / "JPEGImages"
@@ -90,6 +91,7 @@ def test_live_maps_are_standardised_and_reach_over_the_border(tmp_path: Path) ->
     assert 0.7 < float(deep.std()) < 1.3
 
 
+@pytest.mark.slow
 def test_pretraining_with_a_live_teacher(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "data", count=2)
     config = pretrain_config(data, tmp_path / "out", 2, distill=1.0, teacher=TeacherKind.LIVE, batch=2)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ class Line:
 
 
 def trainer(job: Line, **changes: object) -> Trainer:
-    fields = {"steps": 60, "lr": 0.1, "save_every": 20, "log_every": 5, "tensorboard": False} | changes
+    fields: dict[str, Any] = {"steps": 60, "lr": 0.1, "save_every": 20, "log_every": 5, "tensorboard": False} | changes
     optimizer = torch.optim.SGD(job.model.parameters(), lr=0.1)
     return Trainer(job, [optimizer], LoopConfig(**fields), {"what": "line"}, ProcessGroup())
 
@@ -79,14 +80,16 @@ def test_weights_that_are_getting_worse_replace_no_checkpoint(tmp_path: Path) ->
 
 def test_weights_that_no_file_could_hold_stop_the_run(tmp_path: Path) -> None:
     """The loss may look fine then, for BatchNorm undoes the size of what it is given."""
-    t = trainer(Line())
+    line = Line()
+    t = trainer(line)
     run_loop(t, tmp_path, lambda *_: None, resume=False)
-    t.job.model.weight.data.fill_(1e5)
-    more = trainer(Line(), save_every=1)
+    line.model.weight.data.fill_(1e5)
+    grown = Line()
+    more = trainer(grown, save_every=1)
     more.job.model.load_state_dict(t.job.model.state_dict())
     with pytest.raises(TrainingError, match=r"values of weight have grown to 1e\+05 by step 3, above the 65504 that"):
         more.guard.keep(3, more.job.model.state_dict())
-    more.job.model.bias.data.fill_(float("nan"))
+    grown.model.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match=r"weight \(and 1 more tensors\)"):
         more.guard.keep(3, more.job.model.state_dict())
 
@@ -101,9 +104,10 @@ def test_accumulated_parts_are_the_whole_batch() -> None:
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
-    t = trainer(Line(), ema_decay=0.5)
+    line = Line()
+    t = trainer(line, ema_decay=0.5)
     run_loop(t, tmp_path, lambda *_: None, resume=False)
-    torch.testing.assert_close(t.average["weight"], t.job.model.weight.detach(), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(t.average["weight"], line.model.weight.detach(), rtol=0.1, atol=0.1)
 
 
 def test_a_checkpoint_from_before_a_setting_existed_fits_while_it_is_off(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ def _add_ranks(group: ProcessGroup, out: Path) -> None:
     (out / f"rank{group.rank}").write_text(f"{total.item()} {group.any(group.rank == 1)} {group.any(False)}")
 
 
+@pytest.mark.slow
 def test_two_processes_add_up(tmp_path: Path) -> None:
     run_crew(_add_ranks, tmp_path, 2, tmp_path)
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["3.0 True False"] * 2

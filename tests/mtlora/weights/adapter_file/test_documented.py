@@ -61,8 +61,8 @@ def test_a_stranger_can_write_one(tmp_path: Path) -> None:
     assert loaded.manifest.spec == spec
     assert loaded.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     for name, value in values.items():
-        kind = torch.float16 if "lora" in name else torch.float32
-        assert torch.equal(loaded.tensors[name], torch.from_numpy(value).to(kind))
+        stored = torch.float16 if "lora" in name else torch.float32
+        assert torch.equal(loaded.tensors[name], torch.from_numpy(value).to(stored))
 
 
 def test_fingerprint_as_documented() -> None:

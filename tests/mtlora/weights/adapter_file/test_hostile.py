@@ -27,7 +27,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def load(tmp_path: Path, content: bytes, **options: int) -> Any:
+def load(tmp_path: Path, content: bytes, **options: Any) -> Any:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     return load_adapter(path, **options)

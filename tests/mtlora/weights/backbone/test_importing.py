@@ -32,7 +32,7 @@ def test_official_checkpoint(tmp_path: Path) -> None:
 
 def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
             return Path.touch, (tmp_path / "owned",)
 
     torch.save({"model": Evil()}, tmp_path / "evil.pth")
