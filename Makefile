@@ -11,6 +11,7 @@ TESTS  ?= tests
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 MINUTES ?= 30
 SOAK   ?=
+TORCH  ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 
@@ -19,11 +20,12 @@ ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PA
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: $(STAMP)  ## make .venv and install the project with its test tools
+setup: $(STAMP)  ## make .venv and install the project with its test tools: make setup [TORCH=cpu|cuda|default]
 
 $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard mtlora/kernels/src/*)
-	@echo 'installing into $(VENV): minutes the first time, about 6 GB of disk'
+	@echo 'installing into $(VENV): minutes the first time'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/install_torch.py --constraint constraints.txt $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 

@@ -1,44 +1,17 @@
-"""The entry point of the `mtlora` command: collects the commands, and turns errors into plain words."""
+"""The entry point of the `mtlora` command: collects the commands."""
 
-import sys
 from importlib.metadata import entry_points
-from typing import Annotated
 
 import typer
 
 from mtlora.cli import backbone, bench, compare, evaluate, files, pretrain, train
+from mtlora.cli.command import new_command, run
 from mtlora.cli.data import data
 from mtlora.cli.remote import remote
-from mtlora.cli.say import say, say_text
-from mtlora.version import full_version
-from mtlora.vocabulary.errors import MTLoRAError
 
 COMMANDS_GROUP = "mtlora.commands"
 
-cli = typer.Typer(
-    name="mtlora",
-    help="MTLoRA adapter sets on one frozen Swin backbone: train, convert, inspect, predict, serve.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        say(f"mtlora {full_version()}")
-        raise typer.Exit
-
-
-@cli.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show version and commit, and exit."),
-    ] = False,
-) -> None:
-    pass
-
-
+cli = new_command("MTLoRA adapter sets on one frozen Swin backbone: train, convert, inspect, predict, serve.")
 for _command in (
     files.predict,
     files.info,
@@ -64,8 +37,4 @@ for _entry in sorted(entry_points(group=COMMANDS_GROUP), key=lambda entry: entry
 
 def main() -> None:
     """Run the command line; errors raised on purpose are printed without a traceback, exit status 1."""
-    try:
-        cli()
-    except MTLoRAError as error:
-        say_text(f"mtlora: {error}", err=True)
-        sys.exit(1)
+    run(cli)

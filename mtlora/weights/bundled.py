@@ -10,12 +10,20 @@ BACKBONE_VARIABLE = "MTLORA_BACKBONE"
 SUFFIX = ".safetensors"
 BACKBONE_FILE = f"backbone{SUFFIX}"
 """The one file in the bundled folder that is no adapter set."""
+FOLDER = "adapters"
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def bundled_folder() -> Path:
-    """Folder of the bundled sets: `MTLORA_ADAPTERS`, or `adapters/` beside the package."""
+    """Folder of the bundled sets: `MTLORA_ADAPTERS`, or the package's own `adapters/`, or the checkout's."""
     named = os.environ.get(ADAPTERS_VARIABLE)
-    return Path(named) if named else Path(__file__).resolve().parents[2] / "adapters"
+    return Path(named) if named else _beside(_PACKAGE)
+
+
+def _beside(package: Path) -> Path:
+    """A wheel has the folder within the package (setup.py puts it there), a checkout beside it."""
+    inside = package / FOLDER
+    return inside if inside.is_dir() else package.parent / FOLDER
 
 
 def bundled_adapters() -> dict[str, Path]:
