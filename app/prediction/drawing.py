@@ -47,9 +47,7 @@ class Drawing:
             raise NonFiniteOutputError(
                 f"adapter set {job.ref} gives outputs that are not finite on this image: {', '.join(broken)}"
             )
-        rendered = render(
-            self._logits, self._decoded, job.spec, job.plan, share, photo=self._photo, check=self._check
-        )
+        rendered = render(self._logits, self._decoded, job.spec, job.plan, share, photo=self._photo, check=self._check)
         with self._lock:
             self._drawn[share] = rendered
             if len(self._drawn) < len(self._shares):

@@ -35,6 +35,7 @@ from mtlora.inference import forward_bytes
 
 T = TypeVar("T")
 
+
 @dataclass(slots=True)
 class _Run:
     """What the images of one request share."""
