@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
+from unittest.mock import AsyncMock
 
 import httpx
 
+from app.registry.store_watcher import StoreWatcher
 from mtlora.cli.say import say
 from testing.paths import ROOT
 from testing.serving import encoded, live_app, make_weights, picture, settings_for
@@ -67,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="name every function")
     listed = parser.parse_args().list
+    StoreWatcher.run = AsyncMock()  # type: ignore[method-assign]  # looks every now and then, for no request
     watch = Watch()
     watch.start()
     with tempfile.TemporaryDirectory() as folder:

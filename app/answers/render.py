@@ -142,13 +142,13 @@ def join(rendered: Sequence[Rendered], tasks: Sequence[Task]) -> Rendered:
 class Made:
     """One image's answer in bytes, but for what is known only once the whole request is answered.
 
-    end: the bytes, given what is said of the answer beside the photo's size and the maps; quick
+    end: the bytes; what is said of the answer beside the photo's size and the maps is asked for where it shows; quick
     """
 
     width: int  # of the photo
     height: int
     tensors: Mapping[Task, Pieces]
-    end: Callable[[Document], Pieces]
+    end: Callable[[Callable[[], Document]], Pieces]
 
 
 def put_together(rendered: Rendered, tasks: Sequence[Task], plan: RenderPlan) -> Made:
@@ -165,7 +165,7 @@ def put_together(rendered: Rendered, tasks: Sequence[Task], plan: RenderPlan) ->
     return Made(rendered.width, rendered.height, rendered.tensors, end)
 
 
-def _whole(pieces: Pieces, _: Document) -> Pieces:
+def _whole(pieces: Pieces, _: Callable[[], Document]) -> Pieces:
     return pieces
 
 
@@ -190,8 +190,8 @@ def _begun(rendered: Rendered, *, with_png: bool = True) -> Pieces:
     return [*pieces, b"},"]
 
 
-def _closed(pieces: Pieces, about: Document) -> Pieces:
-    return [*pieces, to_json(about)[1:]]
+def _closed(pieces: Pieces, about: Callable[[], Document]) -> Pieces:
+    return [*pieces, to_json(about())[1:]]
 
 
 def _is_striped(plan: RenderPlan, task: Task) -> bool:
@@ -259,7 +259,7 @@ def _archive_of(rendered: Rendered) -> "_Archive":
     return archive
 
 
-def _archived(archive: "_Archive", begun: Pieces, about: Document) -> Pieces:
+def _archived(archive: "_Archive", begun: Pieces, about: Callable[[], Document]) -> Pieces:
     archive.add("result.json", _closed(begun, about))
     return [archive.written()]
 

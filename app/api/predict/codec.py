@@ -96,7 +96,7 @@ def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task,
 def _body(outcome: Outcome, job: PredictionJob, total_ms: float, request_id: str) -> Pieces:
     if isinstance(outcome, ServiceError):
         return [to_json(problem_of(outcome, request_id).document())]
-    return outcome.made.end(_about(outcome, job, total_ms))
+    return outcome.made.end(partial(_about, outcome, job, total_ms))
 
 
 def _about(answer: ImageAnswer, job: PredictionJob, total_ms: float) -> Document:

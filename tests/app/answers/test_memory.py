@@ -49,7 +49,7 @@ def run(tasks, plan, width, height, threads):
     draw = lambda share: render(logits, decoded, spec, plan, share, photo=noise if overlay else None)
     with ThreadPoolExecutor(threads) as pool:
         whole = join([*pool.map(draw, shares)], tasks)
-    put_together(whole, tasks, plan).end({"id": 1})
+    put_together(whole, tasks, plan).end(lambda: {"id": 1})
 
 def status(key):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))

@@ -36,7 +36,7 @@ def scores(tasks: tuple[Task, ...]) -> dict[Task, torch.Tensor]:
 def shown(rendered: Rendered, tasks: Sequence[Task], plan: RenderPlan) -> dict[str, Any]:
     """What a client sees; PNGs as their pixels, for stripes are packed apart."""
     made = put_together(rendered, tasks, plan)
-    body = b"".join(made.end({"id": 1}))
+    body = b"".join(made.end(lambda: {"id": 1}))
     if plan.form is AnswerFormat.V2:
         return {task: b"".join(pieces) for task, pieces in made.tensors.items()}
     if plan.form is AnswerFormat.PNG:
@@ -120,7 +120,7 @@ def test_documents_are_json(pngs: bool, rle: bool) -> None:
     plan = RenderPlan(AnswerFormat.JSON, pngs=pngs, rle=rle)
     rendered = render(scores(PASCAL_TASKS), Decoded(torch.zeros(1), *SIZE), SPEC, plan, Share(PASCAL_TASKS))
     made = put_together(rendered, PASCAL_TASKS, plan)
-    document = json.loads(b"".join(made.end({"adapter": {"name": 'quoted "ünïcode"'}})))
+    document = json.loads(b"".join(made.end(lambda: {"adapter": {"name": 'quoted "ünïcode"'}})))
     assert list(document) == ["image", "tasks", "adapter"]
     assert document["image"] == {"width": SIZE[0], "height": SIZE[1]}
     assert document["adapter"] == {"name": 'quoted "ünïcode"'}
