@@ -18,7 +18,7 @@ from benchmarks.harness import OtherLoad, save
 from benchmarks.servers import Server, serve
 from benchmarks.sets import Weights, make_weights, variation, write_photo
 from mtlora.bench.load import quantile
-from mtlora.bench.wire import Client, multipart
+from mtlora.bench.http_client import Client, multipart
 
 NAME = "followed"
 JSON_TYPE = {"Content-Type": "application/json"}
