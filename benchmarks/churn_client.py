@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from mtlora.bench.wire import Client, multipart
+from mtlora.bench.http_client import Client, multipart
 
 NAME = "churned"
 

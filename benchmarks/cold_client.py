@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import answer
-from mtlora.bench.wire import Client
+from mtlora.bench.http_client import Client
 
 JPEG = {"Content-Type": "image/jpeg"}
 

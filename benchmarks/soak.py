@@ -31,7 +31,7 @@ from benchmarks.churn.watch import Life, complaints, leftovers, scrape, watch
 from benchmarks.churn.world import World
 from benchmarks.harness import save
 from benchmarks.servers import free_port, serve
-from mtlora.bench.wire import Client
+from mtlora.bench.http_client import Client
 from mtlora.weights.backbone import load_backbone
 
 KILLS_AFTER = (0.1, 0.1)  # of the time, each counted from ready: a state worth killing, then most time for memory

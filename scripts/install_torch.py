@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -41,7 +42,8 @@ class Machine(NamedTuple):
     reachable: Callable[[], bool]  # asked only when it matters, for that takes seconds
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """Where torch comes from; an empty index leaves it to pip."""
 
     index: str

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.churn.expected import Content
 from benchmarks.churn.ledger import Ledger, SetNow
 from benchmarks.churn.world import OutageError, World
-from mtlora.bench.wire import WireError, multipart
+from mtlora.bench.http_client import TransportError, multipart
 
 MOST_REVISIONS = 5
 LIVE_NAMES = 3
@@ -139,7 +139,7 @@ class Owner:
         part = self._chance.randrange(len(body) - 1)
         try:
             await self._world.client.send_part("POST", "/adapters", body, part, self._chance.random() * 0.05, headers)
-        except WireError as error:
+        except TransportError as error:
             raise OutageError("the connection broke while an upload was being abandoned") from error
         await self._look(ledger)
 

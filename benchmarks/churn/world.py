@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.churn.expected import Content, Photo
 from benchmarks.churn.ledger import Ledger
-from mtlora.bench.wire import Client, Reply, WireError
+from mtlora.bench.http_client import Client, Reply, TransportError
 
 SHOWN_VIOLATIONS = 50
 
@@ -60,7 +60,7 @@ class World:
         sent = time.monotonic()
         try:
             reply = await self.client.request(method, path, body, headers)
-        except WireError as error:
+        except TransportError as error:
             if not self.excused(sent, time.monotonic()):
                 self.violated(str(error))
             raise OutageError(str(error)) from error

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtlora.bench.wire import Client, Reply, WireError
+from mtlora.bench.http_client import Client, Reply, TransportError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 
@@ -202,7 +202,7 @@ class _Generator:
         headers = {"Accept": "application/json", **self._plan.headers, "Content-Type": content_type}
         try:
             return await self._clients[key].request("POST", target.path, self._bodies[body], headers)
-        except WireError as error:
+        except TransportError as error:
             return str(error.__cause__ or error).split(":")[0]
 
 

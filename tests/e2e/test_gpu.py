@@ -10,7 +10,7 @@ import torch
 from benchmarks.churn.expected import Photo, content_of
 from benchmarks.servers import serve
 from benchmarks.sets import Weights, write_photo
-from mtlora.bench.wire import Client
+from mtlora.bench.http_client import Client
 from mtlora.weights.backbone import load_backbone
 from mtlora.weights.bundled import bundled_adapters, bundled_backbone, bundled_folder
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mtlora.bench.http_client import Client, TransportError
 from mtlora.bench.load import Plan, Report, Stream, Target, arrivals, quantile, run
-from mtlora.bench.wire import Client, WireError
 
 STALL_S = 0.3
 
@@ -95,4 +95,4 @@ def test_no_server_is_a_failure_not_a_hang(photo: Path) -> None:
 def test_client_refuses_what_is_no_address() -> None:
     with pytest.raises(ValueError, match="need http://HOST:PORT, got 'ftp://x'"):
         Client("ftp://x")
-    assert issubclass(WireError, Exception)
+    assert issubclass(TransportError, Exception)

@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -70,6 +70,7 @@ def test_options_stand_in_the_order_of_their_fields() -> None:
 @pytest.mark.parametrize("command", ["train", "pretrain", "compare"])
 def test_commands_of_training_take_one_value(command: str) -> None:
     """Not a parameter per option, which are dozens."""
-    (callback,) = (each.callback for each in cli.registered_commands if each.callback.__name__ == command)
+    callbacks: list[Any] = [each.callback for each in cli.registered_commands]
+    (callback,) = (each for each in callbacks if each.__name__ == command)
     assert len(inspect.signature(callback).parameters) > MOST_PARAMETERS
     assert list(inspect.signature(callback.__wrapped__).parameters) == ["options"]

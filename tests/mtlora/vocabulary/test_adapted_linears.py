@@ -106,7 +106,8 @@ def test_a_switch_leaves_one_kind_of_linear_plain(switch: str, ending: str) -> N
     everything = by_name(spec_of())
     kept = {name: linear for name, linear in everything.items() if not name.endswith(ending)}
     assert len(kept) == len(everything) * 3 // 4
-    assert by_name(spec_of(**{switch: False})) == kept
+    switched: dict[str, Any] = {switch: False}
+    assert by_name(spec_of(**switched)) == kept
 
 
 def test_rank_zero_switches_off_a_stage_and_the_merging_that_ends_it() -> None:

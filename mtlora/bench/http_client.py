@@ -21,7 +21,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 NO_BODY = frozenset({204, 304})
 
 
-class WireError(Exception):
+class TransportError(Exception):
     """The connection failed or the answer was no HTTP; whether the request had an effect is unknown."""
 
 
@@ -70,7 +70,7 @@ class Client:
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One answer, or `WireError`. Cancelling closes the connection, which the server sees as a client that left."""
+        """One answer, or `TransportError`. Cancelling closes the connection: the server sees a client that left."""
         async with self._room:
             connection = await self._connect()
             try:
@@ -79,10 +79,10 @@ class Client:
                     reply = await _read_reply(connection.reader)
             except TimeoutError:
                 connection.writer.transport.abort()
-                raise WireError(f"{method} {path}: no answer within {self._timeout_s:g} s") from None
+                raise TransportError(f"{method} {path}: no answer within {self._timeout_s:g} s") from None
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
                 connection.writer.transport.abort()
-                raise WireError(f"{method} {path}: {type(error).__name__}: {shown(error)}") from error
+                raise TransportError(f"{method} {path}: {type(error).__name__}: {shown(error)}") from error
             except asyncio.CancelledError:
                 connection.writer.transport.abort()
                 raise
@@ -115,7 +115,7 @@ class Client:
                 opened = asyncio.open_connection(self.host, self.port, limit=STREAM_LIMIT, ssl=self._tls)
                 return _Connection(*await opened)
         except (OSError, ValueError) as error:  # a host's name that cannot be one is a ValueError
-            raise WireError(f"cannot connect to {self.host}:{self.port}: {error}") from error
+            raise TransportError(f"cannot connect to {self.host}:{self.port}: {error}") from error
 
     def _head(self, method: str, path: str, length: int, headers: Mapping[str, str] | None) -> bytes:
         lines = [

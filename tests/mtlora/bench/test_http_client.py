@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mtlora.bench.wire import Client, WireError
+from mtlora.bench.http_client import Client, TransportError
 from testing.stub_server import Stub, raw
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -35,11 +35,11 @@ def test_a_right_answer(stub: Stub) -> None:
 )  # fmt: skip
 def test_an_answer_that_is_none_is_a_failure(answer: bytes, stub: Stub) -> None:
     stub.script = [raw(answer)]
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(TransportError) as caught:
         ask(stub.url)
     assert str(caught.value).isprintable()
 
 
 def test_a_host_that_is_none() -> None:
-    with pytest.raises(WireError, match="cannot connect"):
+    with pytest.raises(TransportError, match="cannot connect"):
         ask(f"http://{'a' * 70}.example")
