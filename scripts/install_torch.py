@@ -15,9 +15,9 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from dataclasses import dataclass
 from typing import NamedTuple
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
