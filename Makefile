@@ -13,7 +13,7 @@ TORCH  ?=
 # glibc gives large tensors back after every operation; these keep them. `mtlora serve` sets the same for itself.
 ALLOCATOR := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=1
 
-.PHONY: help setup serve test check fmt bench bench-quick soak train-default generated image-check clean
+.PHONY: help setup serve test test-slow check fmt bench bench-quick soak train-default generated image-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ serve: $(STAMP)  ## serve the bundled default adapter set on 127.0.0.1:8000
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest $(TESTS)
+
+test-slow: $(STAMP)  ## run the tests marked slow
+	$(BIN)/python -m pytest -m slow $(TESTS)
 
 check: $(STAMP)  ## formatting, lint, types, import direction
 	$(BIN)/ruff format --check .
