@@ -6,6 +6,7 @@ position bias tables spread over token pairs, patch merging's reduction composed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -63,6 +64,12 @@ def merge_pairs(block: Block) -> Block:
     return replace(block, **linears)
 
 
+@lru_cache(maxsize=16)
+def _adapted_by_name(spec: AdapterSpec) -> Mapping[str, AdaptedLinear]:
+    """Kept for the shapes seen last: a set is folded beside the engine, which waits for the interpreter meanwhile."""
+    return {linear.name: linear for linear in adapted_linears(spec)}
+
+
 class _Fold:
     def __init__(
         self,
@@ -77,7 +84,7 @@ class _Fold:
         self._own = tensors
         self._merge = merge
         self._blocks = blocks
-        self._adapted = {linear.name: linear for linear in adapted_linears(spec)}
+        self._adapted = _adapted_by_name(spec)
 
     def encoder(self) -> Encoder:
         name = "patch_embed.proj"
