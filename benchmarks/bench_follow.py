@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks.harness import OtherLoad, save
 from benchmarks.servers import Server, serve
 from benchmarks.sets import Weights, make_weights, variation, write_photo
-from mtlora.bench.load import quantile
 from mtlora.bench.http_client import Client, multipart
+from mtlora.bench.load import quantile
 
 NAME = "followed"
 JSON_TYPE = {"Content-Type": "application/json"}

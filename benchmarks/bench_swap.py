@@ -21,8 +21,8 @@ from benchmarks.harness import save, show
 from benchmarks.lab import Lab
 from benchmarks.servers import Server, room_for, serve
 from benchmarks.sets import Weights, make_weights, variation, write_photo
-from mtlora.bench.load import Plan, Report, Stream, Target, quantile
 from mtlora.bench.http_client import Client
+from mtlora.bench.load import Plan, Report, Stream, Target, quantile
 
 CLIENTS = 8
 HOT_SHARE = 0.4  # of the throughput of one set: hot traffic beside churn

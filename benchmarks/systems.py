@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.churn.expected import Png, distance, pixels
 from benchmarks.servers import Server, free_port, serve
 from benchmarks.sets import Weights
-from mtlora.bench.load import Target
 from mtlora.bench.http_client import Client
+from mtlora.bench.load import Target
 
 BOUNDARY = "a-boundary-that-no-photo-holds"
 JPEG = "image/jpeg"

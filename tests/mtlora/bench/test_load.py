@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mtlora.bench.load import Plan, Report, Stream, Target, arrivals, quantile, run
 from mtlora.bench.http_client import Client, TransportError
+from mtlora.bench.load import Plan, Report, Stream, Target, arrivals, quantile, run
 
 STALL_S = 0.3
 
