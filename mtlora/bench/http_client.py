@@ -70,7 +70,7 @@ class Client:
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One answer, or `TransportError`. Cancelling closes the connection, which the server sees as a client that left."""
+        """One answer, or `TransportError`. Cancelling closes the connection: to the server, a client that left."""
         async with self._room:
             connection = await self._connect()
             try:
