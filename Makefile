@@ -7,8 +7,9 @@ BENCH  := $(VENV)/.bench
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 TESTS  ?= tests
+PYTEST := $(BIN)/python -m pytest
 # Tests of one file stay together: they share a server. A process takes about 1 GB of memory.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+SHARED := -n auto --maxprocesses 4 --dist loadfile
 MINUTES ?= 30
 SOAK   ?=
 TORCH  ?=
@@ -33,7 +34,7 @@ serve: $(STAMP)  ## serve the bundled default adapter set on 127.0.0.1:8000
 	$(BIN)/mtlora serve --host $(HOST) --port $(PORT)
 
 test: $(STAMP)  ## run the tests that take minutes: make test [TESTS=tests/app]
-	$(PYTEST) -m 'not slow' $(MEASURE) $(TESTS)
+	$(PYTEST) $(SHARED) -m 'not slow' $(MEASURE) $(TESTS)
 
 test-slow: $(STAMP)  ## run the others: browsers, server processes, kills, soaks, deploy tools, long runs
 	$(PYTEST) -m slow $(TESTS)
