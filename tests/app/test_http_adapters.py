@@ -295,6 +295,7 @@ def test_a_set_deleted_between_resolving_and_reading_still_answers(
     live: Live, client: httpx.Client, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(client, weights.upload("cats"), name="hasty")
+    client.post("/adapters/hasty/unload")
     home = live.service.settings.store / "sets" / "hasty"
     catalog = live.service.parts.catalog
     manifest = catalog.manifest
@@ -340,7 +341,7 @@ def test_revisions_tell_their_own_tasks(client: httpx.Client, weights: Weights) 
 
 
 def test_a_damaged_file_hides_neither_the_list_nor_the_other_revisions(weights: Weights, tmp_path: Path) -> None:
-    with live_app(settings_for(weights, tmp_path / "store")) as live:
+    with live_app(settings_for(weights, tmp_path / "store", host_bytes=0)) as live:
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name), name="hurt")
         digests = {r["revision"]: r["digest"] for r in live.client.get("/adapters/hurt").json()["revisions"]}

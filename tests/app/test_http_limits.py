@@ -261,6 +261,7 @@ def test_running_requests_are_finished_when_the_server_stops(weights: Weights, t
 def test_a_set_whose_file_is_damaged_is_503_and_remembered(weights: Weights, tmp_path: Path) -> None:
     with server(weights, tmp_path, load_failure_ttl_s=60) as live:
         live.client.post("/adapters", files={"file": weights.upload("cats")}, data={"name": "damaged"})
+        live.client.post("/adapters/damaged/unload")
         (path,) = (tmp_path / "store" / "sets" / "damaged").glob("*.safetensors")
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
         answers = [predict(live, "adapter=damaged") for _ in range(3)]

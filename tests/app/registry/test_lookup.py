@@ -42,6 +42,7 @@ def test_a_hanging_store(weights: Weights, tmp_path: Path, monkeypatch: pytest.M
     with live_app(settings) as live, ThreadPoolExecutor(20) as pool:
         for name in ("cats", "dogs"):
             upload(live.client, weights.upload(name))
+            live.client.post(f"/adapters/{name}/unload")
         assert predict(live.client, "cats").status_code == 200
         hangs.set()
         loads = [pool.submit(predict, live.client, "dogs") for _ in range(4)]  # known, and in no memory

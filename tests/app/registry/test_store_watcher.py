@@ -43,6 +43,7 @@ def test_a_set_deleted_elsewhere_while_it_is_loaded_does_not_stay(
     with live_app(settings_for(weights, store)) as live, ThreadPoolExecutor(1) as pool:
         before = metric(live, DEVICE)
         upload(live.client, weights.upload("cats"))
+        live.client.post("/adapters/cats/unload")
         answer = pool.submit(predict, live.client, "cats")
         assert loading.wait(30)
         delete_elsewhere(store, "cats")

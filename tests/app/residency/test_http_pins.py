@@ -93,7 +93,7 @@ def test_pins_leave_room_for_one_more_set(weights: Weights, tmp_path: Path) -> N
         refused = live.client.put("/adapters/dogs/pin")
         assert refused.status_code == 409
         assert "no room for another set" in refused.json()["detail"]
-        assert state(live.client, "dogs") == (1, "disk", False)
+        assert state(live.client, "dogs") == (1, "host", False)
         large = upload(live.client, (weights.bundled / "default.safetensors").read_bytes(), name="cats")
         assert large.status_code == 409  # four tasks instead of one: as large as the room that must be left
         assert [r["revision"] for r in live.client.get("/adapters/cats").json()["revisions"]] == [1]
