@@ -101,7 +101,15 @@ ROWS = {
         },
     ),
     "one task asked for": Row(answered("tasks=semseg"), {'mtlora_task_outputs_total{task="semseg"}': 1}),
-    "an upload": Row(uploaded("new"), {'mtlora_adapters{tier="disk"}': 1, 'mtlora_adapter_bytes{tier="disk"}': None}),
+    "an upload": Row(
+        uploaded("new"),
+        {
+            'mtlora_adapters{tier="disk"}': 1,
+            'mtlora_adapter_bytes{tier="disk"}': None,
+            'mtlora_adapters{tier="host"}': 1,
+            'mtlora_adapter_bytes{tier="host"}': None,
+        },
+    ),
     "first use of a set": Row(
         answered("adapter=cold"),
         {
@@ -117,7 +125,7 @@ ROWS = {
     "a load that fails": Row(
         damaged_used("damaged"),
         {'mtlora_adapter_loads_total{result="error",tier="host"}': 1},
-        before=uploaded("damaged"),
+        before=both(uploaded("damaged"), sent("POST", "/adapters/damaged/unload")),
     ),
     "unloading": Row(
         sent("POST", "/adapters/unloaded/unload"),
