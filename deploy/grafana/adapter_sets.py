@@ -113,5 +113,5 @@ BOARD = Board(
     "mtlora-adapters",
     "MTLoRA: adapter sets",
     "Which sets are used, are they in memory when asked for, and do they fit?",
-    {"Now": NOW, "Use": USE, "DeviceCache": RESIDENCY},
+    {"Now": NOW, "Use": USE, "Residency": RESIDENCY},
 )
