@@ -37,7 +37,7 @@ test: $(STAMP)  ## run the tests that take minutes: make test [TESTS=tests/app]
 	$(PYTEST) $(SHARED) -m 'not slow' $(MEASURE) $(TESTS)
 
 test-slow: $(STAMP)  ## run the others: browsers, server processes, kills, soaks, deploy tools, long runs
-	$(PYTEST) -m slow $(TESTS)
+	$(PYTEST) $(SHARED) -m slow $(TESTS)
 
 test-all: test test-slow  ## run all tests
 
