@@ -5,8 +5,8 @@ import io
 import json
 import struct
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,20 +16,15 @@ import pytest
 from app.core.names import AdapterRef
 from app.engine.engine import Outcome
 from app.engine.work_item import Item
-from app.scheduling.background_throttle import BackgroundThrottle
 from mtlora.weights.adapter_file import AdapterManifest
-from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
+from testing.requests import PHOTO, predict
+from testing.serving import Live, Weights, live_app, settings_for, wait_until
 
-PHOTO = encoded(picture(), "JPEG")
 JPEG = {"Content-Type": "image/jpeg"}
 
 
 def upload(client: httpx.Client, content: bytes, **fields: str) -> httpx.Response:
     return client.post("/adapters", files={"file": ("../../evil.safetensors", content)}, data=fields)
-
-
-def predict(client: httpx.Client, adapter: str) -> httpx.Response:
-    return client.post(f"/predict?adapter={adapter}", content=PHOTO, headers=JPEG)
 
 
 def with_header(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
@@ -373,27 +368,6 @@ def test_numbers_that_overflow_are_the_sets_fault(client: httpx.Client, weights:
     assert "gives outputs that are not finite on this image: normals" in answer.json()["detail"]
     assert predict(client, "default").status_code == 200
     client.delete("/adapters/overflow")
-
-
-def test_uploads_and_explicit_loads_are_courteous_and_loads_that_a_photo_waits_for_are_not(
-    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = []
-
-    class Watched(BackgroundThrottle):
-        @asynccontextmanager
-        async def change(self) -> AsyncIterator[None]:
-            async with super().change():
-                begun.append("change")
-                yield
-
-    monkeypatch.setattr("app.composition.parts.BackgroundThrottle", Watched)
-    with live_app(settings_for(weights, tmp_path / "store")) as live:
-        begun.clear()
-        upload(live.client, weights.upload("cats"), name="cats")
-        assert (predict(live.client, "cats").headers["x-adapter-cold"], len(begun)) == ("1", 1)
-        statuses = [live.client.post("/adapters/people/load").status_code for _ in range(2)]  # once is enough
-        assert (statuses, len(begun)) == ([200, 200], 2)
 
 
 def test_npz_of_an_uploaded_set_has_its_classes_only(client: httpx.Client, weights: Weights) -> None:
