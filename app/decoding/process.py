@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,10 @@ KEPT = {
 """Of glibc's allocator: memory of ordinary photos is kept from one to the next, for to get it anew costs a page fault
 each 4 KiB. What is larger goes back at once."""
 _PHOTO_CHANNELS = 3
+LENT_SQUARES = 3
+LENT_BYTES = 4 << 20
+"""Squares up to this size are lent where they were written, as far as there is room for them: to copy one that another
+core has just written takes half a millisecond of the event loop."""
 
 
 class LostError(Exception):
@@ -59,14 +65,19 @@ class Plan:
     kernels: Path | None
 
     @property
-    def room(self) -> int:
-        """Where pixels begin in shared memory."""
+    def squares_at(self) -> int:
+        """Where squares that are lent begin in shared memory, behind the room for the photo as it came."""
         return -(-self.body_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+
+    @property
+    def pixels_at(self) -> int:
+        """Where everything else begins: a photo's pixels, or a square that is copied."""
+        return self.squares_at + LENT_SQUARES * LENT_BYTES
 
     @property
     def size(self) -> int:
         """Of shared memory. Address space only: what nobody wrote to takes nothing."""
-        return self.room + max(3 * FLOAT_BYTES * self.side**2, _PHOTO_CHANNELS * self.limits.max_pixels)
+        return self.pixels_at + max(square_bytes(self.side), _PHOTO_CHANNELS * self.limits.max_pixels)
 
 
 class DecoderProcess:
@@ -79,6 +90,9 @@ class DecoderProcess:
         self._memory = memory
         self._shared = mmap.mmap(memory, plan.size)
         self._waiting = b""
+        self._free = deque(range(plan.squares_at, plan.pixels_at, LENT_BYTES))  # for squares; whoever lets go appends
+        self._own: int | None = None  # one of these that is not lent yet
+        self._place = plan.pixels_at  # of the pixels that were asked for last
         self._written = 0  # bytes of shared memory, since it was last given back
         self.confined: list[str] = []
 
@@ -105,8 +119,12 @@ class DecoderProcess:
 
     async def ask(self, data: bytes, task: Task, until: float) -> Report:
         """What became of a photo; `LostError` if the process did not survive it, or not by `until` (monotonic)."""
-        if len(data) > self._plan.room:
-            raise ValueError(f"a photo may have {self._plan.room} bytes, got {len(data)}")
+        if len(data) > self._plan.squares_at:
+            raise ValueError(f"a photo may have {self._plan.squares_at} bytes, got {len(data)}")
+        if self._own is None and self._free:
+            self._own = self._free.pop()
+        lends = self._own is not None and 0 < square_bytes(task.wanted.side) <= LENT_BYTES
+        self._place = self._own if lends and self._own is not None else self._plan.pixels_at
         self._written = max(self._written, len(data))
         if len(data) < LARGE_BODY_BYTES:
             os.pwrite(self._memory, data, 0)
@@ -114,15 +132,24 @@ class DecoderProcess:
             await asyncio.to_thread(_write_all, self._memory, data)
         loop = asyncio.get_running_loop()
         try:
-            await loop.sock_sendall(self._channel, task.line())
+            await loop.sock_sendall(self._channel, replace(task, place=self._place).line())
             return Report.read(await self._line(until))
         except (OSError, ValueError) as error:
             raise await self._lost(str(error)) from error
 
     def square(self, side: int) -> NDArray[np.float32]:
-        """The square that was asked for last: float32 [3, side, side], an array of its own."""
-        values = np.frombuffer(self._shared, np.float32, 3 * side * side, self._plan.room)
-        return values.reshape(3, side, side).copy()
+        """The square that was asked for last: float32 [3, side, side].
+
+        Shared memory that nothing else is written to until the array is let go; an array of its own where too many
+        are held, or the square is large. Call it once for each square.
+        """
+        values = np.frombuffer(self._shared, np.float32, 3 * side * side, self._place)
+        if self._place == self._plan.pixels_at:
+            self._written = max(self._written, values.nbytes)
+            return values.reshape(3, side, side).copy()
+        self._own = None
+        weakref.finalize(values, self._free.append, self._place).atexit = False
+        return values.reshape(3, side, side)
 
     def pixels(self, width: int, height: int) -> NDArray[np.uint8]:
         """The photo that was asked for last: uint8 [height, width, 3], shared memory until something else is asked."""
@@ -130,13 +157,14 @@ class DecoderProcess:
             raise ValueError(f"{width} x {height} pixels are more than {self._plan.limits.max_pixels}")
         size = _PHOTO_CHANNELS * width * height
         self._written = max(self._written, size)
-        return np.frombuffer(self._shared, np.uint8, size, self._plan.room).reshape(height, width, _PHOTO_CHANNELS)
+        return np.frombuffer(self._shared, np.uint8, size, self._plan.pixels_at).reshape(height, width, _PHOTO_CHANNELS)
 
     def tidy(self) -> None:
         """Give back the shared memory that was written to, where that is more than an ordinary photo's."""
         if self._written > TIDY_BYTES and hasattr(mmap, "MADV_REMOVE"):
             with contextlib.suppress(OSError):
-                self._shared.madvise(mmap.MADV_REMOVE)
+                self._shared.madvise(mmap.MADV_REMOVE, 0, self._plan.squares_at)
+                self._shared.madvise(mmap.MADV_REMOVE, self._plan.pixels_at, self._plan.size - self._plan.pixels_at)
             self._written = 0
 
     async def end(self) -> None:
@@ -185,7 +213,6 @@ class DecoderProcess:
             arguments = {
                 "channel": theirs.fileno(),
                 "memory": memory,
-                "room": plan.room,
                 "size": plan.size,
                 "max-pixels": plan.limits.max_pixels,
                 "small-bytes": plan.limits.small_bytes,
@@ -205,6 +232,11 @@ class DecoderProcess:
             )
         ours.setblocking(False)
         return cls(plan, process, ours, memory)
+
+
+def square_bytes(side: int) -> int:
+    """Of a model's square: float32 [3, side, side]."""
+    return 3 * FLOAT_BYTES * side**2
 
 
 def status_of(error: LostError) -> str:

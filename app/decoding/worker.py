@@ -104,10 +104,9 @@ def _peak_bytes() -> int:
 class Worker:
     """Reads tasks, writes reports, until the server goes away."""
 
-    def __init__(self, channel: socket.socket, shared: mmap.mmap, room: int, limits: Limits, native: Kernels | None):
+    def __init__(self, channel: socket.socket, shared: mmap.mmap, limits: Limits, native: Kernels | None):
         self._channel = channel
         self._shared = shared
-        self._room = room  # where the pixels begin
         self._limits = limits
         self._native = native
         self._trim = _trimmer()
@@ -144,11 +143,10 @@ class Worker:
             _allow_seconds(self._limits.seconds + pixels * SECONDS_PER_PIXEL)
             return nbytes <= task.memory_bytes
 
-        return decode(data, task.wanted, self._limits, may_take, self._place, self._native)
+        def place(offset: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+            return np.frombuffer(self._shared, kind, math.prod(shape), task.place + offset).reshape(shape)
 
-    def _place(self, offset: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
-        """In shared memory, `offset` bytes behind where the pixels begin."""
-        return np.frombuffer(self._shared, kind, math.prod(shape), self._room + offset).reshape(shape)
+        return decode(data, task.wanted, self._limits, may_take, place, self._native)
 
 
 def _allow_seconds(seconds: float) -> None:
@@ -168,7 +166,7 @@ def _trimmer() -> Callable[[], object]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve one server over an inherited socket."""
     parser = argparse.ArgumentParser()
-    for name in ("--channel", "--memory", "--room", "--size", "--max-pixels", "--small-bytes"):
+    for name in ("--channel", "--memory", "--size", "--max-pixels", "--small-bytes"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--kernels", default="")
@@ -182,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shared = mmap.mmap(given.memory, given.size)
     limits = Limits(given.max_pixels, given.seconds, given.small_bytes)
     warm_up(limits, native)
-    worker = Worker(channel, shared, given.room, limits, native)
+    worker = Worker(channel, shared, limits, native)
     confined = confine({given.channel, given.memory, *worker.memory.descriptors})
     channel.sendall(Ready(confined).line())
     with contextlib.suppress(ConnectionError):

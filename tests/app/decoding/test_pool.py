@@ -26,7 +26,7 @@ from app.core.errors import (
 from app.decoding.decoders import SMALL_BYTES, Decoders, FairSlots, IsolatedDecoders, ThreadedDecoders, Turn
 from app.decoding.messages import Limits
 from app.decoding.pool import DecoderPool
-from app.decoding.process import Plan
+from app.decoding.process import LENT_SQUARES, Plan
 from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from mtlora.images.opening import open_photo
@@ -103,6 +103,30 @@ def test_both_ways_give_what_the_library_gives() -> None:
                     assert await decoders.pixels(data, TURN, look) == 3 * photo.width * photo.height
 
     run(work)
+
+
+def test_squares_are_kept_as_long_as_somebody_holds_them() -> None:
+    """One process, more squares than it lends: those that are held are never written to, nor gone with the process."""
+    photos = [encoded(size=(64 + step, 48)) for step in range(2 * LENT_SQUARES)]
+    expected = [preprocess(open_photo(data), SPEC) for data in photos]
+
+    async def work(lab: Lab) -> list[torch.Tensor]:
+        (process,) = lab.pool._living
+        for data in photos:  # let go at once
+            await lab.decoders.square(data, SPEC, TURN)
+        assert len(process._free) + (process._own is not None) >= LENT_SQUARES - 1  # a task may still hold the last
+        kept = [(await lab.decoders.square(data, SPEC, TURN)).pixels for data in photos]
+        assert not process._free
+        assert process._own is None
+        await lab.decoders.pixels(encoded(size=(900, 900)), TURN, _look)
+        return kept
+
+    for kept, right in zip(run(work), expected, strict=True):
+        assert torch.equal(kept, right)
+
+
+async def _look(pixels: np.ndarray) -> None:
+    pixels[:] = 0
 
 
 @pytest.mark.parametrize(
