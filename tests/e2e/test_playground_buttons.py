@@ -109,8 +109,8 @@ class TestButtons:
         upload(page, weights.uploads / "birds.safetensors")
         card = card_of(page, "birds")
         for button, words, tier in (("Load", "in memory", "device"), ("Unload", "on disk", "disk")):
-            card.get_by_role("button", name=f"{button} birds").click()
-            expect(card.locator(".tier-words")).to_contain_text(words)
+            card.get_by_role("button", name=f"{button} birds", exact=True).click()
+            expect(card.locator(".tier-words")).to_have_text(words, timeout=TIMEOUT_MS)
             assert httpx.get(f"{url}/adapters/birds").json()["tier"] == tier
         card.locator("summary").click()
         name, content = saved(page, card.get_by_role("button", name="Fetch the file of birds revision 1"))

@@ -100,15 +100,16 @@ export class SetsView {
   /** @param {AdapterSet} set @returns {HTMLElement[]} */
   #acts(set) {
     const { name } = set;
-    const inMemory = set.tier !== "disk";
     const acts = [this.#button("Try it", `Try it: ${name} in the playground`, () => this.page.use(name), "main")];
-    if (!set.default && !set.pinned) {
+    const movable = !set.default && !set.pinned;
+    if (movable && set.tier !== "device") {
+      acts.push(this.#button("Load", `Load ${name}`, () => this.#act(`${name} is in memory.`, () => load(name, true))));
+    }
+    if (movable && set.tier !== "disk") {
       acts.push(
-        inMemory
-          ? this.#button("Unload", `Unload ${name}`, () =>
-              this.#act(`${name} is out of memory.`, () => load(name, false)),
-            )
-          : this.#button("Load", `Load ${name}`, () => this.#act(`${name} is in memory.`, () => load(name, true))),
+        this.#button("Unload", `Unload ${name}`, () =>
+          this.#act(`${name} is out of memory.`, () => load(name, false)),
+        ),
       );
     }
     if (!set.default) {
