@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 SHOWN_DIGITS = 12
 _PACKAGE = Path(__file__).resolve().parent
