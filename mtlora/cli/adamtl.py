@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mtlora.vocabulary.tasks import Task
 
 _NOISE = re.compile(r"(?:noise/)?(?P<kind>block|token)_noise/(?P<owner>[a-z_]+)/s(?P<stage>[0-3])")
+MAX_SEED = 2**31 - 1
 _SELECTORS = {"blocks": "ada_blocks", "tokens": "ada_tokens"}
 
 
@@ -40,7 +41,7 @@ class GatingOptions:
 
     gates: Annotated[bool, typer.Option("--gates", help="AdaMTL: write gates, features and multiply-adds too.")] = False
     gating: Annotated[Gating, typer.Option(help="AdaMTL: auto takes the input's noise, or else none.")] = Gating.AUTO
-    seed: Annotated[int, typer.Option(min=0, help="AdaMTL: of the noise of --gating sampled.")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="AdaMTL: of the noise of --gating sampled.")] = 0
     without: Annotated[str, typer.Option(help="AdaMTL: selectors to leave out: blocks, tokens or both.")] = ""
     dense: Annotated[bool, typer.Option("--dense", help="AdaMTL: compute everything, whatever the gates say.")] = False
 
@@ -64,7 +65,7 @@ def convert_model(
     save_ada_file(out, converted.manifest, converted.tensors, getattr(torch, dtype.value))
     spec = converted.manifest.spec
     say(f"{out}: {spec.backbone.name}, {', '.join(spec.task_names)}, {out.stat().st_size / 1e6:.1f} MB")
-    say(_gates_line(spec))
+    say(f"gates: {_gates_line(spec)}")
 
 
 def refuse_model(checkpoint: Path) -> None:
@@ -126,7 +127,7 @@ def describe_model(path: Path) -> dict[str, Any]:
             "policy": sum(size for name, size in sizes.items() if is_policy(name)),
             "decoder": sum(size for name, size in sizes.items() if name.startswith("decoders.")),
         },
-        "multiply_adds": {"all": static_multiply_adds(spec), "encoder": encoder_multiply_adds(spec)},
+        "multiply_adds": {"all": int(static_multiply_adds(spec)), "encoder": int(encoder_multiply_adds(spec))},
         "provenance": dict(manifest.provenance),
         "spec": spec.model_dump(mode="json"),
     }
@@ -135,9 +136,9 @@ def describe_model(path: Path) -> dict[str, Any]:
 def _gates_line(spec: "AdaSpec") -> str:
     kinds = [kind for kind, on in (("blocks", spec.ada_blocks), ("tokens", spec.ada_tokens)) if on]
     if not kinds:
-        return "no gates"
+        return "none"
     acting = "" if spec.adaptive else ", computed only: every block runs in full"
-    return f"gates of {' and '.join(kinds)}, policy {spec.policy.value}{acting}"
+    return f"{' and '.join(kinds)}, policy {spec.policy.value}{acting}"
 
 
 def _switched(spec: "AdaSpec", options: GatingOptions) -> "AdaSpec":

@@ -1,5 +1,6 @@
 """The commands that work on files: `mtlora convert`, `forward`, `info` and `predict`."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -222,12 +223,12 @@ def _describe(file: str) -> dict[str, Any]:
     from mtlora.weights.bundled import find_adapter
 
     path = find_adapter(file)
-    try:
+    is_adapter, is_model = None, False
+    with suppress(AdapterFileError):
         is_adapter = has_manifest(path)
-        if not is_adapter and has_ada_manifest(path):
-            return describe_model(path)
-    except AdapterFileError:
-        is_adapter = None
+        is_model = has_ada_manifest(path)
+    if is_model:
+        return describe_model(path)
     if is_adapter is False or (is_adapter is None and _is_backbone(path)):
         return _describe_backbone(path)
     return _describe_adapter(path)

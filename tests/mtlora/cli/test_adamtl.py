@@ -42,7 +42,7 @@ def model(tmp_path: Path) -> Path:
     result = run("convert", checkpoint, "--model-out", tmp_path / "m.safetensors", "--name", "mine")
     assert result.exit_code == 0, result.output
     assert "semseg, saliency" in result.output
-    assert "gates of blocks and tokens, policy per_task" in result.output
+    assert "gates: blocks and tokens, policy per_task" in result.output
     return tmp_path / "m.safetensors"
 
 
@@ -143,7 +143,7 @@ def test_info(model: Path) -> None:
     )
     assert described["multiply_adds"]["all"] == static_multiply_adds(SPEC)
     assert "noise_in_evaluation" in described["quirks"]
-    assert "gates of blocks and tokens, policy per_task" in run("info", model).output
+    assert "gates: blocks and tokens, policy per_task" in run("info", model).output
 
 
 @pytest.mark.parametrize(
@@ -194,3 +194,12 @@ def test_each_kind_of_checkpoint_has_its_files(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="or --model-out alone"):
         run("convert", ada, "--model-out", out, "--adapter-out", out)
     assert not out.exists()
+
+
+def test_info_of_a_broken_model(model: Path, tmp_path: Path) -> None:
+    """What is wrong is said of the model that it is, not of an adapter set that it is not."""
+    content = model.read_bytes()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(content.replace(b"policy.blocks.semseg.0.out.bias", b"policy.blocks.semseg.0.out.sail"))
+    with pytest.raises(MTLoRAError, match=r"policy\.blocks\.semseg\.0\.out\.bias: missing"):
+        run("info", broken)
