@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mtlora.adamtl.spec import AdaSpec
     from mtlora.vocabulary.tasks import Task
 
+_NOISE_PREFIXES = ("noise/", "block_noise/", "token_noise/")
 _NOISE = re.compile(r"(?:noise/)?(?P<kind>block|token)_noise/(?P<owner>[a-z_]+)/s(?P<stage>[0-3])")
 MAX_SEED = 2**31 - 1
 _SELECTORS = {"blocks": "ada_blocks", "tokens": "ada_tokens"}
@@ -88,7 +89,7 @@ def forward_model(path: Path, input_file: Path, tasks: "tuple[Task, ...]", optio
 
     loaded = load_ada_file(path)
     spec = _switched(loaded.manifest.spec, options)
-    arrays = read_archive(input_file)
+    arrays = read_archive(input_file, _NOISE_PREFIXES)
     x = torch.from_numpy(checked_input(arrays[INPUT], spec.image_size))
     given = _given_noise(spec, arrays, len(x)) if options.gating in (Gating.AUTO, Gating.GIVEN) else None
     if options.gating is Gating.GIVEN and given is None:

@@ -3,23 +3,24 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+from zlib import error as zlib_error
 
 from mtlora.vocabulary.errors import MTLoRAError
 
 INPUT = "input"
 
 
-def read_archive(path: Path) -> dict[str, Any]:
-    """All arrays of a .npz, which must have `input`; pickled arrays are refused."""
+def read_archive(path: Path, prefixes: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`input` of a .npz, and the arrays whose names begin so; pickled arrays are refused."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-            found[INPUT] = arrays[INPUT]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
+            wanted = [name for name in arrays.files if prefixes and name.startswith(prefixes)]
+            return {name: arrays[name] for name in (INPUT, *wanted)}
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError, BadZipFile, zlib_error) as error:
         raise MTLoRAError(f"{path} is not a .npz file with an array `{INPUT}`: {error}") from error
-    return found
 
 
 def input_array(path: Path, side: int) -> Any:
@@ -40,7 +41,10 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write a .npz under exactly this name."""
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:  # given a path, NumPy would change its suffix
-        save: Callable[..., None] = np.savez
-        save(file, **arrays)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:  # given a path, NumPy would change its suffix
+            save: Callable[..., None] = np.savez
+            save(file, **arrays)
+    except OSError as error:
+        raise MTLoRAError(f"cannot write {path}: {error.strerror or error}") from error

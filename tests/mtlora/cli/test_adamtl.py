@@ -203,3 +203,18 @@ def test_info_of_a_broken_model(model: Path, tmp_path: Path) -> None:
     broken.write_bytes(content.replace(b"policy.blocks.semseg.0.out.bias", b"policy.blocks.semseg.0.out.sail"))
     with pytest.raises(MTLoRAError, match=r"policy\.blocks\.semseg\.0\.out\.bias: missing"):
         run("info", broken)
+
+
+def test_archives_that_cannot_be_read_or_written(model: Path, tmp_path: Path) -> None:
+    whole_file, cut = tmp_path / "x.npz", tmp_path / "cut.npz"
+    np.savez_compressed(whole_file, input=random_images(SPEC, 1).numpy())
+    cut.write_bytes(whole_file.read_bytes()[:5000])
+    with pytest.raises(MTLoRAError, match=r"cut\.npz is not a \.npz file with an array `input`"):
+        run("forward", "--model", model, "--input", cut, "--output", tmp_path / "y.npz")
+    changed = bytearray(whole_file.read_bytes())
+    changed[2000:2100] = bytes(100)
+    cut.write_bytes(changed)
+    with pytest.raises(MTLoRAError, match=r"cut\.npz is not a \.npz file"):
+        run("forward", "--model", model, "--input", cut, "--output", tmp_path / "y.npz")
+    with pytest.raises(MTLoRAError, match=r"cannot write .*y\.npz: "):
+        run("forward", "--model", model, "--input", whole_file, "--output", whole_file / "y.npz")
