@@ -6,3 +6,4 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SAMPLES = DOCS / "samples"
 GOLDEN = ROOT / "tests" / "data" / "golden"
+GOLDEN_ADAMTL = ROOT / "tests" / "data" / "golden_adamtl"

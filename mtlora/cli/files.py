@@ -1,14 +1,18 @@
 """The commands that work on files: `mtlora convert`, `forward`, `info` and `predict`."""
 
-from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mtlora.cli.adamtl import GatingOptions, convert_model, describe_model, forward_model, refuse_model
+from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.backbone import StorageType
+from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say, say_json, say_text
-from mtlora.vocabulary.errors import ImageError, MTLoRAError
+from mtlora.vocabulary.errors import ConversionError, ImageError, MTLoRAError
 from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
@@ -19,26 +23,48 @@ if TYPE_CHECKING:
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
 AdapterOption = Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")]
 BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+_FLOAT32 = StorageType.FLOAT32
 
 
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="Published MTLoRA checkpoint (.pth); its pickle is never run.")],
-    adapter_out: Annotated[Path, typer.Option(help="Adapter file to write (.safetensors).")],
-    backbone_out: Annotated[Path, typer.Option(help="Backbone file to write (.safetensors).")],
+    checkpoint: Annotated[Path, typer.Argument(help="Published checkpoint (.pth); its pickle is never run.")],
+    adapter_out: Annotated[Path | None, typer.Option(help="MTLoRA: adapter file to write (.safetensors).")] = None,
+    backbone_out: Annotated[Path | None, typer.Option(help="MTLoRA: backbone file to write (.safetensors).")] = None,
+    model_out: Annotated[Path | None, typer.Option(help="AdaMTL: model file to write (.safetensors).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML that adds to or replaces the checkpoint's config.")] = None,
     tasks: TasksOption = "",
     name: Annotated[str, typer.Option(help="Name the set carries, such as street-scenes.")] = "",
-    dtype: Annotated[StorageType, typer.Option(help="Storage type of the adapter file.")] = StorageType.FLOAT32,
+    dtype: Annotated[StorageType, typer.Option(help="Storage type of the adapter or model file.")] = _FLOAT32,
 ) -> None:
-    """Turn a published checkpoint into a backbone file and an adapter file."""
+    """Turn a published MTLoRA checkpoint into a backbone and an adapter file, or AdaMTL's into a model file."""
+    from mtlora.vocabulary.tasks import parse_tasks
+
+    wanted = parse_tasks(tasks)
+    if model_out is not None and adapter_out is None and backbone_out is None:
+        convert_model(checkpoint, model_out, config, wanted, name, dtype)
+        return
+    if adapter_out is None or backbone_out is None or model_out is not None:
+        raise ConversionError("give --adapter-out and --backbone-out (MTLoRA), or --model-out alone (AdaMTL)")
+    _convert_set(checkpoint, adapter_out, backbone_out, config, wanted, name, dtype)
+
+
+def _convert_set(
+    checkpoint: Path,
+    adapter_out: Path,
+    backbone_out: Path,
+    config: Path | None,
+    tasks: "tuple[Task, ...]",
+    name: str,
+    dtype: StorageType,
+) -> None:
     import torch
 
-    from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.adapter_file import parameter_counts, save_adapter
     from mtlora.weights.backbone import save_backbone
     from mtlora.weights.convert import convert_checkpoint
 
-    converted = convert_checkpoint(checkpoint, config=config, tasks=parse_tasks(tasks))
+    refuse_model(checkpoint)
+    converted = convert_checkpoint(checkpoint, config=config, tasks=tasks)
     save_backbone(converted.backbone, backbone_out)
     digest = save_adapter(
         adapter_out,
@@ -56,31 +82,47 @@ def convert(
     say(f"digest {digest}")
 
 
-def forward(
-    backbone: Annotated[Path, typer.Option(help="Backbone file (.safetensors).")],
-    adapter: Annotated[Path, typer.Option(help="Adapter file (.safetensors).")],
-    input_file: Annotated[Path, typer.Option("--input", help=".npz with `input`, float32 [N, 3, S, S], normalised.")],
-    output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")],
-    tasks: TasksOption = "",
-) -> None:
-    """Run the model on a prepared array, to check a conversion number by number."""
-    import numpy as np
-    import torch
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardOptions:
+    """Options of `mtlora forward`."""
 
+    backbone: Annotated[Path | None, typer.Option(help="Backbone file (.safetensors), with --adapter.")] = None
+    adapter: Annotated[Path | None, typer.Option(help="Adapter file (.safetensors), with --backbone.")] = None
+    model: Annotated[Path | None, typer.Option(help="AdaMTL model file (.safetensors), alone.")] = None
+    input_file: Annotated[Path, typer.Option("--input", help=".npz with `input`, float32 [N, 3, S, S], normalised.")]
+    output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")]
+    tasks: TasksOption = ""
+    gating: GatingOptions
+
+
+@with_options
+def forward(options: ForwardOptions) -> None:
+    """Run the model on a prepared array, to check a conversion number by number."""
     from mtlora.vocabulary.tasks import parse_tasks
 
-    model = _model(backbone, adapter)
-    x = torch.from_numpy(_input_array(input_file, model.spec.image_size))
-    wanted = model.spec.select(parse_tasks(tasks))
-    with torch.inference_mode():
-        results = [model(sample[None], wanted) for sample in x]
-    arrays = {f"logits_{task}": torch.cat([result[task] for result in results]).numpy() for task in wanted}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("wb") as file:  # given a path, NumPy would change its suffix
-        save: Callable[..., None] = np.savez
-        save(file, **arrays)
+    wanted = parse_tasks(options.tasks)
+    if options.model is not None and options.backbone is None and options.adapter is None:
+        arrays = forward_model(options.model, options.input_file, wanted, options.gating)
+    elif options.backbone is None or options.adapter is None or options.model is not None:
+        raise MTLoRAError("give --backbone and --adapter, or --model alone (AdaMTL)")
+    elif options.gating != GatingOptions():
+        raise MTLoRAError("an adapter set has no gates: --gates, --gating, --seed, --without and --dense need --model")
+    else:
+        arrays = _forward_set(options.backbone, options.adapter, options.input_file, wanted)
+    save_arrays(options.output, arrays)
     for key, array in arrays.items():
         say(f"{key} {list(array.shape)}: {array.min():.5g} to {array.max():.5g}")
+
+
+def _forward_set(backbone: Path, adapter: Path, input_file: Path, tasks: "tuple[Task, ...]") -> dict[str, Any]:
+    import torch
+
+    model = _model(backbone, adapter)
+    x = torch.from_numpy(input_array(input_file, model.spec.image_size))
+    wanted = model.spec.select(tasks)
+    with torch.inference_mode():
+        results = [model(sample[None], wanted) for sample in x]
+    return {f"logits_{task}": torch.cat([result[task] for result in results]).numpy() for task in wanted}
 
 
 def info(
@@ -173,31 +215,20 @@ def _model(backbone: Path, adapter: Path) -> "Adapted":
     return build_adapted(load_backbone(backbone), load_adapter(adapter))
 
 
-def _input_array(path: Path, side: int) -> Any:
-    """`input` of a .npz as float32 [N, 3, side, side]; pickled arrays are refused."""
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x = arrays["input"]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
-        raise MTLoRAError(f"{path} is not a .npz file with an array `input`: {error}") from error
-    if x.ndim != 4 or x.shape[0] < 1 or x.shape[1:] != (3, side, side) or x.dtype.kind != "f":
-        raise MTLoRAError(f"`input` must be float [N, 3, {side}, {side}], got {x.dtype} {list(x.shape)}")
-    return np.ascontiguousarray(x, dtype=np.float32)
-
-
 def _describe(file: str) -> dict[str, Any]:
-    """What a file holds, as a JSON object: an adapter set, or else a backbone."""
+    """What a file holds, as a JSON object: an adapter set, an AdaMTL model, or else a backbone."""
+    from mtlora.adamtl.file import has_ada_manifest
     from mtlora.vocabulary.errors import AdapterFileError
     from mtlora.weights.adapter_file.announced import has_manifest
     from mtlora.weights.bundled import find_adapter
 
     path = find_adapter(file)
-    try:
+    is_adapter, is_model = None, False
+    with suppress(AdapterFileError):
         is_adapter = has_manifest(path)
-    except AdapterFileError:
-        is_adapter = None
+        is_model = has_ada_manifest(path)
+    if is_model:
+        return describe_model(path)
     if is_adapter is False or (is_adapter is None and _is_backbone(path)):
         return _describe_backbone(path)
     return _describe_adapter(path)

@@ -129,6 +129,12 @@ def run_task_block(block: SwinTransformerBlock, x: Tensor, tasks: Sequence[Task]
     return TaskOutputs(z + block.drop_path2(out.shared), by_task)
 
 
+def attention_part(block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    """The first half of a plain block: x + attention(norm1(x)), float [B, H, W, C]; windows must tile H and W."""
+    attended: Tensor = x + block.drop_path1(_from_windows(block, block.attn.proj(_attention(block, x)), x))
+    return attended
+
+
 def _run(
     linear: nn.Module, x: Tensor, streams: Mapping[Task, Tensor], tasks: Sequence[Task], *, spread: bool = False
 ) -> TaskOutputs:

@@ -1,6 +1,6 @@
 """The published configuration, read out of nested dicts: values checked, everything unsupported listed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,9 +84,9 @@ class Config:
             return ()
         return tuple(value)
 
-    def note_unsupported(self) -> None:
-        """Note every setting whose value this product cannot reproduce."""
-        for path, supported in _MUST_BE:
+    def note_unsupported(self, must_be: Sequence[tuple[str, Any]] = _MUST_BE) -> None:
+        """Note every setting whose value this product cannot reproduce: (dotted path, the one supported value)."""
+        for path, supported in must_be:
             value = self.look(path)
             if value is not _MISSING and value != supported:
                 self.problems.append(f"config {path}: {shown(value)} is not supported, only {supported}")

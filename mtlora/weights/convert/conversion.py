@@ -58,7 +58,7 @@ def convert_checkpoint(
     tasks:  keep only these; None: all
     """
     checkpoint = open_checkpoint(path)
-    state, said = _parts(checkpoint)
+    state, said = state_and_config(checkpoint)
     source = _renamed(state)
     evidence = Evidence(
         Config(merged(said, load_config(config)) if config else said),
@@ -78,7 +78,7 @@ def convert_checkpoint(
     return _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
 
 
-def _parts(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
+def state_and_config(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
     """State dict and configuration of a checkpoint; the state dict may also be all there is."""
     document, name = checkpoint.document, checkpoint.path.name
     if not isinstance(document, dict):
@@ -161,9 +161,24 @@ def _differences(spec: AdapterSpec, source: _Source, absent: set[str]) -> list[s
             problems.append(f"left over: {key} (the configuration has no place for it)")
         elif ref.shape != expected[name]:
             problems.append(f"{key}: shape {list(ref.shape)}, expected {list(expected[name])}")
-        elif not ref.storage.dtype.endswith(("float32", "float16", "float64")):
+        elif not is_floating(ref):
             problems.append(f"{key}: numbers of type {ref.storage.dtype}, expected floating point")
     return problems
+
+
+def is_floating(ref: TensorRef) -> bool:
+    """Whether a tensor's numbers are of a floating point type."""
+    return ref.storage.dtype.endswith(("float32", "float16", "float64"))
+
+
+def notes_of(checkpoint: Checkpoint) -> dict[str, str | int | float | bool]:
+    """Provenance: where a conversion comes from, and what the checkpoint says of its training."""
+    notes: dict[str, str | int | float | bool] = {"source": "published checkpoint", "file": checkpoint.path.name}
+    for key in ("epoch", "max_accuracy"):
+        value = checkpoint.document.get(key)
+        if isinstance(value, int | float) and math.isfinite(value):
+            notes[key] = value
+    return notes
 
 
 def _with_tasks(spec: AdapterSpec, tasks: Sequence[Task] | None) -> AdapterSpec:
@@ -191,11 +206,7 @@ def _converted(checkpoint: Checkpoint, source: _Source, spec: AdapterSpec, absen
         backbone = Backbone(spec.backbone, encoder)
     except BackboneError as error:
         raise ConversionError(error.summary, error.problems) from error
-    provenance: dict[str, str | int | float | bool] = {"source": "published checkpoint", "file": checkpoint.path.name}
+    provenance = notes_of(checkpoint)
     if absent:
         provenance["pairs_of_zeros"] = sum(name.endswith(".lora_a") for name in absent)
-    for key in ("epoch", "max_accuracy"):
-        value = checkpoint.document.get(key)
-        if isinstance(value, int | float) and math.isfinite(value):
-            provenance[key] = value
     return Converted(spec, {name: tensors[name] for name in adapter_shapes(spec)}, backbone, provenance)

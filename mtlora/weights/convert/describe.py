@@ -62,7 +62,7 @@ def describe(evidence: Evidence) -> AdapterSpec | None:
     """The spec of the whole checkpoint; None if there are problems, which `evidence.config.problems` then holds."""
     config = evidence.config
     config.note_unsupported()
-    backbone = _backbone(evidence)
+    backbone = backbone_of(evidence)
     tasks = _tasks(evidence)
     shared = _ranks(evidence, "shared", f"{_MTLORA}.R_PER_TASK.shared", f"{_MTLORA}.R")
     described = tuple(t for t in (_task(evidence, task, shared) for task in tasks) if t is not None)
@@ -117,7 +117,7 @@ def _mode(config: Config) -> SharedMode | None:
     return known.get(value)
 
 
-def _backbone(evidence: Evidence) -> BackboneSpec | None:
+def backbone_of(evidence: Evidence) -> BackboneSpec | None:
     """Shape of the encoder, read off its tensors where the configuration is silent."""
     config, shapes, swin = evidence.config, evidence.shapes, "MODEL.SWIN"
     try:
