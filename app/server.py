@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app.composition.service import Service
 from app.core.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
 from app.http.bounded_h11 import ConnectionLimits, bounded_protocol
+from app.http.cross_origin import CrossOrigin, parse_origins
 from app.main import create_app
 from app.startup import listening
 from app.startup.descriptors import Shortages, lengthen_queues
@@ -87,6 +88,7 @@ def http_config(app: FastAPI, settings: Settings, connections: int | None = None
         head_bytes=settings.max_header_bytes,
         head_timeout_s=settings.header_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
+        origins=CrossOrigin(parse_origins(settings.cors_origins)),
     )
     return uvicorn.Config(
         app,

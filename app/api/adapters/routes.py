@@ -18,6 +18,7 @@ from app.core.numbers import PLAIN
 from app.core.request_context import RequestContext
 from app.http.body_stream import announced_bytes, bounded_stream
 from app.http.byte_ranges import FileAnswer
+from app.http.forwarded import prefix_of
 from app.http.json_body import parse_document, read_small
 from app.http.multipart import multipart_events
 from app.http.parameters import in_query
@@ -103,7 +104,7 @@ async def upload_adapter(
     context.facts |= {"adapter": uploaded.ref.name, "revision": uploaded.ref.revision, "digest": uploaded.ref.digest}
     name = plain_name(uploaded.ref.name)
     document = (await _document(name, caller, parts)).model_dump()
-    headers = {"Location": f"/adapters/{name}", "X-Adapter-Revision": str(uploaded.ref)}
+    headers = {"Location": f"{prefix_of(request.scope)}/adapters/{name}", "X-Adapter-Revision": str(uploaded.ref)}
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
