@@ -56,7 +56,7 @@ def test_log_and_audit_have_the_clients_address(
     audit = tmp_path / "audit.jsonl"
     settings = settings_for(weights, tmp_path / "s", forwarded_allow_ips=trusted, audit_log=audit)
     said = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9", **PREFIX}
-    with live_app(settings) as live, caplog.at_level(logging.INFO, "app.requests"):
+    with caplog.at_level(logging.INFO, "app.requests"), live_app(settings) as live:
         location = upload(live.client, weights, "/adapters", headers=said).headers["location"]
     line = next(record for record in caplog.records if getattr(record, "path", "") == "/adapters")
     seen = {"client": vars(line)["client"], "proxy": vars(line).get("proxy")}
