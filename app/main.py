@@ -14,6 +14,8 @@ from app.api.adapters.schemas import CurrentIn
 from app.api.dependencies import door_of
 from app.api.health import router as health
 from app.api.middleware import RequestMiddleware
+from app.api.open_inference.repository import router as repository
+from app.api.open_inference.repository_schemas import IndexIn, LoadIn, UnloadIn
 from app.api.open_inference.routes import router as open_inference
 from app.api.open_inference.schemas import InferIn, InferOut, V2ErrorOut
 from app.api.predict.routes import router as predict
@@ -30,7 +32,10 @@ from mtlora.version import __version__
 
 SUMMARY = "Dense prediction with one frozen backbone and many hot-swapped MTLoRA adapter sets."
 # documented by reference, read or written as bytes
-BEYOND_ROUTES = (Problem, PredictOut, PredictManyOut, HfMaskOut, CocoOut, CurrentIn, InferIn, InferOut, V2ErrorOut)
+BEYOND_ROUTES = (
+    Problem, PredictOut, PredictManyOut, HfMaskOut, CocoOut, CurrentIn, InferIn, InferOut, V2ErrorOut,
+    IndexIn, LoadIn, UnloadIn,
+)  # fmt: skip
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -47,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    routers: list[APIRouter] = [predict, adapters, tasks, open_inference, health, pages]
+    routers: list[APIRouter] = [predict, adapters, tasks, repository, open_inference, health, pages]
     for router in routers:
         answer_head(router)
         app.include_router(router)
