@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """An application with a service of its own; nothing starts before its lifespan does."""
     service = Service(settings or Settings())
     app = FastAPI(
-        title="MTLoRA server",
+        title="mtlora server",
         summary=SUMMARY,
         version=__version__,
         lifespan=lifespan,
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     app.state.service = service
     routers: list[APIRouter] = [predict, adapters, tasks, repository, open_inference, health, pages]
@@ -69,6 +70,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def operation_id(route: APIRoute) -> str:
+    """What generated clients call a request: the handler's name, such as `uploadAdapter`."""
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def answer_head(router: APIRouter) -> None:

@@ -204,7 +204,7 @@ async def unload_adapter(
         **problem_responses(400, 401, 403, 404, 416, 422, 429, 503),
     },
 )
-async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
+async def get_adapter_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
     """The bytes of a revision, as they were uploaded."""
     ref = await parts.lookup.ref(parts.catalog.locate(name, caller.namespace), revision)
     headers = {"ETag": f'"{ref.digest}"', "X-Adapter-Revision": str(ref)}

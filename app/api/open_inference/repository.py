@@ -42,7 +42,7 @@ CHANGED = {200: {"description": "Done."}, **v2_responses(400, 401, 403, 404, 408
     responses=v2_responses(400, 401, 403, 408, 413, 422, 429, 503),
     openapi_extra=small_body("IndexIn"),
 )
-async def index_models(
+async def repository_index(
     request: Request, caller: Predictor, service: ServiceDep, parts: ReadyDep
 ) -> list[IndexEntryOut]:
     """The sets that the key may see: every revision, and whether it can be used."""

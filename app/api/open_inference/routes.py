@@ -47,32 +47,32 @@ INFERRED = {**INFER_RESPONSES, **v2_responses(400, 401, 403, 404, 406, 408, 413,
 
 
 @router.get("/health/live")
-async def live() -> LiveV2Out:
+async def server_live() -> LiveV2Out:
     """Whether the process answers at all."""
     return LiveV2Out()
 
 
 @router.get("/health/ready", dependencies=PROBE, responses=v2_responses(503))
-async def ready(service: ServiceDep) -> ReadyV2Out:
+async def server_ready(service: ServiceDep) -> ReadyV2Out:
     """Whether requests are taken, as /readyz."""
     service.require_warm()
     return ReadyV2Out()
 
 
 @router.get("")
-async def server() -> ServerV2Out:
+async def server_metadata() -> ServerV2Out:
     """What answers here."""
     return ServerV2Out(name="mtlora", version=__version__, extensions=EXTENSIONS)
 
 
 @router.get("/models/{model}", responses=LOOKED_AT)
-async def describe_model(model: Model, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
+async def model_metadata(model: Model, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """An adapter set: its revisions as versions, its tasks as outputs."""
     return await describe(model, caller, parts)
 
 
 @router.get("/models/{model}/versions/{version}", responses=LOOKED_AT)
-async def describe_version(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
+async def version_metadata(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """One revision of an adapter set."""
     return await describe(f"{model}@{version}", caller, parts)
 
