@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.dependencies import Door
 from app.api.errors import http_problem, problem_response, service_error
 from app.core.errors import NotReadyError
-from app.core.request_context import CONTEXT, REQUEST_ID, RequestContext, context_of
+from app.core.request_context import CONTEXT, PROTOCOL, REQUEST_ID, RequestContext, context_of
 from app.http.cross_origin import CrossOrigin, preflight_headers
 from app.http.forwarded import PEER, Forwarding
 from app.http.header_checks import fault_of
@@ -159,7 +159,7 @@ class RequestMiddleware:
                 "total_ms": round(seconds * 1000, 2),
                 "format": context.format,
                 "stages_ms": context.stages_ms,
-                **_proxy(scope),
+                **_way(scope),
                 **context.facts,
             },
         )
@@ -167,7 +167,7 @@ class RequestMiddleware:
     def _audit(self, scope: Scope, context: RequestContext, request_id: str, status: int) -> None:
         outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
         named = str(scope.get("path_params", {}).get("name", ""))[:80]  # replaced by the full name once it is known
-        facts = {"client": _client(scope), **_proxy(scope), "adapter": named, **context.facts}
+        facts = {"client": _client(scope), **_way(scope), "adapter": named, **context.facts}
         audit.record(context.change, outcome, status=status, request_id=request_id, **facts)
 
 
@@ -177,9 +177,9 @@ def _client(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def _proxy(scope: Scope) -> dict[str, str]:
-    """The trusted proxy that said whose request it is."""
-    return {"proxy": scope[PEER]} if PEER in scope else {}
+def _way(scope: Scope) -> dict[str, str]:
+    """How a request came: the trusted proxy that said whose it is, and the protocol if it is not HTTP."""
+    return {name: scope[key] for name, key in (("proxy", PEER), ("protocol", PROTOCOL)) if key in scope}
 
 
 def _request_id(headers: Headers) -> str:

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of the Open Inference Protocol over gRPC; 0 picks a free one; default: none",
+    )
     insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
     keys_file: Path | None = Field(None, description="file of API keys, which `mtlora keys` makes and changes")
     api_keys: str = Field("", repr=False, description=f"API keys as hashes: {FORM}; empty: open")
