@@ -81,7 +81,7 @@ def operation_id(route: APIRoute) -> str:
 def answer_head(router: APIRouter) -> None:
     """Make a router answer HEAD wherever it answers GET: the same head, and no body, which uvicorn leaves out."""
     for route in router.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and route.methods is not None and "GET" in route.methods:
             route.methods.add("HEAD")
 
 

@@ -61,7 +61,9 @@ NOTHING_MORE = Knows()
 def open_body(request: Request, hold: Hold, bounds: Bounds) -> AsyncIterator[bytes]:
     """The body of a prediction as it comes, within its own bounds and those of all bodies together."""
     hold.check(min(announced_bytes(request), bounds.bytes))
-    return bounded_stream(request, limit=bounds.bytes, timeout_s=bounds.timeout_s, on_bytes=hold.grow)
+    return bounded_stream(
+        request, limit=bounds.bytes, timeout_s=bounds.timeout_s, on_bytes=hold.grow, setting="MTLORA_MAX_BODY_BYTES"
+    )
 
 
 def media_of(request: Request) -> str:

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -46,7 +46,10 @@ CODE_OF = {
 }
 """What a status of HTTP is in gRPC; others are arguments that make no sense."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+G = TypeVar("G")
+M = TypeVar("M")
+Context: TypeAlias = Any
+"""A `grpc.aio.ServicerContext`; the package has no types."""
 
 
 class RpcServer:
@@ -147,14 +150,15 @@ def _options(settings: Settings) -> Sequence[tuple[str, Any]]:
     )
 
 
-async def _aside(nbytes: int, work: Any, given: Any) -> Any:
+async def _aside(nbytes: int, work: Callable[[G], M], given: G) -> M:
     """Done here if it is small, else in a thread."""
     return work(given) if nbytes < LARGE_BYTES else await asyncio.to_thread(work, given)
 
 
-async def _refuse(context: Context, code: grpc.StatusCode, words: str, told: Sequence[tuple[str, str]] = ()) -> Any:
-    """End the call, which raises."""
+async def _refuse(context: Context, code: grpc.StatusCode, words: str, told: Sequence[tuple[str, str]] = ()) -> bytes:
+    """End the call; gRPC does so with an exception of its own, so nothing is ever given back."""
     await context.abort(code, words, tuple(told))
+    return b""
 
 
 def _words(answer: Answer) -> str:

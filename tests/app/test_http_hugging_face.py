@@ -43,7 +43,8 @@ def test_a_threshold_leaves_out_what_is_less_sure(live: Live, everything: list[d
     scores = sorted(one["score"] for one in everything)
     least = (scores[0] + scores[-1]) / 2
     client = InferenceClient(model=live.url)
-    for more in ({}, {"subtask": "semantic"}):
+    ways: list[dict[str, Any]] = [{}, {"subtask": "semantic"}]
+    for more in ways:
         found = client.image_segmentation(PHOTO, threshold=least, **more)
         assert [one.score for one in found] == [one["score"] for one in everything if one["score"] >= least]
     assert 0 < len(found) < len(everything)

@@ -98,7 +98,9 @@ async def upload_adapter(
         raise UnsupportedMediaError(f"uploads are multipart/form-data, got {content_type[:80]!r}")
     settings = service.settings
     limit = settings.max_adapter_bytes + FORM_OVERHEAD_BYTES
-    stream = bounded_stream(request, limit=limit, timeout_s=settings.upload_timeout_s)
+    stream = bounded_stream(
+        request, limit=limit, timeout_s=settings.upload_timeout_s, setting="MTLORA_MAX_ADAPTER_BYTES"
+    )
     announced = max(0, announced_bytes(request) - FORM_OVERHEAD_BYTES)
     uploaded = await parts.adapters.upload(multipart_events(stream, content_type), caller, announced, in_query(request))
     context.facts |= {"adapter": uploaded.ref.name, "revision": uploaded.ref.revision, "digest": uploaded.ref.digest}
