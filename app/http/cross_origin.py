@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 ANY = "*"
 VARY = "Origin"
-PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+PREFLIGHT_VARY = "Access-Control-Request-Method, Access-Control-Request-Headers"
 PREFLIGHT_AGE_S = 600
 METHODS = "DELETE, GET, HEAD, POST, PUT"
 EXPOSED = ", ".join(

@@ -124,6 +124,12 @@ def test_classes_of_a_map_are_refused_with_the_reason(server: triton.InferenceSe
     assert status == 422 and "outputs are maps" in words
 
 
+def test_extensions_that_are_not_there_are_said_not_to_be(server: triton.InferenceServerClient) -> None:
+    for question in (server.get_trace_settings, server.get_log_settings, server.get_system_shared_memory_status):
+        status, words = refused(question)
+        assert status == 404 and "extensions this server has binary_tensor_data" in words
+
+
 def test_what_a_key_may(weights: Weights, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     add(

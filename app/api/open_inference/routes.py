@@ -10,6 +10,7 @@ from app.api.dependencies import ContextDep, ReadyDep, ServiceDep, probing, requ
 from app.api.open_inference.codec import OpenInferenceCodec
 from app.api.open_inference.describe import describe
 from app.api.open_inference.schemas import (
+    EXTENSIONS,
     INFER_BODY,
     INFER_RESPONSES,
     LENGTH_HEADER,
@@ -29,13 +30,6 @@ from app.http.parameters import in_headers, merged
 from mtlora.version import __version__
 
 router = APIRouter(prefix=V2_PREFIX, tags=["open inference protocol"])
-EXTENSIONS = [
-    "binary_tensor_data",
-    "model_configuration",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "statistics",
-]
 
 Model = Annotated[str, Path(description="NAME or NAME@REVISION of an adapter set", examples=["default"])]
 Version = Annotated[str, Path(description="a revision of it", examples=["1"])]

@@ -9,6 +9,14 @@ from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
 IMAGE_INPUT = "image"
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+]
+"""Of the protocol, in Triton's words."""
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_TIMEOUT_US = 3_600_000_000
 
