@@ -86,6 +86,8 @@ async def read_images(request: Request, hold: Hold, bounds: Bounds, knows: Knows
         intake = parse_json(await read_all(stream), knows)
     elif media.startswith("image/") or media in RAW:
         intake = Intake((await read_all(stream),), several=False)
+        if not media and not intake.images[0]:
+            raise EmptyBodyError(f"the request has no body; {FORMS}")
     else:
         raise UnsupportedMediaError(f"Content-Type {media[:80]!r} is not understood; {FORMS}")
     return _checked(intake, bounds.images)
