@@ -55,7 +55,7 @@ async def serving(app: StubApp, **changes: Any) -> Any:
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(work(), 30))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(work(), 30))
 
 
 @contextmanager
