@@ -18,7 +18,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-deps --constraint c
 # What the project needs, before the project itself: a change of code does not install torch again.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['otel'], sep='\n')" > requirements.txt \
+print(*project['dependencies'], *project['optional-dependencies']['otel'], *project['optional-dependencies']['grpc'], sep='\n')" > requirements.txt \
     && python -m pip --python /opt/venv/bin/python install --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE setup.py ./
 COPY mtlora mtlora

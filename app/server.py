@@ -7,7 +7,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from fastapi import FastAPI
 from app.composition.service import Service
 from app.core.errors import AdapterLoadError, DeviceError, ServiceError, StartupError
 from app.http.bounded_h11 import ConnectionLimits, bounded_protocol
+from app.http.cross_origin import CrossOrigin, parse_origins
 from app.main import create_app
 from app.startup import listening
 from app.startup.descriptors import Shortages, lengthen_queues
@@ -22,6 +25,9 @@ from app.startup.known_variables import warn_of_unknown_variables
 from app.startup.listening import Sockets
 from app.startup.settings import Settings
 from mtlora.vocabulary.errors import MTLoRAError
+
+if TYPE_CHECKING:
+    from app.rpc.server import RpcServer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +49,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         service.on_failure = self._give_up
+        self._rpc: RpcServer | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: unready at once; the port closes after the drain delay."""
@@ -64,14 +71,37 @@ class Server(uvicorn.Server):
         for opened in (sock for server in self.servers for sock in server.sockets):
             host, port = opened.getsockname()[:2]
             log.info("listening", extra={"host": host, "port": port})
+        await self._start_grpc()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, answer what is under way, say so."""
         if self._service.failure is None:
             log.info("draining", extra={"plain": "stopping: answering what is under way"})
+        if self._rpc is not None:
+            for server in self.servers:
+                server.close()
+            began = time.monotonic()
+            await self._rpc.stop(self._service.settings.grace_s)
+            left_s = self._service.settings.grace_s - (time.monotonic() - began)
+            self.config.timeout_graceful_shutdown = max(1, round(left_s))
         await super().shutdown(sockets)
         if self._service.failure is None:
             log.info("stopped")
+
+    async def _start_grpc(self) -> None:
+        """Open gRPC's port too, where one is set; what needs its packages is imported only then."""
+        settings = self._service.settings
+        if settings.grpc_port is None or self.should_exit:
+            return
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # nothing here forks without an exec
+        from app.rpc.server import RpcServer
+
+        self._rpc = RpcServer(self.config.loaded_app, settings, self._service.gatekeeper)
+        try:
+            await self._rpc.start()
+        except StartupError as error:
+            self._service.fail(error)
+            log.error("cannot start", extra={"reason": str(error)})
 
     def _give_up(self) -> None:
         self.should_exit = True
@@ -87,6 +117,7 @@ def http_config(app: FastAPI, settings: Settings, connections: int | None = None
         head_bytes=settings.max_header_bytes,
         head_timeout_s=settings.header_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
+        origins=CrossOrigin(parse_origins(settings.cors_origins)),
     )
     return uvicorn.Config(
         app,

@@ -85,14 +85,21 @@ LYING: dict[str, tuple[tuple[bytes, str | None, int], type[Exception], str]] = {
     ),
     "an output twice": (body(head(data=["QQ=="], outputs=[{"name": "a"}] * 2)), BadParameterError, "a, a"),
     "a parameter nobody knows": (
-        body(head(data=["QQ=="], parameters={"priority": 3})), RequestValidationError, "unknown key 'priority'; known",
+        body(head(data=["QQ=="], parameters={"colour": 3})), RequestValidationError, "unknown key 'colour'; known",
     ),
     "a slip": (
         body(head(data=["QQ=="], parameters={"time_out": 3})), RequestValidationError, "did you mean 'timeout'",
     ),
     "a parameter of an output": (
+        body(head(data=["QQ=="], outputs=[{"name": "a", "parameters": {"colour": 3}}])),
+        RequestValidationError, "unknown key 'colour'",
+    ),
+    "classes of a map": (
         body(head(data=["QQ=="], outputs=[{"name": "a", "parameters": {"classification": 3}}])),
-        RequestValidationError, "unknown key 'classification'",
+        BadParameterError, "outputs are maps",
+    ),
+    "a priority that is none": (
+        body(head(data=["QQ=="], parameters={"priority": -1})), RequestValidationError, "priority",
     ),
     "a parameter of the input": (
         body(head(data=["QQ=="], input={"parameters": {"content_type": "str"}})),

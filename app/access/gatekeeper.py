@@ -110,6 +110,13 @@ class Gatekeeper:
             raise ForbiddenError(f"API key {key.label!r} lacks the scope {scope.value!r}")
         return caller
 
+    def knows(self, presented: str | None) -> bool:
+        """Whether it is worth listening to whoever presents that key; counts nothing."""
+        try:
+            return self._ring.open or bool(self._identify(presented))
+        except UnauthorizedError:
+            return False
+
     def _identify(self, presented: str | None) -> ApiKey:
         keys = self._ring.keys()
         if not presented:

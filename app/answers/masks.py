@@ -23,6 +23,7 @@ from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 LEAST_PROBABILITY = 0.5
 LABEL_OF = {Task.SALIENCY: "salient", Task.EDGE: "edge"}
 IMAGE_ID = 1
+SIGMOID_ID = 1  # of the one mask of saliency or edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,20 @@ class Mask:
     pixels: int
 
 
-def to_hf(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> list[dict[str, Any]]:
-    """A list of `{"label", "score", "mask"}`; masks are 8-bit grey PNGs as base64, 255 inside and 0 outside."""
-    labels, masks = find_masks(source, coarse, spec)
+def to_hf(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec, least_score: float = 0.0) -> list[dict[str, Any]]:
+    """A list of `{"label", "score", "mask"}`; masks are 8-bit grey PNGs as base64, 255 inside and 0 outside.
+
+    least_score: masks that are less sure are left out
+    """
+    labels, masks = find_masks(source, coarse, spec, least_score)
     return [{"label": m.name, "score": m.score, "mask": _png(labels, m.id, source.check)} for m in masks]
 
 
-def to_coco(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> dict[str, Any]:
+def to_coco(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec, least_score: float = 0.0) -> dict[str, Any]:
     """A whole dataset of one image: categories are the classes of the task, by their ids; one annotation per mask."""
-    labels, masks = find_masks(source, coarse, spec)
+    labels, masks = find_masks(source, coarse, spec, least_score)
     runs = find_runs(labels, source.check)
-    names = [(i, c.name) for i, c in enumerate(spec.classes)] or [(m.id, m.name) for m in masks]
+    names = [(i, c.name) for i, c in enumerate(spec.classes)] or [(SIGMOID_ID, LABEL_OF[spec.task])]
     return {
         "images": [{"id": IMAGE_ID, "width": source.width, "height": source.height}],
         "categories": [{"id": i, "name": name, "supercategory": spec.task.value} for i, name in names],
@@ -53,18 +57,22 @@ def to_coco(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> dict[str,
     }
 
 
-def find_masks(source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec) -> tuple[NDArray[np.uint8], list[Mask]]:
-    """The photo's pixels as labels, uint8 [H, W], and the masks that they make.
+def find_masks(
+    source: PhotoMap, coarse: torch.Tensor, spec: TaskSpec, least_score: float = 0.0
+) -> tuple[NDArray[np.uint8], list[Mask]]:
+    """The photo's pixels as labels, uint8 [H, W], and the masks that they make, of at least this score.
 
     coarse: float [K, h, w], the decoder's logits that `source` was made of
     """
     if TRAITS[spec.task].decode is Decode.SIGMOID:
         labels, score = _likely(source)
-        return labels, [Mask(1, LABEL_OF[spec.task], score, int(np.count_nonzero(labels)))]
+        one = Mask(SIGMOID_ID, LABEL_OF[spec.task], score, int(np.count_nonzero(labels)))
+        return labels, [one] if score >= least_score else []
     labels, counts = source.whole().astype(np.uint8, copy=False), Painting(source, spec).counts
     present = [index for index in range(len(spec.classes)) if counts[index]]
     scores = _class_scores(source.decoded, coarse, present)
-    return labels, [Mask(i, spec.classes[i].name, scores[i], counts[i]) for i in present]
+    sure = [index for index in present if scores[index] >= least_score]
+    return labels, [Mask(i, spec.classes[i].name, scores[i], counts[i]) for i in sure]
 
 
 def _likely(source: PhotoMap) -> tuple[NDArray[np.uint8], float]:

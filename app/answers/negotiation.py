@@ -32,9 +32,9 @@ MEDIA_TYPE = {
     AnswerFormat.COCO: "application/json",
 }
 _BY_ACCEPT = {MEDIA_TYPE[f]: f for f in (AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP, AnswerFormat.NPZ)}
-_OF_MASKS = {AnswerFormat.HF, AnswerFormat.COCO}
-_ONE_TASK = {AnswerFormat.PNG, AnswerFormat.OVERLAY, *_OF_MASKS}
-_WITH_MASKS = {Decode.ARGMAX, Decode.SIGMOID}
+OF_MASKS = {AnswerFormat.HF, AnswerFormat.COCO}
+_ONE_TASK = {AnswerFormat.PNG, AnswerFormat.OVERLAY, *OF_MASKS}
+WITH_MASKS = {Decode.ARGMAX, Decode.SIGMOID}
 
 
 def choose_format(wanted: str | None, accept: str, *, tasks: Sequence[Task], images: int) -> AnswerFormat:
@@ -73,9 +73,9 @@ def _named(wanted: str) -> AnswerFormat:
 
 
 def _check_masks(form: AnswerFormat, tasks: Sequence[Task]) -> None:
-    lacking = [task for task in tasks if form in _OF_MASKS and TRAITS[task].decode not in _WITH_MASKS]
+    lacking = [task for task in tasks if form in OF_MASKS and TRAITS[task].decode not in WITH_MASKS]
     if lacking:
-        others = ", ".join(other for other in OFFERED if other not in _OF_MASKS)
+        others = ", ".join(other for other in OFFERED if other not in OF_MASKS)
         raise BadParameterError(f"format {form.value!r} carries masks, task {lacking[0]} has none; {others} carry it")
 
 

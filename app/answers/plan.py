@@ -30,6 +30,7 @@ class RenderPlan:
     pngs: bool = True  # in JSON
     rle: bool = False  # in JSON and zip
     logits: bool = False  # in npz
+    least_score: float = 0.0  # of a mask, in hf and coco
     as_text: frozenset[Task] = frozenset()  # in v2: tensors as JSON rather than bytes
     most_values: int = 0  # that an image's tensor may have as JSON
 

@@ -99,9 +99,9 @@ def render(
         elif plan.form is AnswerFormat.V2:
             rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else [to_bytes(source)]
         elif plan.form is AnswerFormat.HF:
-            rendered.body = [to_json(to_hf(source, coarse, own))]
+            rendered.body = [to_json(to_hf(source, coarse, own, plan.least_score))]
         elif plan.form is AnswerFormat.COCO:
-            rendered.body = [to_json(to_coco(source, coarse, own))]
+            rendered.body = [to_json(to_coco(source, coarse, own, plan.least_score))]
         elif photo is not None:
             rendered.body = [*blend(photo(), Painting(source, own))]
         else:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.answers.render import to_json
-from app.api.open_inference.schemas import V2_PREFIX
+from app.api.open_inference.schemas import EXTENSIONS, V2_PREFIX
 from app.api.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 from app.core import errors as e
 from app.core.request_context import REQUEST_ID, context_of
@@ -151,6 +151,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
     detail = f"{request.method[:20]} {request.scope['path'][:200]}: {error.detail}"
+    if error.status_code == http.HTTPStatus.NOT_FOUND and request.scope["path"].startswith(f"{V2_PREFIX}/"):
+        detail += f"; of the protocol's extensions this server has {', '.join(EXTENSIONS)}"
     problem = http_problem(error.status_code, detail, request_id_of(request))
     return _told(request, problem, dict(error.headers or {}))
 

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.dependencies import Door
 from app.api.errors import http_problem, problem_response, service_error
 from app.core.errors import NotReadyError
-from app.core.request_context import CONTEXT, REQUEST_ID, RequestContext, context_of
+from app.core.request_context import CONTEXT, PROTOCOL, REQUEST_ID, RequestContext, context_of
+from app.http.cross_origin import CrossOrigin, preflight_headers
+from app.http.forwarded import PEER, Forwarding
 from app.http.header_checks import fault_of
 from app.http.targets import EVERYTHING, path_of, target_fault
 from app.telemetry import audit
@@ -27,7 +30,7 @@ from app.telemetry.traces import Tracer
 log = logging.getLogger("app.requests")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
-METHODS = "DELETE, GET, OPTIONS, POST, PUT"
+METHODS = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 ENDED = "the server is shutting down, and did not finish this request in the time it had for it; ask again"
 ENDED_RETRY_S = 2.0
 _QUIET = ("/livez", "/readyz", "/v2/health/", "/metrics", "/favicon.ico", "/static/")
@@ -42,11 +45,15 @@ class RequestMiddleware:
         metrics: Metrics,
         doors: Callable[[Scope], Door | None],
         tracer: Tracer | None = None,
+        origins: CrossOrigin | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._doors = doors
         self._tracer = tracer
+        self._origins = origins or CrossOrigin()
+        self._forwarding = forwarding or Forwarding()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,7 +62,9 @@ class RequestMiddleware:
             return
         start = time.perf_counter()
         context = scope[CONTEXT] = RequestContext()
-        request_id = scope[REQUEST_ID] = _request_id(Headers(scope=scope))
+        asked = Headers(scope=scope)
+        request_id = scope[REQUEST_ID] = _request_id(asked)
+        self._forwarding.apply(scope)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -65,6 +74,8 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 headers["Server-Timing"] = _server_timing(context, time.perf_counter() - start)
+                for name, value in self._origins.headers(asked.get("origin")).items():
+                    headers.add_vary_header(value) if name == "Vary" else headers.update({name: value})
             await send(message)
 
         try:
@@ -88,7 +99,7 @@ class RequestMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = scope.get("raw_path") or scope["path"].encode()
         fault = fault_of(scope["headers"], scope.get("http_version", "")) or target_fault(scope["method"], target)
-        if target != EVERYTHING and (path := path_of(target)) != target:
+        if target != EVERYTHING and (path := path_of(target, partial(self._forwarding.own_path, scope))) != target:
             scope["raw_path"], scope["path"] = path, unquote(path.decode("latin-1"))
         if fault is not None:
             # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.
@@ -98,10 +109,20 @@ class RequestMiddleware:
             problem = http_problem(*fault, scope[REQUEST_ID])
             context.facts["problem"] = problem.kind
             await problem_response(scope["path"], problem, {"Connection": "close"})(scope, receive, send)
+        elif self._origins.is_preflight(scope["method"], asked := Headers(scope=scope)):
+            await self._preflight(scope, asked)(scope, receive, send)
         elif target == EVERYTHING:
             await Response(None, 204, {"Allow": METHODS})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _preflight(self, scope: Scope, asked: Headers) -> Response:
+        """The answer to a browser that asks whether a page may ask, for which it has no key."""
+        if self._origins.allowed(asked["origin"]):
+            return Response(None, 204, preflight_headers(asked))
+        origin = asked["origin"][:200]
+        said = f"pages of origin {origin!r} may not use this server; MTLORA_CORS_ORIGINS lists those that may"
+        return problem_response(scope["path"], http_problem(403, said, scope[REQUEST_ID]))
 
     def _account(self, scope: Scope, context: RequestContext, request_id: str, status: int, start: float) -> None:
         ended = time.perf_counter()
@@ -138,6 +159,7 @@ class RequestMiddleware:
                 "total_ms": round(seconds * 1000, 2),
                 "format": context.format,
                 "stages_ms": context.stages_ms,
+                **_way(scope),
                 **context.facts,
             },
         )
@@ -145,14 +167,19 @@ class RequestMiddleware:
     def _audit(self, scope: Scope, context: RequestContext, request_id: str, status: int) -> None:
         outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
         named = str(scope.get("path_params", {}).get("name", ""))[:80]  # replaced by the full name once it is known
-        facts = {"client": _client(scope), "adapter": named, **context.facts}
+        facts = {"client": _client(scope), **_way(scope), "adapter": named, **context.facts}
         audit.record(context.change, outcome, status=status, request_id=request_id, **facts)
 
 
 def _client(scope: Scope) -> str:
-    """The address that a request came from: a proxy's, where there is one."""
+    """The address that a request came from, as a trusted proxy says, where there is one."""
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def _way(scope: Scope) -> dict[str, str]:
+    """How a request came: the trusted proxy that said whose it is, and the protocol if it is not HTTP."""
+    return {name: scope[key] for name, key in (("proxy", PEER), ("protocol", PROTOCOL)) if key in scope}
 
 
 def _request_id(headers: Headers) -> str:

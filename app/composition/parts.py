@@ -35,6 +35,7 @@ from app.scheduling.fair_executor import FairExecutor
 from app.startup.settings import Settings
 from app.store.adapter_store import AdapterStore
 from app.telemetry.metrics import Metrics
+from app.telemetry.model_statistics import ModelStatistics
 from mtlora.inference import make_backend
 from mtlora.kernels import kernels
 from mtlora.weights.adapter_file import CheckedFiles
@@ -63,6 +64,7 @@ class Parts:
     bodies: BodyBudget
     throttle: BackgroundThrottle
     predictions: Predictions
+    statistics: ModelStatistics
 
 
 def assemble(
@@ -90,7 +92,12 @@ def assemble(
     pins = Pins(catalog, device_cache, backend.device_bytes, threads.reads)
     lookup = Lookup(catalog, device_cache, host, threads)
     device_cache.reach = lookup.reach
-    forget = metrics.forget_adapter
+    statistics = ModelStatistics()
+
+    def forget(name: str) -> None:
+        metrics.forget_adapter(name)
+        statistics.forget(name)
+
     adapters = AdapterLifecycle(store, lookup, pins, uploader, forget)
     watcher = StoreWatcher(store, catalog, adapters, pins, s.store_timeout_s)
     limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
@@ -102,10 +109,10 @@ def assemble(
     most = s.max_image_pixels
     pipeline = Pipeline(device_cache, worker, decoders, codec, admission, metrics, memory, max_pixels=most)
     bodies = BodyBudget(s.max_inflight_body_bytes)
-    predictions = Predictions(s, lookup, device_cache, pipeline, bodies, throttle)
+    predictions = Predictions(s, lookup, device_cache, pipeline, bodies, throttle, statistics)
     return Parts(
         catalog, lookup, adapters, device_cache, pins, watcher, decoders, pipeline, worker, bodies, throttle,
-        predictions,
+        predictions, statistics,
     )  # fmt: skip
 
 

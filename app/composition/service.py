@@ -116,10 +116,10 @@ class Service:
         try:
             await self._start()
         except (MTLoRAError, ServiceError, OSError) as error:
-            self._fail(error)
+            self.fail(error)
             log.error("cannot start", extra={"reason": str(error), "plain": f"cannot start: {one_line(error)}"})
         except Exception as error:  # a bug must end the process too, not leave a server that never gets ready
-            self._fail(error)
+            self.fail(error)
             log.exception("cannot start")
 
     async def stop(self) -> None:
@@ -168,7 +168,8 @@ class Service:
             lease.release()
         await parts.pins.bring_in()
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """The server cannot start, or go on: it ends."""
         self.phase = Phase.FAILED
         self.failure = error
         self.on_failure()

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 _WHOLE = re.compile(r"-?[0-9]+")
+_DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _QUALITY = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
@@ -19,6 +20,16 @@ def _plain(value: Any) -> Any:
 
 PLAIN = BeforeValidator(_plain)
 """For the annotation of an `int` that a client may write as text."""
+
+
+def _plain_decimal(value: Any) -> Any:
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise PydanticCustomError("plain_number", "Input should be a number in plain digits, such as 0.5")
+    return value
+
+
+PLAIN_DECIMAL = BeforeValidator(_plain_decimal)
+"""For the annotation of a `float` that a client may write as text."""
 
 
 def quality_of(text: str) -> float:

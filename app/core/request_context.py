@@ -9,6 +9,7 @@ from app.core.stages import Stages
 
 CONTEXT = "mtlora.context"
 REQUEST_ID = "mtlora.request_id"
+PROTOCOL = "mtlora.protocol"  # of a request that did not come over HTTP
 
 
 @dataclass(slots=True)

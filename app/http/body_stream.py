@@ -17,18 +17,25 @@ def announced_bytes(request: Request) -> int:
 
 
 async def bounded_stream(
-    request: Request, *, limit: int, timeout_s: float, on_bytes: Callable[[int], object] = lambda _: None
+    request: Request,
+    *,
+    limit: int,
+    timeout_s: float,
+    on_bytes: Callable[[int], object] = lambda _: None,
+    setting: str = "",
 ) -> AsyncIterator[bytes]:
     """The chunks of a body; refused before reading if it announces too much, and while reading if it holds too much.
 
     on_bytes: told of the size of every chunk, and may refuse it
+    setting: what the limit follows from, for whoever may change it
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaError(f"bodies are sent as they are, got Content-Encoding {encoding[:40]!r}")
+    where = f" ({setting})" if setting else ""
     announced = announced_bytes(request)
     if announced > limit:
-        raise BodyTooLargeError(f"the body may have {limit} bytes, got {announced}")
+        raise BodyTooLargeError(f"the body has {announced} bytes, this server takes {limit}{where}")
     received = 0
     chunks = request.stream()
     deadline = asyncio.get_running_loop().time() + timeout_s
@@ -44,7 +51,7 @@ async def bounded_stream(
             return
         received += len(chunk)
         if received > limit:
-            raise BodyTooLargeError(f"the body may have {limit} bytes; it has more")
+            raise BodyTooLargeError(f"the body has more than the {limit} bytes that this server takes{where}")
         on_bytes(len(chunk))
         if chunk:
             yield chunk

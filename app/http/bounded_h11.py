@@ -14,12 +14,14 @@ import socket
 import sys
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.http.cross_origin import CrossOrigin, origin_in
 
 log = logging.getLogger("app.requests")
 
@@ -40,6 +42,7 @@ class ConnectionLimits:
     head_bytes: int
     head_timeout_s: float
     stall_timeout_s: float  # how long a client may take nothing of an answer
+    origins: CrossOrigin = field(default_factory=CrossOrigin)  # whose pages may read even refusals
 
 
 class _Connection(h11.Connection):
@@ -89,6 +92,7 @@ class BoundedProtocol(H11Protocol):
         self._linger_timer: asyncio.TimerHandle | None = None
         self._probe_timer: asyncio.TimerHandle | None = None
         self._ended = False  # the client says nothing more
+        self._head = b""  # what came of one that is not parsed, where it matters which origin it names
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it if there are enough."""
@@ -111,7 +115,11 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a head or a body."""
+        if self.limits.origins.on and self.conn.their_state is h11.IDLE:
+            self._head = (self._head + data)[: self.limits.head_bytes]
         super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._head = b""
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -188,6 +196,12 @@ class BoundedProtocol(H11Protocol):
         else:
             self.transport.close()
 
+    def _to_origins(self) -> dict[str, str]:
+        """For a page of another origin, as far as its origin can be read of what has come."""
+        parsed = self.headers if self.conn.our_state is h11.SEND_RESPONSE else []
+        said = next((value.decode("latin-1") for name, value in parsed if name == b"origin"), None)
+        return self.limits.origins.headers(said or origin_in(self._head), unread=True)
+
     def _refuse(self, status: int, detail: str) -> None:
         """Answer without the application, and close: what follows on this connection is not listened to."""
         phrase = HTTPStatus(status).phrase
@@ -198,8 +212,9 @@ class BoundedProtocol(H11Protocol):
         head = (
             f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
             f"X-Request-ID: {request_id}\r\nServer-Timing: total;dur=0\r\nConnection: close\r\n"
-            f"{'Retry-After: 1' + chr(13) + chr(10) if status == 503 else ''}\r\n"
+            f"{'Retry-After: 1' + chr(13) + chr(10) if status == 503 else ''}"
         )
+        head += "".join(f"{name}: {value}\r\n" for name, value in self._to_origins().items()) + "\r\n"
         self.transport.write(head.encode("latin-1") + body)
         self.transport.close()
         client = self.client[0] if self.client else ""

@@ -1,6 +1,7 @@
 """Request targets: which path is meant, in whatever form it was sent. A host that a client names is never used."""
 
 import re
+from collections.abc import Callable
 
 EVERYTHING = b"*"
 DOCS = b"/docs/"  # a page that finds its files beside itself: with the slash it would not
@@ -20,13 +21,15 @@ def target_fault(method: str, target: bytes) -> tuple[int, str] | None:
     return 400, f"the target of a request is a path or an http URL, got {method[:20]} {shown!r}"
 
 
-def path_of(target: bytes) -> bytes:
+def path_of(target: bytes, own: Callable[[bytes], bytes] = lambda path: path) -> bytes:
     """The path that is meant: of a URL its path alone (RFC 9112, 3.2.2), and one slash at the end does not count.
 
     With it nobody needs to be redirected, which would take a URL of our own: all that is known of one is what the
     client says.
+
+    own: takes off what proxies put before the server's own paths
     """
     found = _URL.match(target)
-    path = (target[found.end() :] or b"/") if found else target
+    path = own((target[found.end() :] or b"/") if found else target)
     slash = path.endswith(b"/") and not path.endswith(b"//") and path not in (b"/", DOCS)
     return path[:-1] if slash else path

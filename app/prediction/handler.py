@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ from app.residency.loader import AdaptedSet
 from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
+from app.telemetry.model_statistics import ModelStatistics, Ran
 from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class _Call:
     context: RequestContext
     clock: asyncio.Timeout
     start: float  # on the clock of the event loop, which is that of time.monotonic too
+    ref: AdapterRef | None = None  # once it is known
 
     @property
     def deadline(self) -> float:
@@ -87,6 +90,7 @@ class Predictions:
         pipeline: Pipeline,
         bodies: BodyBudget,
         throttle: BackgroundThrottle,
+        statistics: ModelStatistics,
     ) -> None:
         self._settings = settings
         self._lookup = lookup
@@ -94,17 +98,27 @@ class Predictions:
         self._pipeline = pipeline
         self._bodies = bodies
         self._throttle = throttle
+        self._statistics = statistics
 
     async def answer(self, request: Request, caller: Caller, codec: RequestCodec, context: RequestContext) -> Response:
         """The response, within the deadline, unless the client leaves first."""
         start = time.monotonic()
         clock = asyncio.timeout_at(start + self._patience_s(codec.announced))
+        call = _Call(request, caller, codec, context, clock, start)
         try:
             async with clock:
-                return await self._answer(_Call(request, caller, codec, context, clock, start))
+                return await self._answer(call)
         except TimeoutError:
+            self._failed(call)
             allowed_ms = round(((clock.when() or start) - start) * 1000, 1)
             raise DeadlineError(f"the deadline of {allowed_ms:g} ms passed") from None
+        except (ServiceError, RequestValidationError):
+            self._failed(call)
+            raise
+
+    def _failed(self, call: _Call) -> None:
+        if call.ref is not None:
+            self._statistics.failed(call.ref, time.monotonic() - call.start)
 
     def _patience_s(self, asked: Asked) -> float:
         """How long a request may take; as long as any where its body may still say so."""
@@ -129,7 +143,7 @@ class Predictions:
         if asked.adapter is None and not asked.final:
             self._pipeline.refuse_early(Flow(call.caller.label, NO_SET_YET), call.deadline, None, None)
             asked = await self._read(call, hold)
-        ref = await self._lookup.resolve(asked.adapter, call.caller.namespace)
+        ref = call.ref = await self._lookup.resolve(asked.adapter, call.caller.namespace)
         # Before anything else is awaited: a deletion from now on waits for this request.
         using.enter_context(self._device_cache.using(ref))
         spec = await self._spec(ref)
@@ -159,9 +173,11 @@ class Predictions:
         context.facts["cold"] = cold = any(answer.cold for answer in answers)
         context.facts["batch"] = max(answer.batch_images for answer in answers)
         context.facts["batch_adapters"] = max(answer.batch_adapters for answer in answers)
-        total_ms = round((time.monotonic() - call.start) * 1000, 2)
+        total_s = time.monotonic() - call.start
+        total_ms = round(total_s * 1000, 2)
         body = call.codec.write(outcomes, job, total_ms, str(call.request.scope[REQUEST_ID]))
         headers = {"X-Adapter-Revision": str(job.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
+        self._statistics.succeeded(job.ref, total_s, [Ran(one.stages, one.batch_images) for one in answers])
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

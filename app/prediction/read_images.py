@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
@@ -20,6 +21,8 @@ from app.http.parameters import FORM, JSON, MAX_FIELD_BYTES, Found, check_known,
 
 IMAGE_FIELD = "image"
 IMAGE_KEYS = ("image", "images")
+INPUTS, PARAMETERS = "inputs", "parameters"  # as Hugging Face's clients call the image and the parameters
+RAW = ("", "application/octet-stream")  # kinds that say nothing: the bytes say what they are
 MULTIPART, JSON_MEDIA = "multipart/form-data", "application/json"
 FORMS = 'send image/* bytes, multipart/form-data with parts named "image", or JSON {"image": base64}'
 _LIKE_IMAGE = frozenset({"file", "files", "images", "photo", "picture"})
@@ -58,7 +61,9 @@ NOTHING_MORE = Knows()
 def open_body(request: Request, hold: Hold, bounds: Bounds) -> AsyncIterator[bytes]:
     """The body of a prediction as it comes, within its own bounds and those of all bodies together."""
     hold.check(min(announced_bytes(request), bounds.bytes))
-    return bounded_stream(request, limit=bounds.bytes, timeout_s=bounds.timeout_s, on_bytes=hold.grow)
+    return bounded_stream(
+        request, limit=bounds.bytes, timeout_s=bounds.timeout_s, on_bytes=hold.grow, setting="MTLORA_MAX_BODY_BYTES"
+    )
 
 
 def media_of(request: Request) -> str:
@@ -79,10 +84,10 @@ async def read_images(request: Request, hold: Hold, bounds: Bounds, knows: Knows
         intake = await _from_multipart(stream, request.headers["content-type"], bounds.images, knows)
     elif media == JSON_MEDIA:
         intake = parse_json(await read_all(stream), knows)
-    elif media.startswith("image/"):
+    elif media.startswith("image/") or media in RAW:
         intake = Intake((await read_all(stream),), several=False)
-    elif not media and not await read_all(stream):
-        raise EmptyBodyError(f"the request has no body; {FORMS}")
+        if not media and not intake.images[0]:
+            raise EmptyBodyError(f"the request has no body; {FORMS}")
     else:
         raise UnsupportedMediaError(f"Content-Type {media[:80]!r} is not understood; {FORMS}")
     return _checked(intake, bounds.images)
@@ -99,6 +104,8 @@ def parse_json(body: bytes, knows: Knows = NOTHING_MORE) -> Intake:
         raise BadBodyError(f"the JSON body cannot be parsed: {str(error)[:200]}") from error
     if not isinstance(document, dict):
         raise BadBodyError('the JSON body must be an object with either "image" or "images"')
+    if INPUTS in document and knows.names:
+        return _from_hugging_face(document, knows)
     check_known(JSON, document, (*IMAGE_KEYS, *knows.names), "key")
     if len(document.keys() & set(IMAGE_KEYS)) != 1:
         raise BadBodyError('the JSON body must be an object with either "image" or "images"')
@@ -110,6 +117,22 @@ def parse_json(body: bytes, knows: Knows = NOTHING_MORE) -> Intake:
         raise BadBodyError(f'"images" must be a list of base64 strings, got {type(listed).__name__}')
     images = tuple(decode_base64(text, f"images[{i}]") for i, text in enumerate(listed))
     return Intake(images, several=True, found=found)
+
+
+def _from_hugging_face(document: dict[str, Any], knows: Knows) -> Intake:
+    """`{"inputs": base64, "parameters": {…}}`; the parameters of that dialect that make sense here are parameters."""
+    check_known(JSON, document, (INPUTS, PARAMETERS), "key")
+    given = document.get(PARAMETERS)
+    if not isinstance(given, dict | None):
+        raise BadBodyError(f'"{PARAMETERS}" must be an object, got {type(given).__name__}')
+    parameters = dict(given or {})
+    subtask = parameters.pop("subtask", None)
+    if subtask not in {None, "semantic"}:
+        words = f"masks are of classes, so subtask is semantic, got {str(subtask)[:40]!r}; leave it away"
+        raise RequestValidationError([fault(JSON, f"{PARAMETERS}.subtask", words)])
+    check_known(f"{JSON}.{PARAMETERS}", parameters, (*knows.names, "subtask"), "parameter")
+    image = decode_base64(document[INPUTS], INPUTS)
+    return Intake((image,), several=False, found=tuple(in_json(parameters, knows.lists)))
 
 
 def decode_base64(text: object, where: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from app.core.errors import SettingError
 from app.core.names import NAME
+from app.startup import listening
 from app.startup.cuda_driver import check_device
 from app.startup.paths import adapters_folder, backbone_file
 from app.startup.settings import Settings
@@ -25,6 +27,7 @@ from mtlora.weights.plain_files import open_plain
 
 SHOWN_PROBLEMS = 3
 SHOWN_CHARACTERS = 100
+GRPC_NEEDS = {"grpc": "grpcio", "google.protobuf": "protobuf"}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # a full disk is no wrong setting: sets can be served, and deleted
 
 
@@ -175,7 +178,28 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def _check_grpc_port(settings: Settings) -> None:
+    port = settings.grpc_port
+    if port is None:
+        return
+    missing = [package for module, package in GRPC_NEEDS.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise SettingError(
+            f"gRPC needs packages that are not installed: {', '.join(missing)}; "
+            "pip install 'mtlora-server[grpc]', or leave the setting away",
+            setting="grpc_port",
+        )
+    if port and port == settings.port:
+        raise SettingError(f"gRPC needs a port of its own, {port} is that of HTTP", setting="grpc_port")
+    try:
+        listening.close(listening.bind(settings.host, port))
+    except SettingError as fault:
+        if fault.setting != "host":  # that is said of HTTP's port
+            raise SettingError(fault.detail, setting="grpc_port") from None
+
+
 _CHECKS: dict[str, Callable[[Settings], None]] = {
+    "grpc_port": _check_grpc_port,
     "backbone": _check_backbone,
     "adapters": _check_adapters,
     "default_adapter": _check_default_adapter,

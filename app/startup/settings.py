@@ -18,6 +18,8 @@ from app.access.key_file import read_keys
 from app.access.keys import FORM, parse_keys
 from app.core.errors import KeyFileError
 from app.core.names import NAME, NAME_RULE
+from app.http.cross_origin import parse_origins
+from app.http.forwarded import check_root_path, parse_networks
 from app.startup.config_file import read_config
 from mtlora.vocabulary.options import FormKind, Precision
 
@@ -77,9 +79,20 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of the Open Inference Protocol over gRPC; 0 picks a free one; default: none",
+    )
     insecure: bool = Field(False, description="allow an address beyond loopback without API keys")
     keys_file: Path | None = Field(None, description="file of API keys, which `mtlora keys` makes and changes")
     api_keys: str = Field("", repr=False, description=f"API keys as hashes: {FORM}; empty: open")
+    cors_origins: str = Field("", description="origins whose pages may use the server, comma separated, or *")
+    root_path: str = Field("", description="path under which a proxy shows the server, such as /vision")
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1,::1", description="proxies whose X-Forwarded-* headers count: addresses, networks, or *"
+    )
 
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
     adapters: Path | None = Field(
@@ -242,6 +255,22 @@ class Settings(BaseSettings):
     @classmethod
     def _check_api_keys(cls, text: str) -> str:
         parse_keys(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, text: str) -> str:
+        return ",".join(parse_origins(text))
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        return check_root_path(path)
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _check_proxies(cls, text: str) -> str:
+        parse_networks(text)
         return text
 
     @field_validator("default_adapter")

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.http.byte_ranges import FileAnswer, Files
+from app.http.forwarded import BARE, prefix_of
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_POLICY = "; ".join(
@@ -32,8 +33,10 @@ _files = Files(directory=STATIC)
 
 
 @router.get("/")
-async def home() -> FileAnswer:
-    """The playground."""
+async def home(request: Request) -> Response:
+    """The playground. It finds its files beside itself, which takes a slash behind the prefix of a proxy."""
+    if request.scope.get(BARE):
+        return RedirectResponse(f"{prefix_of(request.scope)}/")
     return FileAnswer(STATIC / "index.html", headers=PAGE_HEADERS)
 
 
@@ -41,6 +44,13 @@ async def home() -> FileAnswer:
 async def docs() -> FileAnswer:
     """The API reference: made in the browser from /openapi.json, with nothing from elsewhere."""
     return FileAnswer(STATIC / "docs.html", headers=PAGE_HEADERS)
+
+
+@router.get("/openapi.json")
+async def schema(request: Request) -> Response:
+    """The API for programs; where a proxy shows the server under a path, with that path."""
+    document, prefix = request.app.openapi(), prefix_of(request.scope)
+    return JSONResponse({**document, "servers": [{"url": prefix}]} if prefix else document)
 
 
 @router.get("/favicon.ico")

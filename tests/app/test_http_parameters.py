@@ -139,7 +139,7 @@ def test_tasks_given_twice_in_one_place_are_both_meant(client: httpx.Client) -> 
 
 
 def test_what_nobody_knows_is_422_and_says_what_is_meant(client: httpx.Client) -> None:
-    known = "known: image, tasks, adapter, format, masks, logits, deadline_ms"
+    known = "known: image, tasks, adapter, format, masks, logits, threshold, deadline_ms"
     for response, place, words in (
         (raw(client, "task=semseg"), "query.task", "'task'; did you mean 'tasks'? known: tasks, adapter"),
         (raw(client, "adaptor=people"), "query.adaptor", "did you mean 'adapter'?"),
@@ -380,7 +380,9 @@ def test_the_schema_says_where_parameters_may_stand(client: httpx.Client) -> Non
     multipart = content["multipart/form-data"]["schema"]
     assert set(multipart["properties"]) == in_query | {"image"}
     assert multipart["additionalProperties"] is False
-    for schema, image in zip(content["application/json"]["schema"]["oneOf"], ("image", "images"), strict=True):
+    *ours, hugging_face = content["application/json"]["schema"]["oneOf"]
+    assert set(hugging_face["properties"]["parameters"]["properties"]) == in_query | {"subtask"}
+    for schema, image in zip(ours, ("image", "images"), strict=True):
         assert set(schema["properties"]) == in_query | {image}
         assert {"type": "array", "items": {"type": "string"}} in schema["properties"]["tasks"]["anyOf"]
     assert "null" not in json.dumps(multipart)

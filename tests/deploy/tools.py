@@ -20,11 +20,16 @@ PROGRAMS = os.pathsep.join(
 )  # the environment's own first
 
 
+def needing(*programs: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks of a slow test, which is skipped, saying so, where a program is missing."""
+    missing = [program for program in programs if shutil.which(program, path=PROGRAMS) is None]
+    return pytest.mark.slow, pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
+
+
 def needs(*programs: str) -> Callable[[Test], Test]:
     """A slow test; skipped, saying so, where a program is missing."""
-    missing = [program for program in programs if shutil.which(program, path=PROGRAMS) is None]
-    skip = pytest.mark.skipif(bool(missing), reason=f"not installed here: {', '.join(missing)}")
-    return lambda test: pytest.mark.slow(skip(test))
+    slow, skip = needing(*programs)
+    return lambda test: slow(skip(test))
 
 
 def run(*command: object, timeout_s: float = 60) -> str:

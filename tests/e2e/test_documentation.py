@@ -42,7 +42,7 @@ SHORTER = {r"--steps \d+": "--steps 2"}
 """Training teaches nothing in so few steps; that it runs, and that its result can be served, is what is tested."""
 
 PRELUDES = {
-    "docs/http-api.md": "import httpx, numpy as np, pycocotools.coco, tritonclient.http\nserver = 'http://127.0.0.1:8000'\n"
+    "docs/http-api.md": "import httpx, huggingface_hub, numpy as np, pycocotools.coco, tritonclient.http\nserver = 'http://127.0.0.1:8000'\n"
     "photo = open('photo.jpg', 'rb').read()\n"
 }
 """Names that a page's fragments of Python take for granted."""

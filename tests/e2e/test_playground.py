@@ -221,6 +221,15 @@ def test_the_api_reference_comes_from_this_server_alone(weights: Weights, tmp_pa
         shown = page.locator("#operations details[open]")
         for words in ("deadline_ms", "overlay", "multipart/form-data", "images", "429", "504"):
             expect(shown).to_contain_text(words)
+        if shutil.which("curl"):
+            (tmp_path / "photo.jpg").write_bytes(PHOTO)
+            commands = page.locator("#operations details > div > pre").all_text_contents()
+            assert len(commands) == operations.count()
+            for path in ("/predict'", "/adapters/default'", "/v2/models/default/infer'"):
+                command = next(one for one in commands if one.endswith(path))
+                ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=30, check=False)
+                answer = json.loads(ran.stdout)
+                assert "default" in str(answer) or "data[0] is not base64" in str(answer), (command, answer)
         shown.get_by_role("link", name="Problem").first.click()
         expect(page.locator("details[id='schema-Problem']")).to_have_attribute("open", "")
         no_sideways_scrolling(page)

@@ -145,7 +145,7 @@ class TestButtons:
         page.evaluate(PASTE, photo | {"name": "pasted.jpg"})
         expect(page.locator("#code")).to_contain_text("pasted.jpg")
         page.get_by_role("button", name="Cat, close").click()
-        expect(page.locator("#code")).to_contain_text("chelsea.jpg")
+        expect(page.locator("#code")).to_contain_text(f"curl -fsSo 'chelsea.jpg' '{url}/static/samples/chelsea.jpg'")
         page.locator("#nav-sets").click()
         file = {"name": "cats.safetensors", "type": "", "bytes": list(weights.upload("cats"))}
         page.locator("#view-sets").evaluate(DROP, file)

@@ -18,6 +18,7 @@ from app.core.numbers import PLAIN
 from app.core.request_context import RequestContext
 from app.http.body_stream import announced_bytes, bounded_stream
 from app.http.byte_ranges import FileAnswer
+from app.http.forwarded import prefix_of
 from app.http.json_body import parse_document, read_small
 from app.http.multipart import multipart_events
 from app.http.parameters import in_query
@@ -97,13 +98,15 @@ async def upload_adapter(
         raise UnsupportedMediaError(f"uploads are multipart/form-data, got {content_type[:80]!r}")
     settings = service.settings
     limit = settings.max_adapter_bytes + FORM_OVERHEAD_BYTES
-    stream = bounded_stream(request, limit=limit, timeout_s=settings.upload_timeout_s)
+    stream = bounded_stream(
+        request, limit=limit, timeout_s=settings.upload_timeout_s, setting="MTLORA_MAX_ADAPTER_BYTES"
+    )
     announced = max(0, announced_bytes(request) - FORM_OVERHEAD_BYTES)
     uploaded = await parts.adapters.upload(multipart_events(stream, content_type), caller, announced, in_query(request))
     context.facts |= {"adapter": uploaded.ref.name, "revision": uploaded.ref.revision, "digest": uploaded.ref.digest}
     name = plain_name(uploaded.ref.name)
     document = (await _document(name, caller, parts)).model_dump()
-    headers = {"Location": f"/adapters/{name}", "X-Adapter-Revision": str(uploaded.ref)}
+    headers = {"Location": f"{prefix_of(request.scope)}/adapters/{name}", "X-Adapter-Revision": str(uploaded.ref)}
     return Response(to_json(document), 201 if uploaded.created else 200, headers, "application/json")
 
 
@@ -203,7 +206,7 @@ async def unload_adapter(
         **problem_responses(400, 401, 403, 404, 416, 422, 429, 503),
     },
 )
-async def get_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
+async def get_adapter_file(name: Name, caller: Reader, parts: PartsDep, revision: RevisionQuery = None) -> FileAnswer:
     """The bytes of a revision, as they were uploaded."""
     ref = await parts.lookup.ref(parts.catalog.locate(name, caller.namespace), revision)
     headers = {"ETag": f'"{ref.digest}"', "X-Adapter-Revision": str(ref)}

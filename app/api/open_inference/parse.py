@@ -131,6 +131,10 @@ def _checked(outputs: Sequence[OutputIn]) -> tuple[OutputIn, ...]:
     names = [output.name for output in outputs]
     if len(set(names)) != len(names):
         raise BadParameterError(f"each output is asked for once, got {', '.join(names)[:200]}")
+    if any(output.parameters.classification is not None for output in outputs):
+        raise BadParameterError(
+            "outputs: classification picks the best of a list of scores; these outputs are maps, so leave it away"
+        )
     if any(output.parameters.shared_memory_region is not None for output in outputs):
         raise BadParameterError("outputs: shared memory is not supported, they come with the answer")
     return tuple(outputs)

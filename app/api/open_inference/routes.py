@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Header, Path, Request
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
-from app.answers.oip_tensors import channels, datatype
 from app.api.dependencies import ContextDep, ReadyDep, ServiceDep, probing, require
 from app.api.open_inference.codec import OpenInferenceCodec
+from app.api.open_inference.describe import describe
 from app.api.open_inference.schemas import (
-    IMAGE_INPUT,
+    EXTENSIONS,
     INFER_BODY,
     INFER_RESPONSES,
     LENGTH_HEADER,
@@ -20,7 +20,6 @@ from app.api.open_inference.schemas import (
     ModelV2Out,
     ReadyV2Out,
     ServerV2Out,
-    TensorSpecOut,
     v2_responses,
 )
 from app.api.predict.schemas import Milliseconds, PredictQuery
@@ -31,7 +30,6 @@ from app.http.parameters import in_headers, merged
 from mtlora.version import __version__
 
 router = APIRouter(prefix=V2_PREFIX, tags=["open inference protocol"])
-ANY = -1
 
 Model = Annotated[str, Path(description="NAME or NAME@REVISION of an adapter set", examples=["default"])]
 Version = Annotated[str, Path(description="a revision of it", examples=["1"])]
@@ -43,34 +41,34 @@ INFERRED = {**INFER_RESPONSES, **v2_responses(400, 401, 403, 404, 406, 408, 413,
 
 
 @router.get("/health/live")
-async def live() -> LiveV2Out:
+async def server_live() -> LiveV2Out:
     """Whether the process answers at all."""
     return LiveV2Out()
 
 
 @router.get("/health/ready", dependencies=PROBE, responses=v2_responses(503))
-async def ready(service: ServiceDep) -> ReadyV2Out:
+async def server_ready(service: ServiceDep) -> ReadyV2Out:
     """Whether requests are taken, as /readyz."""
     service.require_warm()
     return ReadyV2Out()
 
 
 @router.get("")
-async def server() -> ServerV2Out:
+async def server_metadata() -> ServerV2Out:
     """What answers here."""
-    return ServerV2Out(name="mtlora", version=__version__, extensions=["binary_tensor_data"])
+    return ServerV2Out(name="mtlora", version=__version__, extensions=EXTENSIONS)
 
 
 @router.get("/models/{model}", responses=LOOKED_AT)
-async def describe_model(model: Model, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
+async def model_metadata(model: Model, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """An adapter set: its revisions as versions, its tasks as outputs."""
-    return await _describe(model, caller, parts)
+    return await describe(model, caller, parts)
 
 
 @router.get("/models/{model}/versions/{version}", responses=LOOKED_AT)
-async def describe_version(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
+async def version_metadata(model: Model, version: Version, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
     """One revision of an adapter set."""
-    return await _describe(f"{model}@{version}", caller, parts)
+    return await describe(f"{model}@{version}", caller, parts)
 
 
 @router.get("/models/{model}/ready", dependencies=PROBE, responses=LOOKED_AT)
@@ -121,18 +119,6 @@ async def infer_version(
 ) -> Response:
     """The same by one revision."""
     return await infer(request, f"{model}@{version}", caller, service, context, length, x_deadline_ms)
-
-
-async def _describe(reference: str, caller: Caller, parts: Parts) -> ModelV2Out:
-    ref = await parts.lookup.resolve(reference, caller.namespace)
-    tasks = (await parts.lookup.manifest(ref)).spec.task_names
-    image = TensorSpecOut(name=IMAGE_INPUT, datatype="BYTES", shape=[ANY])
-    outputs = [
-        TensorSpecOut(name=task.value, datatype=datatype(task), shape=[ANY, ANY, ANY, *channels(task)])
-        for task in tasks
-    ]
-    versions = [str(revision.revision) for revision in (await parts.lookup.entry(ref.name)).state.revisions]
-    return ModelV2Out(name=plain_name(ref.name), versions=versions, platform="mtlora", inputs=[image], outputs=outputs)
 
 
 async def _ready(reference: str, caller: Caller, parts: Parts) -> ModelReadyV2Out:

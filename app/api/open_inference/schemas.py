@@ -9,6 +9,14 @@ from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
 IMAGE_INPUT = "image"
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+]
+"""Of the protocol, in Triton's words."""
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_TIMEOUT_US = 3_600_000_000
 
@@ -94,6 +102,7 @@ class OutputParametersIn(Strict):
     """Of a wanted output."""
 
     binary_data: Flag | None = Field(None, description="the tensor as bytes behind the JSON; else as JSON")
+    classification: Any = Field(None, description="refused: outputs are maps, not scores of classes")
     shared_memory_region: Any = Field(None, description="not supported")
     shared_memory_byte_size: Any = Field(None, description="not supported")
     shared_memory_offset: Any = Field(None, description="not supported")
@@ -113,6 +122,14 @@ class InferParametersIn(Strict):
     timeout: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_US)] | None = Field(
         None, description="give up (504) after so many microseconds"
     )
+    priority: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] = Field(
+        0, description="there are no levels of priority, so it makes no difference, as in Triton"
+    )
+    sequence_id: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] | str = Field(
+        0, description="no model keeps a state between requests, so it makes no difference, as in Triton"
+    )
+    sequence_start: Flag = Field(False, description="as sequence_id")
+    sequence_end: Flag = Field(False, description="as sequence_id")
 
 
 class InferIn(Strict):

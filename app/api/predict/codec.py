@@ -7,7 +7,7 @@ from itertools import chain
 
 from starlette.requests import Request
 
-from app.answers.negotiation import MEDIA_TYPE, AnswerFormat, choose_format
+from app.answers.negotiation import MEDIA_TYPE, OF_MASKS, WITH_MASKS, AnswerFormat, choose_format
 from app.answers.plan import RenderPlan
 from app.answers.render import Document, Pieces, to_json
 from app.api.errors import problem_of
@@ -21,9 +21,10 @@ from app.prediction.job import JSON_PLAN, Asked, Choice, ImageAnswer, Outcome, P
 from app.prediction.read_images import Bounds, Knows, read_images
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.spec import AdapterSpec
-from mtlora.vocabulary.tasks import Task, parse_tasks
+from mtlora.vocabulary.tasks import TRAITS, Task, parse_tasks
 
 MULTI_STATUS = 207
+FIRST = "first task with masks"  # stands for it where no task is named
 KNOWS = Knows(PARAMETERS, LISTS)
 
 
@@ -32,15 +33,17 @@ class PredictCodec:
 
     found:        its parameters as far as they stand before its body
     open_to_more: its body may have more of them
+    of_masks:     what is not asked for otherwise is a list of the masks of one task, as Hugging Face's clients take it
     """
 
     partial = True
 
-    def __init__(self, found: Sequence[Found], accept: str, *, open_to_more: bool) -> None:
+    def __init__(self, found: Sequence[Found], accept: str, *, open_to_more: bool, of_masks: bool = False) -> None:
         self._found = tuple(found)
+        self._of_masks = of_masks
         self._accept = accept
         self._several = False
-        query = merged(PredictQuery, self._found, LISTS)
+        query = self._query(self._found)
         choose = partial(_choose, query, accept, 0 if open_to_more else 1)
         self.announced = Asked(query.adapter, query.deadline_ms, not open_to_more, choose)
 
@@ -50,9 +53,15 @@ class PredictCodec:
         self._several = intake.several
         if self.announced.final:
             return replace(self.announced, images=intake.images)
-        query = merged(PredictQuery, (*self._found, *intake.found), LISTS)
+        query = self._query((*self._found, *intake.found))
         choose = partial(_choose, query, self._accept, len(intake.images))
         return Asked(query.adapter, query.deadline_ms, True, choose, intake.images)
+
+    def _query(self, found: Sequence[Found]) -> PredictQuery:
+        query = merged(PredictQuery, found, LISTS)
+        if not self._of_masks:
+            return query
+        return query.model_copy(update={"format": query.format or AnswerFormat.HF.value, "tasks": query.tasks or FIRST})
 
     def write(self, outcomes: Sequence[Outcome], job: PredictionJob, total_ms: float, request_id: str) -> Body:
         """The answer in the form chosen."""
@@ -75,7 +84,15 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
     if query.masks == "rle" and form not in {AnswerFormat.JSON, AnswerFormat.ZIP}:
         raise BadParameterError(f"masks=rle is given with formats json and zip only, this answer is {form.value}")
-    plan = RenderPlan(form, pngs=query.masks != "none", rle=query.masks == "rle", logits=query.logits)
+    if query.threshold is not None and form not in OF_MASKS:
+        raise BadParameterError(f"threshold is of formats hf and coco only, this answer is {form.value}")
+    plan = RenderPlan(
+        form,
+        least_score=query.threshold or 0.0,
+        pngs=query.masks != "none",
+        rle=query.masks == "rle",
+        logits=query.logits,
+    )
     return Choice(tasks, plan)
 
 
@@ -83,6 +100,8 @@ def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task,
     known = spec.task_names
     if names is None:
         return known
+    if names == FIRST:
+        return next(((task,) for task in known if TRAITS[task].decode in WITH_MASKS), known)
     try:
         tasks = parse_tasks(names)
         lacking = [task.value for task in tasks if task not in known]

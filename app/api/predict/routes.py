@@ -10,6 +10,8 @@ from app.api.dependencies import ContextDep, ServiceDep, require
 from app.api.predict.codec import PredictCodec
 from app.api.predict.schemas import OK_RESPONSES, REQUEST_BODY, HeaderText, Milliseconds, PredictQuery
 from app.api.problem import problem_responses
+from app.composition.service import Service
+from app.core.request_context import RequestContext
 from app.http.parameters import in_headers, in_query
 from app.prediction.read_images import may_say_more
 
@@ -41,10 +43,33 @@ async def predict(
     Parameters stand in the query, in form fields or in keys of the JSON body; one with two values is refused.
     Maps have the size of the photo after its EXIF orientation is applied.
     """
+    return await _answer(request, caller, service, context)
+
+
+@router.post("/", responses={**OK_RESPONSES, **ERRORS}, openapi_extra=REQUEST_BODY, response_class=Response)
+async def image_segmentation(
+    request: Request,
+    caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
+    service: ServiceDep,
+    context: ContextDep,
+    query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
+    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
+    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
+) -> Response:
+    """Masks of one photo, as Hugging Face's image segmentation answers at an endpoint's own address.
+
+    As `POST /predict`, but `format` is `hf` and `tasks` the set's first task with masks, unless they are given.
+    """
+    return await _answer(request, caller, service, context, of_masks=True)
+
+
+async def _answer(
+    request: Request, caller: Caller, service: Service, context: RequestContext, *, of_masks: bool = False
+) -> Response:
     parts = service.require_ready()
     found = in_query(request)
     for header, name in HEADERS.items():
         found += in_headers(request, header, name)
     accept = ", ".join(request.headers.getlist("accept"))
-    codec = PredictCodec(found, accept, open_to_more=may_say_more(request))
+    codec = PredictCodec(found, accept, open_to_more=may_say_more(request), of_masks=of_masks)
     return await parts.predictions.answer(request, caller, codec, context)

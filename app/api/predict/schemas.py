@@ -6,11 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
-from app.core.numbers import PLAIN
+from app.core.numbers import PLAIN, PLAIN_DECIMAL
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000), PLAIN]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), PLAIN_DECIMAL]
 FORMATS = [form.value for form in OFFERED]
 
 
@@ -39,6 +40,9 @@ class PredictQuery(BaseModel):
         "png", description="JSON only: `rle` adds COCO run lengths per class, `none` leaves the PNGs out"
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
+    threshold: Score | None = Field(
+        None, description="hf and coco only: leave out masks whose score is below", examples=[0.5]
+    )
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
 
     @field_validator("tasks")
@@ -232,11 +236,27 @@ def _json_body(key: str, value: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": [key], "properties": properties, "additionalProperties": False}
 
 
+_HUGGING_FACE: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "inputs": _BASE64,
+        "parameters": {
+            "type": ["object", "null"],
+            "properties": {
+                **_in_body(as_json=True),
+                "subtask": {"type": ["string", "null"], "enum": ["semantic", None]},
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            **{media: {"schema": _BINARY} for media in IMAGE_TYPES},
+            **{media: {"schema": _BINARY} for media in (*IMAGE_TYPES, "application/octet-stream")},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -253,6 +273,7 @@ REQUEST_BODY: dict[str, Any] = {
                     "oneOf": [
                         _json_body("image", _BASE64),
                         _json_body("images", {"type": "array", "items": _BASE64, "minItems": 1}),
+                        _HUGGING_FACE,
                     ]
                 }
             },

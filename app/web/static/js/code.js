@@ -16,18 +16,22 @@ const typeOf = (run) => (run.photo.blob.type.startsWith("image/") ? run.photo.bl
 
 /** @param {Run[]} runs one, or two that are compared @returns {string} */
 function curl(runs) {
-  return runs
-    .map((run) => {
-      const file = runs.length > 1 ? `answer-${run.wanted.adapter}.json` : "answer.json";
-      const lines = [
-        `curl -s --data-binary ${quoted(`@${run.photo.name}`)}`,
-        `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
-        key.get() && '  -H "Authorization: Bearer $MTLORA_KEY"',
-        `  ${quoted(address(run))} -o ${file}`,
-      ];
-      return lines.filter(Boolean).join(" \\\n");
-    })
-    .join("\n");
+  const [{ photo }] = runs;
+  const fetched = photo.address ? [`curl -fsSo ${quoted(photo.name)} ${quoted(photo.address)}`] : [];
+  const asked = runs.map(ask);
+  return [...fetched, ...asked].join("\n");
+
+  /** @param {Run} run */
+  function ask(run) {
+    const file = runs.length > 1 ? `answer-${run.wanted.adapter}.json` : "answer.json";
+    const lines = [
+      `curl --fail-with-body -sS --data-binary ${quoted(`@${run.photo.name}`)}`,
+      `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
+      key.get() && '  -H "Authorization: Bearer $MTLORA_KEY"',
+      `  ${quoted(address(run))} -o ${file}`,
+    ];
+    return lines.filter(Boolean).join(" \\\n");
+  }
 }
 
 /** @param {Run[]} runs one, or two that are compared @returns {string} */

@@ -71,13 +71,60 @@ function list(title, rows) {
   return [el("h3", {}, title), el("dl", {}, ...entries)];
 }
 
+/** @param {string} text @returns {string} quoted for a shell */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/**
+ * A request as something to run: with the documented examples, and files to put in place.
+ * @param {string} path
+ * @param {string} method
+ * @param {Json} about
+ * @param {Json} schemas
+ */
+function curl(path, method, about, schemas) {
+  const named = path.replaceAll(/\{(\w+)\}/g, (_, name) => (name === "version" ? "1" : "default"));
+  const content = about.requestBody?.content ?? {};
+  const [example] = schemas[nameOf(content["application/json"]?.schema?.$ref ?? "")]?.examples ?? [];
+  const needsFile = content["multipart/form-data"]?.schema?.required?.[0];
+  const body = needsFile
+    ? [`-F ${needsFile}=@${needsFile === "file" ? "set.safetensors" : "photo.jpg"}`]
+    : content["application/json"]
+      ? ["-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(example ?? {}))}`]
+      : [];
+  const plain = method === "get" || (method === "post" && body.length);
+  return [
+    "curl --fail-with-body -sS",
+    ...(plain ? [] : [`-X ${method.toUpperCase()}`]),
+    ...(about.security ? ['-H "Authorization: Bearer $MTLORA_KEY"'] : []),
+    ...body,
+    quoted(new URL(named.slice(1), new URL("./", location.href)).href),
+  ].join(" ");
+}
+
+/** @param {string} text as a box, with a button that copies it */
+function toCopy(text) {
+  const box = el("pre", {}, text);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection()?.selectAllChildren(box); // no clipboard on plain http beyond this machine
+      button.textContent = "Selected; press Ctrl+C";
+    }
+  };
+  const button = el("button", { type: "button", class: "quiet", on: { click: copy } }, "Copy");
+  return [el("h3", {}, "On the command line"), box, el("p", {}, button)];
+}
+
 /**
  * One request that the server answers.
  * @param {string} path
  * @param {string} method
  * @param {Json} about
+ * @param {Json} schemas
  */
-function operation(path, method, about) {
+function operation(path, method, about, schemas) {
   const parameters = (about.parameters ?? []).map((/** @type {Json} */ p) => [
     p.name,
     [
@@ -105,6 +152,7 @@ function operation(path, method, about) {
       "div",
       {},
       about.description ? el("p", {}, ...marked(about.description)) : "",
+      ...toCopy(curl(path, method, about, schemas)),
       ...list("Parameters", parameters),
       ...(body.length ? [el("h3", {}, "Body"), el("p", {}, ...body)] : []),
       ...list("Answers", /** @type {any} */ (responses)),
@@ -141,7 +189,7 @@ async function show() {
   const description = await answer.json();
   byId("title").textContent = `${description.info.title} ${description.info.version}`;
   const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, about]) => operation(path, method, about)),
+    Object.entries(methods).map(([method, about]) => operation(path, method, about, description.components?.schemas ?? {})),
   );
   byId("operations").replaceChildren(...operations);
   const schemas = Object.entries(description.components?.schemas ?? {});

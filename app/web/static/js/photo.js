@@ -1,8 +1,9 @@
 /**
  * Where a photo comes from: a file, a drop, the clipboard, or a sample.
  *
- * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null}} Photo
+ * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string}} Photo
  *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
+ *   address: where anybody finds it; empty if only this visitor has it
  */
 
 import { byId, el, size, toast } from "./dom.js";
@@ -14,10 +15,10 @@ const SAMPLES = [
   { file: "coffee.jpg", words: "Cup of coffee on a table" },
 ];
 
-/** @param {Blob} blob @param {string} name @returns {Promise<Photo>} */
-async function readPhoto(blob, name) {
+/** @param {Blob} blob @param {string} name @param {string} address @returns {Promise<Photo>} */
+async function readPhoto(blob, name, address) {
   const bitmap = await createImageBitmap(blob).catch(() => null);
-  return { blob, name, bitmap };
+  return { blob, name, bitmap, address };
 }
 
 /** @param {DataTransfer|null} data @returns {File|undefined} the first file that is not an adapter set */
@@ -30,13 +31,13 @@ const fileIn = (data) => [...(data?.files ?? [])].find((file) => !file.name.ends
  */
 export function photoPanel(active, chosen) {
   let latest = 0; // number of the last choice: one that is slower to arrive must not replace it
-  /** @param {Blob} blob @param {string} name */
-  const take = async (blob, name) => {
+  /** @param {Blob} blob @param {string} name @param {string} address */
+  const take = async (blob, name, address = "") => {
     const mine = (latest += 1);
     for (const button of byId("samples").children) {
       button.setAttribute("aria-pressed", String(button.dataset.file === name));
     }
-    const photo = await readPhoto(blob, name);
+    const photo = await readPhoto(blob, name, address);
     if (mine !== latest) return;
     const sides = photo.bitmap ? `${photo.bitmap.width} × ${photo.bitmap.height} px` : "not shown by this browser";
     byId("photo-fact").textContent = `${name} · ${sides} · ${size(blob.size)}`;
@@ -66,7 +67,7 @@ export function photoPanel(active, chosen) {
     try {
       const response = await fetch(`static/samples/${file}`);
       const blob = await response.blob();
-      if (mine === latest) await take(blob, file);
+      if (mine === latest) await take(blob, file, response.url);
     } catch {
       toast("The sample could not be fetched.");
     }

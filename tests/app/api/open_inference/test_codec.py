@@ -11,7 +11,7 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from app.api.open_inference.schemas import LENGTH_HEADER
+from app.api.open_inference.schemas import EXTENSIONS, LENGTH_HEADER
 from testing.serving import Live, encoded, metric, picture
 
 PHOTOS = [encoded(picture(60, 40, seed=seed), "JPEG") for seed in range(2)]
@@ -47,7 +47,7 @@ def infer(client: httpx.Client, document: Any = None, model: str = "default", **
 
 def test_the_server_and_its_models_are_described(triton: InferenceServerClient) -> None:
     assert triton.is_server_live() and triton.is_server_ready()
-    assert triton.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert triton.get_server_metadata()["extensions"] == EXTENSIONS
     assert (
         triton.is_model_ready("default") and triton.is_model_ready("people", "1") and triton.is_model_ready("people@1")
     )
