@@ -24,7 +24,7 @@ from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, PerStage
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import ParameterCounts, is_lora, is_policy, is_trainable
 
-_UNSTORED = "num_batches_tracked"  # BatchNorm's counter: no output depends on it
+UNSTORED = "num_batches_tracked"  # BatchNorm's counter: no output depends on it
 
 
 class TaskProjections(nn.ModuleList):
@@ -161,7 +161,7 @@ class MTLoRAModel(nn.Module):
         return {
             name: tensor.detach()
             for name, tensor in self.state_dict().items()
-            if is_trainable(name, self.spec) and not name.endswith(_UNSTORED) and not is_policy(name)
+            if is_trainable(name, self.spec) and not name.endswith(UNSTORED) and not is_policy(name)
         }
 
     def load_adapter_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -213,8 +213,9 @@ def build_model(
 
 
 def parameter_counts(model: MTLoRAModel) -> ParameterCounts:
-    """Counts of a built model; see `ParameterCounts`."""
-    return ParameterCounts.of({name: parameter.numel() for name, parameter in model.named_parameters()}, model.spec)
+    """Counts of a built model without its policy; see `ParameterCounts`."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters() if not is_policy(name)}
+    return ParameterCounts.of(sizes, model.spec)
 
 
 def _shape(spec: BackboneSpec) -> str:

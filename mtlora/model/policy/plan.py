@@ -64,16 +64,17 @@ def above_threshold(logits: Sequence[Tensor], owners: Owners, threshold: float, 
     return _gates(plans, logits, windows)
 
 
-def shares(gates: Gates, costs: ComputeCosts, tasks: Sequence[Task]) -> Tensor:
-    """What each image computes, as a share of a plain pass for these tasks: float64 [N]."""
-    spent = torch.zeros(len(gates[0].blocks), dtype=torch.float64)
+def shares(gates: Sequence[StageGates], costs: ComputeCosts, tasks: Sequence[Task]) -> Tensor:
+    """What each image computes, as a share of a plain pass for these tasks: float64 [N]; gradients pass."""
+    device = gates[0].blocks.device
+    spent = torch.zeros(len(gates[0].blocks), dtype=torch.float64, device=device)
     for number, stage in enumerate(gates):
-        opened = open_shares(stage).double().cpu()
-        spent += opened @ torch.tensor(costs.blocks[number], dtype=torch.float64)
+        opened = open_shares(stage).double()
+        spent = spent + opened @ torch.tensor(costs.blocks[number], dtype=torch.float64, device=device)
         for task in tasks:
             if cost := costs.streams.get(task, (0.0,) * 4)[number]:
                 own = stage.streams.get(task)
-                spent += cost * (opened[:, -1] if own is None else opened[:, -1] * own.double().cpu())
+                spent = spent + cost * (opened[:, -1] if own is None else opened[:, -1] * own.double())
     return spent / costs.all_blocks(tasks)
 
 

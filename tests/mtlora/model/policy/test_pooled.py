@@ -180,7 +180,7 @@ def test_a_higher_threshold_never_opens_more() -> None:
     assert found[0].tolist() == [1.0] * 3 and found[-1].tolist() == [0.0] * 3
 
 
-@pytest.mark.parametrize("side", [32, 96, 128])
+@pytest.mark.parametrize("side", [32, 128, 192])
 def test_another_resolution_has_a_plan_too(side: int) -> None:
     model = with_policy(
         make_backbone(backbone_spec(window_size=2)), adapter_spec(backbone_spec(window_size=2)), pooled()
