@@ -77,6 +77,14 @@ def four(text: str, what: str) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
+def two(text: str, what: str) -> tuple[int, int]:
+    """Two whole numbers with a comma between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        raise TrainingError(f"{what}: two whole numbers with a comma are needed, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
 def zoom_range(text: str) -> tuple[float, float]:
     """Two numbers with a comma between them."""
     try:

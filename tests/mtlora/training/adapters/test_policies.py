@@ -1,0 +1,134 @@
+"""Policies trained with a set: end to end on drawn photos, resumable, order-free, told their budget."""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtlora.model.mtlora import build_model
+from mtlora.model.policy.plan import shares
+from mtlora.model.policy.soft import straight_through, united
+from mtlora.training.adapters.config import PolicyTraining, TrainConfig
+from mtlora.training.adapters.train import build_trainer, open_cache, prepare_model, train
+from mtlora.training.run.checkpoint import load_checkpoint, save_checkpoint
+from mtlora.training.run.processes import ProcessGroup
+from mtlora.vocabulary.compute_costs import multiply_adds
+from mtlora.vocabulary.errors import SpecError, TrainingError
+from mtlora.vocabulary.policy import PolicyMode
+from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file import load_adapter
+from mtlora.weights.backbone import load_backbone, save_backbone
+from testing.factories import backbone_spec, make_backbone
+from testing.policies import pooled
+from testing.tiny_dataset import write_dataset
+from testing.training_runs import loop, silent, spec, train_config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return write_dataset(tmp_path_factory.mktemp("set") / "data")
+
+
+@pytest.fixture(scope="module")
+def backbone(data: Path) -> Path:
+    path = data.parent / "backbone.safetensors"
+    save_backbone(make_backbone(backbone_spec(window_size=2)), path)
+    return path
+
+
+def config_of(data: Path, backbone: Path, out: Path, steps: int, **changes: Any) -> TrainConfig:
+    """Two tasks, two photos a step."""
+    tasks = spec((Task.SEMSEG, Task.NORMALS))
+    return train_config(data, backbone, out, steps, **({"spec": tasks, "batch": 2} | changes))
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds_per_step"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", PolicyMode)
+def test_a_policy_learns_to_keep_its_budget(data: Path, backbone: Path, tmp_path: Path, mode: PolicyMode) -> None:
+    """Open at first; then shares follow the budgets that are drawn, closer at the end than where all is computed."""
+    policy = PolicyTraining(spec=pooled(mode=mode), open_steps=2, weight=20.0)
+    config = config_of(data, backbone, tmp_path, 60, policy=policy, loop=loop(60, lr=1e-2))
+    adapter = load_adapter(train(config, silent))
+    found = rows(tmp_path)
+    assert [(row["share"], row["budget"]) for row in found[:2]] == [(1.0, 0.0)] * 2
+    assert found[2]["share"] == pytest.approx(1.0)  # the first gates are open
+    early, late = (sum(row["budget"] for row in part) / len(part) for part in (found[2:12], found[-20:]))
+    assert late < early / 2
+    assert adapter.manifest.format_version == 2 and adapter.manifest.policy is not None
+    assert adapter.manifest.policy.shape == policy.spec
+    model = build_model(load_backbone(backbone), config.spec, policy=adapter.manifest.policy.shape).eval()
+    model.load_adapter_tensors(adapter.tensors)
+    model.load_policy_tensors(adapter.policy_tensors)
+    gates = model.plan(torch.randn(2, 3, 64, 64), None, 0.5)
+    assert (shares(gates, multiply_adds(config.spec), config.spec.task_names) <= 0.5 + 1e-6).all()
+
+
+def test_a_run_with_a_policy_goes_on_where_it_stopped(data: Path, backbone: Path, tmp_path: Path) -> None:
+    def config(name: str, steps: int) -> TrainConfig:
+        policy = PolicyTraining(spec=pooled(), open_steps=1)
+        return config_of(data, backbone, tmp_path / name, 9, policy=policy, loop=loop(steps, warmup=2))
+
+    train(config("whole", 9), silent)
+    whole = load_checkpoint(tmp_path / "whole")
+
+    photos = open_cache(config("cut", 9))
+    cut = build_trainer(config("cut", 9), load_backbone(backbone), photos, ProcessGroup())
+    for _ in range(4):
+        cut.advance()
+    (tmp_path / "cut").mkdir()
+    save_checkpoint(tmp_path / "cut", cut.state())
+    train(config("cut", 9), silent, resume=True)
+    resumed = load_checkpoint(tmp_path / "cut")
+    assert all(torch.equal(resumed["model"][name], tensor) for name, tensor in whole["model"].items())
+    assert any(name.startswith("policy.") for name in whole["model"])
+    with pytest.raises(TrainingError, match="policy was"):
+        train(dataclasses.replace(config("cut", 9), policy=None), silent, resume=True)
+
+
+def test_a_run_starts_from_an_adapter_file(data: Path, backbone: Path, tmp_path: Path) -> None:
+    """Pairs, norms, decoders and policy of the file are those before the first step."""
+    policy = PolicyTraining(spec=pooled())
+    source = train(config_of(data, backbone, tmp_path / "first", 3, policy=policy), silent)
+
+    config = config_of(data, backbone, tmp_path / "second", 3, policy=policy, init=source)
+    model = prepare_model(config, load_backbone(backbone), ProcessGroup())
+    stored = load_adapter(source)
+    wanted = stored.tensors | stored.policy_tensors
+    for name, tensor in (model.adapter_tensors() | model.policy_tensors()).items():
+        assert torch.equal(tensor, wanted[name].float()), name
+
+
+def test_gates_are_hard_and_their_gradients_soft() -> None:
+    logits = torch.tensor([-2.0, 0.0, 1e-7, 3.0], requires_grad=True)
+    gates = straight_through(logits)
+    assert gates.tolist() == [0.0, 0.0, 1.0, 1.0]
+    gates.sum().backward()  # type: ignore[no-untyped-call]
+    soft = torch.sigmoid(logits.detach())
+    torch.testing.assert_close(logits.grad, soft * (1 - soft))
+
+
+def test_a_union_gives_all_tasks_the_same_gradient_in_any_order() -> None:
+    """With none open each task can open it; the published sum min(a + b, 1) depends on who comes first."""
+    gates = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]], requires_grad=True)
+    opened = united(gates, dim=0)
+    assert opened.tolist() == [0.0, 1.0, 1.0]
+    (gradient,) = torch.autograd.grad(opened.sum(), gates)
+    assert gradient.tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    (flipped,) = torch.autograd.grad(united(gates.flip(0), dim=0).sum(), gates)
+    assert torch.equal(flipped, gradient)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"compute must be 0\.05 to 1, got 0"):
+        PolicyTraining(spec=pooled(), least=0.0)
+    with pytest.raises(TrainingError, match="weight above 0 and open steps from 0, got -1 and 0"):
+        PolicyTraining(spec=pooled(), weight=-1)
