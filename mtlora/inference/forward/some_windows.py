@@ -25,7 +25,8 @@ def run_some_in_turn(
     streams = _unchanged(blocks[0], x)
     for item, block in enumerate(blocks):
         rows = _by_window(x[item], opened.shape[1])
-        for chosen in opened[item].nonzero().flatten().split(at_once):
+        numbers = opened[item].nonzero().flatten()
+        for chosen in numbers.split(at_once) if len(numbers) else ():
             some = rows.index_select(0, chosen)
             position = block.position[0].index_select(0, windows.kinds[chosen])
             tile = run_block(block, some.view(1, -1, some.shape[2]), position, heads)
