@@ -17,13 +17,14 @@ from benchmarks.bench_forward import runner
 from benchmarks.sets import FOUR_TASKS, paper_spec, random_set
 from mtlora.inference.backends import cpu
 from mtlora.inference.backends.choose import make_backend
-from mtlora.inference.forward import encoder
+from mtlora.inference.forward import encoder, stage
 from mtlora.vocabulary.options import FormKind
 from mtlora.weights.backbone import import_backbone
 
 SIZE, RANK, TASK_RANK = 448, 64, 4
 PARTS = (
-    (encoder, ("_patches", "_run_fused", "_merge", "_merged_map", "_last_map")),
+    (encoder, ("_patches", "_merge", "_merged_map", "_last_map")),
+    (stage, ("_run_fused",)),
     (cpu, ("encode", "_decode")),
 )
 

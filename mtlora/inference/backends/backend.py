@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+from mtlora.model.gates import Gates
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
@@ -35,6 +36,7 @@ class Query(Generic[R]):
     resident: R
     pixels: Tensor  # float32 [3, S, S], normalised, S = the set's image size
     tasks: tuple[Task, ...]  # tasks of the set, at least one
+    gates: Gates | None = None  # of this one image; None: everything is computed
 
 
 class Backend(Protocol[R]):

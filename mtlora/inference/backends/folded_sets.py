@@ -9,12 +9,14 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
-from mtlora.inference.backends.backend import Resident
+from mtlora.inference.backends.backend import Query, Resident
 from mtlora.inference.forward.decoders import Head, fold_head
-from mtlora.inference.forward.encoder import Plan
+from mtlora.inference.forward.gating import StageGating, batch_gating, check_gates
+from mtlora.inference.forward.stage import Plan
 from mtlora.inference.forward.windows import stage_shapes
 from mtlora.inference.prepare.layers import tensors_of
 from mtlora.ops.denormals import denormals_are_zero
+from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
@@ -108,3 +110,19 @@ def plan_of(spec: AdapterSpec, tasks: Sequence[Task], device: torch.device) -> P
     if tuple(tasks) != spec.task_names:
         wanted = torch.tensor([spec.task_names.index(task) for task in tasks], device=device)
     return Plan(stage_shapes(spec), spec.backbone.num_heads, wanted, spec.mode is SharedMode.ADDITION)
+
+
+def check_queries(queries: Sequence[Query[Any]]) -> None:
+    """`MTLoRAError` unless each image has its set's size, and gates of its set's shape if any."""
+    for query in queries:
+        spec = query.resident.spec
+        size = spec.image_size
+        if tuple(query.pixels.shape) != (3, size, size):
+            raise MTLoRAError(f"input must be [3, {size}, {size}], got {list(query.pixels.shape)}")
+        if query.gates is not None:
+            check_gates(query.gates, spec, stage_shapes(spec))
+
+
+def gating_of(queries: Sequence[Query[Any]], plan: Plan, device: torch.device) -> tuple[StageGating, ...] | None:
+    """The images' gates for one pass; None: everything is computed."""
+    return batch_gating([query.gates for query in queries], queries[0].tasks, plan.stages, device)

@@ -17,11 +17,12 @@ thread_local Scratch merge_scratch;
 
 }  // namespace
 
-// See `ops.merged_projection`: streams [tasks, tokens, width], gather [4 * merged], weight and bias [4 * width],
-// projection [tasks, 4 * width, channels], out [tasks, merged, channels]. Returns 0, or 1 where memory ran out.
-EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather, const float* weight, const float* bias,
-                                    float eps, const float* projection, float* out, long tasks, long tokens, long width,
-                                    long merged, long channels, int threads) {
+// See `ops.merged_projection`: streams [tasks, tokens, width], instead [tokens, width] where written [tasks, tokens] is
+// zero (both may be null), gather [4 * merged], weight and bias [4 * width], projection [tasks, 4 * width, channels], out
+// [tasks, merged, channels]. Returns 0, or 1 where memory ran out.
+EXPORT int mtlora_merged_projection(const float* streams, const float* instead, const uint8_t* written, const int64_t* gather,
+                                    const float* weight, const float* bias, float eps, const float* projection, float* out,
+                                    long tasks, long tokens, long width, long merged, long channels, int threads) {
     const long all = 4 * width, padded = round_up(static_cast<int>(all));
     const long portions = (merged + kMergedAtOnce - 1) / kMergedAtOnce;  // of a task
     std::atomic<int> failed{0};
@@ -34,10 +35,14 @@ EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather,
         const long task = portion / portions, first = portion % portions * kMergedAtOnce;
         const int count = static_cast<int>(merged - first < kMergedAtOnce ? merged - first : kMergedAtOnce);
         const float* own = streams + task * tokens * width;
+        const uint8_t* own_written = written == nullptr ? nullptr : written + task * tokens;
         for (int r = 0; r < count; ++r) {
             float* row = rows + r * padded;
-            for (int i = 0; i < 4; ++i)
-                memcpy(row + i * width, own + gather[4 * (first + r) + i] * width, static_cast<size_t>(width) * sizeof(float));
+            for (int i = 0; i < 4; ++i) {
+                const int64_t token = gather[4 * (first + r) + i];
+                const float* from = own_written == nullptr || own_written[token] ? own : instead;
+                memcpy(row + i * width, from + token * width, static_cast<size_t>(width) * sizeof(float));
+            }
         }
         normalise(rows, padded, count, weight, bias, eps, static_cast<int>(all), rows, padded);
         float* own_out = out + (task * merged + first) * channels;
