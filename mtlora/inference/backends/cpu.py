@@ -15,12 +15,14 @@ from torch import Tensor
 from mtlora.inference.backends.backend import Query
 from mtlora.inference.backends.folded_sets import SHAPES_KEPT, Folding, check_queries, gating_of, heads_of, plan_of
 from mtlora.inference.forward.decoders import Head
-from mtlora.inference.forward.encoder import encode
+from mtlora.inference.forward.encoder import embed, encode
 from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
+from mtlora.inference.forward.stage import Plan
 from mtlora.inference.prepare.fold import fold_encoder
 from mtlora.inference.prepare.int8 import integer_weight
 from mtlora.inference.prepare.layers import Block, Encoder, own_bytes, tensors_of
 from mtlora.inference.prepare.packing_plan import PackingPlan, make_packing_plan
+from mtlora.inference.prepare.planner import Planner
 from mtlora.kernels import Kernels, kernels
 from mtlora.ops.denormals import denormals_are_zero
 from mtlora.vocabulary.options import Precision
@@ -38,6 +40,7 @@ class FoldedSet:
     heads: dict[Task, Head]
     signature: Hashable  # sets with equal ones can share a pass
     cost_bytes: int
+    planner: Planner | None = None
 
 
 class CpuBackend(Folding[FoldedSet]):
@@ -71,7 +74,16 @@ class CpuBackend(Folding[FoldedSet]):
             maps = encode([s.encoder for s in sets], images, plan, gating_of(queries, plan, device))
             return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]
 
-    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
+    def _embedded(self, resident: FoldedSet, images: Tensor, layout: Plan) -> Tensor:
+        return embed([resident.encoder], images, layout)
+
+    def _fold(
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        tensors: Mapping[str, Tensor],
+        planner: Planner | None = None,
+    ) -> FoldedSet:
         shared = list(frozen.values())
         if self._kernels is not None and self._precision is Precision.FLOAT32:
             packing_plan = self._of_shape(self._packing_plans, spec, partial(self._packing_plan, self._kernels))
@@ -88,7 +100,7 @@ class CpuBackend(Folding[FoldedSet]):
             signature = (spec.image_size, spec.mode, spec.task_names, shapes)
             return signature, own_bytes((encoder, *heads.values()), shared)
 
-        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
+        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts), planner)
 
     def _packing_plan(self, native: Kernels, spec: AdapterSpec) -> PackingPlan:
         """For the blocks of a shape in float32."""

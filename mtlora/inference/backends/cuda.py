@@ -15,13 +15,14 @@ from torch import Tensor
 
 from mtlora.inference.backends.backend import Query
 from mtlora.inference.backends.folded_sets import Folding, check_queries, gating_of, heads_of, plan_of
-from mtlora.inference.forward.encoder import encode
+from mtlora.inference.forward.encoder import embed, encode
 from mtlora.inference.forward.gating import StageGating
 from mtlora.inference.forward.graphs import Passes, sizes_up_to
 from mtlora.inference.forward.stage import Plan
 from mtlora.inference.prepare.flat_buffer import Layout, Place, flatten
 from mtlora.inference.prepare.fold import fold_encoder
 from mtlora.inference.prepare.layers import Encoder, mapped
+from mtlora.inference.prepare.planner import Planner
 from mtlora.vocabulary.options import Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
@@ -41,6 +42,7 @@ class FlatSet:
     flat: Tensor
     layout: Layout
     signature: Hashable  # sets with equal ones can share a pass
+    planner: Planner | None = None
 
     @property
     def cost_bytes(self) -> int:
@@ -97,7 +99,17 @@ class CudaBackend(Folding[FlatSet]):
                 return _on_host(compute(*(torch.stack(own).to(self._backbone.device) for own in (flats, images))))
             return _on_host(self._passes.run((first.signature, tasks), compute, flats, images))
 
-    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FlatSet:
+    def _embedded(self, resident: FlatSet, images: Tensor, layout: Plan) -> Tensor:
+        encoder, _ = resident.layout.of(resident.flat[None])
+        return embed([encoder], images.to(self._dtype), layout)
+
+    def _fold(
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        tensors: Mapping[str, Tensor],
+        planner: Planner | None = None,
+    ) -> FlatSet:
         tensors = self._copies(tensors)
         encoder = _padded(fold_encoder(frozen, spec, tensors, merge=self._merge))
         shared = list(frozen.values())
@@ -110,7 +122,8 @@ class CudaBackend(Folding[FlatSet]):
         mapped(layout.template, lambda leaf: leaves.append(leaf if isinstance(leaf, Place) else id(leaf)),
                (Place, Tensor))  # fmt: skip
         decoders = tuple(task.decoder for task in spec.tasks)
-        return FlatSet(spec, flat, layout, (spec.image_size, spec.mode, spec.task_names, decoders, tuple(leaves)))
+        signature = (spec.image_size, spec.mode, spec.task_names, decoders, tuple(leaves))
+        return FlatSet(spec, flat, layout, signature, planner)
 
 
 def exact_convolutions() -> AbstractContextManager[None]:
