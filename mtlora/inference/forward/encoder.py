@@ -102,9 +102,7 @@ def _merged_map(
     """Patch merging and projection of every stream: [n, T, h, w, c]."""
     side, window, _ = shape
     gather = merge_gather(side, window, features.shift, 0, projection.device)
-    out = of_items.merged_projection(
-        streams, gather, merging.norm, projection, features.entered, features.written
-    )
+    out = of_items.merged_projection(streams, gather, merging.norm, projection, features.entered, features.written)
     return out.view(*out.shape[:2], side // 2, side // 2, -1)
 
 
