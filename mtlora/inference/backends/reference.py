@@ -14,6 +14,7 @@ from mtlora.inference.backends.backend import Query
 from mtlora.inference.backends.cuda import exact_convolutions
 from mtlora.model.mtlora import MTLoRAModel, build_model
 from mtlora.ops.denormals import denormals_are_zero
+from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
@@ -66,6 +67,9 @@ class ReferenceBackend:
     def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, Tensor]]:
         """One pass over all images."""
         model, tasks = queries[0].resident.model, queries[0].tasks
+        gated = sum(query.gates is not None for query in queries)
+        if gated:
+            raise MTLoRAError(f"form {self.name} computes everything: gates must be None, got {gated} images with gates")
         with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
             logits = {task: scores.float().cpu() for task, scores in model.coarse_logits(images, tasks).items()}
