@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,15 +30,17 @@ PARTS = (
 )
 
 
-def timed(module: Any, name: str, seconds: dict[str, list[float]]) -> None:
+def timed(
+    module: Any, name: str, seconds: dict[str, list[float]], clock: Callable[[], float] = time.perf_counter
+) -> None:
     """Put a clock around a function of a module."""
     function = getattr(module, name)
 
     @functools.wraps(function)
     def run(*arguments: Any) -> Any:
-        begin = time.perf_counter()
+        begin = clock()
         result = function(*arguments)
-        seconds[name].append(time.perf_counter() - begin)
+        seconds[name].append(clock() - begin)
         return result
 
     setattr(module, name, run)

@@ -186,10 +186,29 @@ def merged_projection(
     columns, out = projection.mT.contiguous(), streams.new_empty(tasks, len(gather) // 4, projection.shape[1])
     failed = native.merged_projection(
         streams.data_ptr(), None if other is None else other.data_ptr(),
-        None if written is None else written.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps, columns.data_ptr(),
-        out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
+        None if written is None else written.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps,
+        columns.data_ptr(), out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
     )  # fmt: skip
     return checked(out, failed)
+
+
+def window_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of every channel in each window, and the sum of squares of what its tokens are away from it.
+
+    x:       float [W, N, C], tokens of W windows
+    returns: two float [W, C]
+    """
+    want(x.ndim == 3 and x.shape[1] > 0, "x", "[W, N, C], N at least 1", x)
+    native = native_for(x)
+    if native is None:
+        return torch_ops.window_moments(x)
+    x = x.contiguous()
+    windows, tokens, width = x.shape
+    means, squares = x.new_empty(2, windows, width)
+    native.window_moments(
+        x.data_ptr(), means.data_ptr(), squares.data_ptr(), windows, tokens, width, torch.get_num_threads()
+    )
+    return means, squares
 
 
 def mix_head(

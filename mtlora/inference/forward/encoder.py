@@ -11,7 +11,7 @@ from mtlora.inference.forward.fused_blocks import FusedBlock
 from mtlora.inference.forward.gating import StageGating
 from mtlora.inference.forward.stage import Plan, StageFeatures, run_stage
 from mtlora.inference.forward.windows import StageShape, merge_gather, patch_gather, raster_gather
-from mtlora.inference.prepare.layers import Encoder, Linear, Merging, Stage, TaskLinear, stacked
+from mtlora.inference.prepare.layers import Encoder, Merging, Stage, stacked
 from mtlora.vocabulary.spec import PATCH_SIZE
 
 
@@ -73,13 +73,7 @@ def _selected(stage: Stage, plan: Plan) -> Stage:
     last = stage.blocks[-1]
     if isinstance(last, FusedBlock):
         return replace(stage, projection=projection)  # it is told at its call
-    proj, fc1, fc2 = (_of_tasks(linear, plan.tasks) for linear in (last.proj, last.fc1, last.fc2))
-    blocks = (*stage.blocks[:-1], replace(last, proj=proj, fc1=fc1, fc2=fc2))
-    return replace(stage, blocks=blocks, projection=projection)
-
-
-def _of_tasks(linear: Linear | TaskLinear, index: Tensor) -> Linear | TaskLinear:
-    return replace(linear, tasks=linear.tasks.select(index)) if isinstance(linear, TaskLinear) else linear
+    return replace(stage, blocks=(*stage.blocks[:-1], last.of_tasks(plan.tasks)), projection=projection)
 
 
 def _patches(images: Tensor, side: int, window: int) -> Tensor:

@@ -73,7 +73,8 @@ def run_stage(
             made = _run_fused(own, x, Region(windows, order, opened), plan.tasks, streams)
             features = StageFeatures(*made, entered, _written(made, opened, streams, order), 0)
         else:
-            made = _run_torch(own, x, windows, plan.heads[index], opened)
+            some = None if streams is None or plan.all_streams else streams.any(dim=0)
+            made = _run_tasks(own, x, windows, plan.heads[index], opened, some)
             features = StageFeatures(*made, entered, None, 0)
     return _of_wanted(features._replace(shift=shape.shift if shifted else 0), plan, gating)
 
@@ -120,6 +121,23 @@ def _run_fused(
         made.append(block.run(x[one], own, wanted, None if streams is None else streams[one]))
     given = [own for own in made if own is not None]
     return Features(x, torch.cat(given) if given else None)
+
+
+def _run_tasks(
+    blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int, opened: Tensor | None, some: Tensor | None
+) -> Features:
+    """One block in torch; streams of other tasks hold nothing. some: bool [T], tasks to compute; None: all."""
+    if some is None or bool(some.all()) or not blocks[0].gives_streams:
+        return _run_torch(blocks, x, windows, heads, opened)
+    index = some.nonzero().flatten()
+    if not len(index):  # a block needs one at least
+        index = torch.zeros(1, dtype=torch.int64, device=x.device)
+    shared, made = _run_torch([block.of_tasks(index) for block in blocks], x, windows, heads, opened)
+    if made is None:
+        return Features(shared, None)
+    streams = made.new_empty(len(made), len(some), *made.shape[2:])
+    streams[:, index] = made
+    return Features(shared, streams)
 
 
 def _run_torch(blocks: Sequence[Block], x: Tensor, windows: Windows, heads: int, opened: Tensor | None) -> Features:
