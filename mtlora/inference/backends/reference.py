@@ -17,7 +17,6 @@ from mtlora.inference.prepare.planner import ComputePlan, Planner
 from mtlora.model.gates import Gates, all_open, stacked_gates
 from mtlora.model.mtlora import MTLoRAModel, build_model
 from mtlora.ops.denormals import denormals_are_zero
-from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet, adapter_shapes, check_backbone
@@ -79,9 +78,6 @@ class ReferenceBackend:
     def forward(self, queries: Sequence[Query[PlainSet]]) -> list[dict[Task, Tensor]]:
         """One pass over all images."""
         model, tasks = queries[0].resident.model, queries[0].tasks
-        gated = sum(query.gates is not None for query in queries)
-        if gated:
-            raise MTLoRAError(f"form {self.name} computes everything: gates must be None, got {gated} images with gates")
         with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
             logits = {
