@@ -84,6 +84,20 @@ def multiply_adds(spec: AdapterSpec, side_px: int = 0) -> ComputeCosts:
     return _with_pairs(spec, blocks, [float(grid.side**2) for grid in stage_grids(spec, side_px)])
 
 
+def mlp_parts(spec: AdapterSpec, side_px: int = 0) -> PerStageFloat:
+    """The MLP's part of a block's multiply-adds, pairs aside, in stages 0..3."""
+    first, second, third, fourth = (
+        _mlp_part(block_linear_sizes(spec.backbone, stage), grid.window, spec.backbone.stage_dims[stage])
+        for stage, grid in enumerate(stage_grids(spec, side_px))
+    )
+    return first, second, third, fourth
+
+
+def _mlp_part(linears: dict[str, tuple[int, int]], window: int, dim: int) -> float:
+    mlp = sum(out * inp for name, (out, inp) in linears.items() if name.startswith("mlp."))
+    return mlp / (sum(out * inp for out, inp in linears.values()) + 2.0 * window**2 * dim)
+
+
 def _with_pairs(spec: AdapterSpec, blocks: list[list[float]], tokens: list[float]) -> ComputeCosts:
     """Shared pairs belong to their block. So do the tasks' where the shared path needs them; else to the streams."""
     streams: dict[Task, list[float]] = {task: [0.0] * 4 for task in spec.task_names}
