@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtlora.cli.backbone import StorageType
+from mtlora.cli.options import ComputeOption, SpendingOption, gated
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import ImageError, MTLoRAError
 from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
     from mtlora.prediction.adapted import Adapted
+    from mtlora.prediction.gated import Gated
+    from mtlora.vocabulary.policy import Policy
     from mtlora.vocabulary.tasks import Task
+    from mtlora.weights.adapter_file import AdapterSet
     from mtlora.weights.backbone import Backbone
 
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
@@ -62,6 +66,8 @@ def forward(
     input_file: Annotated[Path, typer.Option("--input", help=".npz with `input`, float32 [N, 3, S, S], normalised.")],
     output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")],
     tasks: TasksOption = "",
+    compute: ComputeOption = 0.0,
+    spending: SpendingOption = "each",
 ) -> None:
     """Run the model on a prepared array, to check a conversion number by number."""
     import numpy as np
@@ -69,7 +75,7 @@ def forward(
 
     from mtlora.vocabulary.tasks import parse_tasks
 
-    model = _model(backbone, adapter)
+    model = _model(backbone, adapter, compute, spending)
     x = torch.from_numpy(_input_array(input_file, model.spec.image_size))
     wanted = model.spec.select(parse_tasks(tasks))
     with torch.inference_mode():
@@ -130,12 +136,14 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
     tasks: TasksOption = "",
     backbone: BackboneOption = None,
+    compute: ComputeOption = 0.0,
+    spending: SpendingOption = "each",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
-    model = _model(find_backbone(backbone), find_adapter(adapter))
+    model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
     stems = [photo.stem for photo in photos]
@@ -152,7 +160,7 @@ def predict(
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
@@ -165,12 +173,13 @@ def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base:
     return paths
 
 
-def _model(backbone: Path, adapter: Path) -> "Adapted":
+def _model(backbone: Path, adapter: Path, compute: float, spending: str) -> "Adapted | Gated":
     from mtlora.prediction.adapted import build_adapted
     from mtlora.weights.adapter_file import load_adapter
     from mtlora.weights.backbone import load_backbone
 
-    return build_adapted(load_backbone(backbone), load_adapter(adapter))
+    frozen, loaded = load_backbone(backbone), load_adapter(adapter)
+    return gated(frozen, loaded, compute, spending) if compute else build_adapted(frozen, loaded)
 
 
 def _input_array(path: Path, side: int) -> Any:
@@ -243,11 +252,19 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
         "backbone": spec.backbone.model_dump(mode="json"),
         "backbone_fingerprint": manifest.backbone_fingerprint,
         "counts": parameter_counts(spec)._asdict(),
+        **({} if manifest.policy is None else _describe_policy(manifest.policy, adapter)),
         "device_bytes": device_bytes(spec),
         "forward_bytes": forward_bytes(spec, spec.task_names),
         "provenance": dict(manifest.provenance),
         "spec": spec.model_dump(mode="json"),
     }
+
+
+def _describe_policy(policy: "Policy", adapter: "AdapterSet") -> dict[str, Any]:
+    tensors = adapter.policy_tensors.values()
+    size = {"parameters": sum(t.numel() for t in tensors), "bytes": sum(t.nbytes for t in tensors)}
+    points = [point.model_dump(mode="json", exclude_none=True) for point in policy.calibration]
+    return {"policy": policy.shape.model_dump(mode="json") | size, "calibration": points}
 
 
 def _describe_backbone(path: Path) -> dict[str, Any]:

@@ -111,6 +111,16 @@ def keep(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
     return mask * after + (1 - mask) * before
 
 
+def left_out_without_tokens(gates: StageGates | None, index: int, tokens: TokenGate | None) -> StageGates | None:
+    """The gates, with a block closed for images of which no token would go through its MLP: no attention either."""
+    if gates is None or tokens is None:
+        return gates
+    some = tokens.mask.detach().flatten(1).amax(dim=1) > 0
+    blocks = gates.blocks.clone()
+    blocks[:, index] = blocks[:, index] * some
+    return gates._replace(blocks=blocks)
+
+
 def closed_everywhere(gates: StageGates | None, index: int) -> bool:
     """Whether no image computes the block, so that it need not run."""
     if gates is None or gates.blocks.dtype is not torch.bool:

@@ -15,11 +15,13 @@ from mtlora.model.lora.inject import inject
 from mtlora.model.lora.linear import LowRankPair
 from mtlora.model.policy.plan import Owners, above_threshold, within_budget
 from mtlora.model.policy.pooled import PolicyLogits, PooledPolicy
+from mtlora.model.policy.published import PublishedDecision, PublishedPolicy
+from mtlora.model.policy.soft import PooledTraining
 from mtlora.model.swin import build_swin, encode, fitted_table, restore_buffers
 from mtlora.vocabulary.adapted_linears import adapted_linears
-from mtlora.vocabulary.compute_costs import ComputeCosts, multiply_adds, stage_grids
+from mtlora.vocabulary.compute_costs import ComputeCosts, mlp_parts, multiply_adds, stage_grids
 from mtlora.vocabulary.errors import BackboneError, MTLoRAError
-from mtlora.vocabulary.policy import PolicySpec, check_compute
+from mtlora.vocabulary.policy import PolicyKind, PolicySpec, check_compute
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, PerStage
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import ParameterCounts, is_lora, is_policy, is_trainable
@@ -42,7 +44,7 @@ class TaskProjections(nn.ModuleList):
 class MTLoRAModel(nn.Module):
     """The adapted model. Build it with `build_model`; frozen tensors are shared with the backbone, not copied."""
 
-    policy: PooledPolicy | None
+    policy: PooledPolicy | PublishedPolicy | None
 
     def __init__(self, spec: AdapterSpec, *, drop_path: float = 0.0, policy: PolicySpec | None = None) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class MTLoRAModel(nn.Module):
             self.decoders[task.task] = build_decoder(
                 task.decoder, spec.decoder_channels, task.outputs, spec.segformer_channels
             )
-        self.policy = None if policy is None else PooledPolicy(spec, policy)
+        self.policy = None if policy is None else build_policy(spec, policy)
 
     def forward(
         self, x: Tensor, tasks: Sequence[Task] | None = None, *, gates: Gates | None = None, compute: float = 1.0
@@ -142,13 +144,38 @@ class MTLoRAModel(nn.Module):
         return x.to(self.backbone.patch_embed.proj.weight.device)
 
     def _policy(self) -> PooledPolicy:
+        policy = self._any_policy()
+        if not isinstance(policy, PooledPolicy):
+            raise MTLoRAError("a published policy decides stage by stage, above calibrated thresholds: it has no plan")
+        return policy
+
+    def _any_policy(self) -> PooledPolicy | PublishedPolicy:
         if self.policy is None:
             raise MTLoRAError("this adapter set has no policy, so it is computed as a whole: compute must be 1")
         return self.policy
 
+    def training_decision(self, compute: float) -> PooledTraining | PublishedDecision:
+        """What the policy decides in training for all tasks, with gradients. compute: what a pooled one is told."""
+        policy = self._any_policy()
+        if isinstance(policy, PooledPolicy):
+            return PooledTraining(policy, self.spec.task_names, compute, stage_grids(self.spec, self.input_side))
+        return self._published(policy, self._owners(None), None)
+
+    def published_decision(self, tasks: Sequence[Task] | None, thresholds: tuple[float, float]) -> PublishedDecision:
+        """What published selectors decide while the encoder runs. thresholds: of blocks and of tokens."""
+        policy = self._any_policy()
+        if isinstance(policy, PooledPolicy):
+            raise MTLoRAError("a pooled policy decides before stage 0: ask for its plan")
+        return self._published(policy, self._owners(tasks), thresholds)
+
+    def _published(
+        self, policy: PublishedPolicy, owners: Owners, thresholds: tuple[float, float] | None
+    ) -> PublishedDecision:
+        return PublishedDecision(policy, owners, thresholds, mlp_parts(self.spec, self.input_side))
+
     def _owners(self, tasks: Sequence[Task] | None) -> Owners:
         wanted = self.spec.select(tuple(tasks) if tasks else None)
-        owners = self._policy().owners
+        owners = self._any_policy().owners
         apart = owners != (None,)
         return Owners(tuple(map(owners.index, wanted)) if apart else (0,), wanted, apart)
 
@@ -182,6 +209,11 @@ class MTLoRAModel(nn.Module):
                 if tensor.shape != tensors[name].shape:
                     raise MTLoRAError(f"{name} has shape {list(tensors[name].shape)}, expected {list(tensor.shape)}")
                 tensor.copy_(tensors[name])
+
+
+def build_policy(spec: AdapterSpec, policy: PolicySpec) -> PooledPolicy | PublishedPolicy:
+    """A fresh policy whose gates are all open."""
+    return PooledPolicy(spec, policy) if policy.kind is PolicyKind.POOLED else PublishedPolicy(spec, policy)
 
 
 def build_model(

@@ -20,7 +20,7 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mtlora.model.gating import Decision, TokenGate, closed_everywhere, gated, unchanged
+from mtlora.model.gating import Decision, TokenGate, closed_everywhere, gated, left_out_without_tokens, unchanged
 from mtlora.model.lora.linear import TaskLoRALinear, TaskOutputs
 from mtlora.vocabulary.spec import BackboneSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
@@ -101,7 +101,8 @@ def encode(
                 x, streams = unchanged(x, wanted if gives_streams(block) else ())
                 continue
             tokens = None if decision is None else decision.tokens(index, number, x)
-            x, streams = gated(gates, number, block, x, partial(run, run_task_block, block, x, wanted, tokens))
+            here = left_out_without_tokens(gates, number, tokens)
+            x, streams = gated(here, number, block, x, partial(run, run_task_block, block, x, wanted, tokens))
         merge = swin.layers[index + 1].downsample if index + 1 < len(swin.layers) else nn.Identity()
         x = merge(x)
         features.append(TaskOutputs(x, {task: merge(streams[task]) for task in tasks if task in streams}))

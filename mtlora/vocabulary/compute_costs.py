@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mtlora.vocabulary.adapted_linears import adapted_linears
+from mtlora.vocabulary.adapted_linears import adapted_linears, gives_streams
 from mtlora.vocabulary.encoder_shapes import block_linear_sizes
 from mtlora.vocabulary.errors import SpecError
 from mtlora.vocabulary.spec import PATCH_SIZE, AdapterSpec, PerStageFloat, SharedMode
@@ -75,27 +75,43 @@ class ComputeCosts(NamedTuple):
 
 
 def multiply_adds(spec: AdapterSpec, side_px: int = 0) -> ComputeCosts:
-    """Costs as multiply-adds of matrix products: frozen linears, attention, and pairs where they stay beside them."""
+    """Costs as multiply-adds of matrix products: linears, attention, and the tasks' pairs.
+
+    Shared pairs count as part of the weights, into which the engine merges them; norms and the like count nothing.
+    """
+    grids = stage_grids(spec, side_px)
     blocks = []
-    for stage, (depth, grid) in enumerate(zip(spec.backbone.depths, stage_grids(spec, side_px), strict=True)):
+    for stage, (depth, grid) in enumerate(zip(spec.backbone.depths, grids, strict=True)):
         dim = spec.backbone.stage_dims[stage]
         linears = sum(out * inp for out, inp in block_linear_sizes(spec.backbone, stage).values())
         blocks.append([grid.side**2 * (linears + 2.0 * grid.window**2 * dim)] * depth)
-    return _with_pairs(spec, blocks, [float(grid.side**2) for grid in stage_grids(spec, side_px)])
+    return _with_task_pairs(spec, blocks, [float(grid.side**2) for grid in grids])
 
 
-def _with_pairs(spec: AdapterSpec, blocks: list[list[float]], tokens: list[float]) -> ComputeCosts:
-    """Shared pairs belong to their block. So do the tasks' where the shared path needs them; else to the streams."""
+def mlp_parts(spec: AdapterSpec, side_px: int = 0) -> PerStageFloat:
+    """The MLP's part of a block's multiply-adds, pairs aside, in stages 0..3."""
+    first, second, third, fourth = (
+        _mlp_part(block_linear_sizes(spec.backbone, stage), grid.window, spec.backbone.stage_dims[stage])
+        for stage, grid in enumerate(stage_grids(spec, side_px))
+    )
+    return first, second, third, fourth
+
+
+def _mlp_part(linears: dict[str, tuple[int, int]], window: int, dim: int) -> float:
+    mlp = sum(out * inp for name, (out, inp) in linears.items() if name.startswith("mlp."))
+    return mlp / (sum(out * inp for out, inp in linears.values()) + 2.0 * window**2 * dim)
+
+
+def _with_task_pairs(spec: AdapterSpec, blocks: list[list[float]], tokens: list[float]) -> ComputeCosts:
+    """The tasks' pairs belong to their block where the shared path needs them; else to the streams that are read."""
     streams: dict[Task, list[float]] = {task: [0.0] * 4 for task in spec.task_names}
     for linear in adapted_linears(spec):
-        if linear.block is None:
+        if linear.block is None or not gives_streams(spec, linear.stage, linear.block):
             continue
-        of_pair = tokens[linear.stage] * (linear.in_features + linear.out_features)
-        blocks[linear.stage][linear.block] += of_pair * (linear.shared.rank if linear.shared else 0)
-        last = linear.block == spec.backbone.depths[linear.stage] - 1
-        for task, pair in zip(spec.task_names, linear.tasks, strict=False):
+        of_rank = tokens[linear.stage] * (linear.in_features + linear.out_features)
+        for task, pair in zip(spec.task_names, linear.tasks, strict=False):  # none where it does not split
             if pair is not None and spec.mode is SharedMode.ADDITION:
-                blocks[linear.stage][linear.block] += of_pair * pair.rank
-            elif pair is not None and last:
-                streams[task][linear.stage] += of_pair * pair.rank
+                blocks[linear.stage][linear.block] += of_rank * pair.rank
+            elif pair is not None:
+                streams[task][linear.stage] += of_rank * pair.rank
     return ComputeCosts(tuple(map(tuple, blocks)), {task: (s[0], s[1], s[2], s[3]) for task, s in streams.items()})

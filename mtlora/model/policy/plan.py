@@ -64,12 +64,20 @@ def above_threshold(logits: Sequence[Tensor], owners: Owners, threshold: float, 
     return _gates(plans, logits, windows)
 
 
-def shares(gates: Sequence[StageGates], costs: ComputeCosts, tasks: Sequence[Task]) -> Tensor:
-    """What each image computes, as a share of a plain pass for these tasks: float64 [N]; gradients pass."""
+def shares(
+    gates: Sequence[StageGates],
+    costs: ComputeCosts,
+    tasks: Sequence[Task],
+    computed: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """What each image computes, as a share of a plain pass for these tasks: float64 [N]; gradients pass.
+
+    computed: the part of each block of stages 0..3, float [N, D], where that is not what the gates say
+    """
     device = gates[0].blocks.device
     spent = torch.zeros(len(gates[0].blocks), dtype=torch.float64, device=device)
     for number, stage in enumerate(gates):
-        opened = open_shares(stage).double()
+        opened = (open_shares(stage) if computed is None else computed[number]).double()
         spent = spent + opened @ torch.tensor(costs.blocks[number], dtype=torch.float64, device=device)
         for task in tasks:
             if cost := costs.streams.get(task, (0.0,) * 4)[number]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mtlora.model.gates import StageGates
 from mtlora.model.gating import TokenGate
+from mtlora.model.policy.plan import open_shares
 from mtlora.model.policy.pooled import PolicyLogits, PooledPolicy
 from mtlora.vocabulary.compute_costs import StageGrids
 from mtlora.vocabulary.tasks import Task
@@ -31,6 +32,10 @@ class PooledTraining:
     def __init__(self, policy: PooledPolicy, tasks: tuple[Task, ...], compute: float, grids: StageGrids) -> None:
         self._policy, self._tasks, self._compute, self._grids = policy, tasks, compute, grids
         self.gates: list[StageGates] = []
+
+    def open_shares(self) -> list[Tensor]:
+        """The part of each block that was computed: of stages 0..3 float [N, D]."""
+        return [open_shares(stage) for stage in self.gates]
 
     def stage(self, stage: int, x: Tensor) -> StageGates:
         """See `Decision.stage`."""

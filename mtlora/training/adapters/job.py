@@ -16,13 +16,12 @@ from mtlora.data.sampling import draw, shuffled, step_generator
 from mtlora.losses import loss_counts, task_loss, weighted_sum
 from mtlora.model.mtlora import MTLoRAModel
 from mtlora.model.policy.plan import shares
-from mtlora.model.policy.soft import PooledTraining
 from mtlora.training.adapters.balance import balance
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.soft import SoftTargets
 from mtlora.training.run.loop import Part
 from mtlora.training.run.processes import ProcessGroup
-from mtlora.vocabulary.compute_costs import multiply_adds, stage_grids
+from mtlora.vocabulary.compute_costs import multiply_adds
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 
@@ -149,6 +148,7 @@ class AdapterJob:
         if model.policy is None or compute == 1:
             return model.coarse_logits(photos), photos.new_ones(len(photos))
         side = model.input_side
-        decision = PooledTraining(model.policy, tasks, compute, stage_grids(model.spec, side))
+        decision = model.training_decision(compute)
         coarse = model.decided_logits(photos, tasks, decision)
-        return coarse, shares(decision.gates, multiply_adds(model.spec, side), tasks).float()
+        computed = decision.open_shares()
+        return coarse, shares(decision.gates, multiply_adds(model.spec, side), tasks, computed).float()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mtlora.model.mtlora import MTLoRAModel, build_model
 from mtlora.model.policy.plan import shares
-from mtlora.model.policy.pooled import window_statistics
+from mtlora.model.policy.pooled import TwoLayers, window_statistics
 from mtlora.training.pretraining.resolution import set_side
 from mtlora.vocabulary.compute_costs import ComputeCosts, StageGrid, multiply_adds, stage_grids
 from mtlora.vocabulary.errors import MTLoRAError, SpecError
@@ -33,6 +33,13 @@ policies = st.builds(
 
 def small(policy: PolicySpec | None = None, *, seed: int = 1) -> MTLoRAModel:
     return with_policy(make_backbone(), adapter_spec(), policy or pooled(), seed=seed)
+
+
+def network(model: MTLoRAModel) -> TwoLayers:
+    """What decides blocks."""
+    found = model.get_submodule("policy.blocks")
+    assert isinstance(found, TwoLayers)
+    return found
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -118,13 +125,13 @@ def test_a_whole_budget_asks_no_policy() -> None:
 def test_what_is_worth_more_opens_first() -> None:
     """Bias alone decides: block k of the encoder gets logit -k, so the first ones open, whatever the photo shows."""
     model = small(pooled(windows=False))
-    assert model.policy is not None and model.policy.blocks is not None
+    blocks = network(model)
     with torch.no_grad():
-        model.policy.blocks.out.weight.zero_()
-        model.policy.blocks.out.bias.copy_(-torch.arange(6.0))
-    gates = model.plan(torch.randn(1, 3, 64, 64), None, 0.55)
-    opened = torch.cat([stage.blocks[0] for stage in gates])
-    assert opened.tolist() == sorted(opened.tolist(), reverse=True) and 0 < opened.sum() < 6
+        blocks.out.weight.zero_()
+        blocks.out.bias.copy_(-torch.arange(6.0))
+    costs = ComputeCosts(((1.0, 1.0), (1.0,), (1.0, 1.0), (1.0,)), {})
+    gates = model.plan(torch.randn(1, 3, 64, 64), None, 0.55, costs)
+    assert torch.cat([stage.blocks[0] for stage in gates]).tolist() == [True] * 3 + [False] * 3
 
 
 def test_ties_go_to_the_earlier_window() -> None:
@@ -160,11 +167,11 @@ def test_tasks_unite_in_any_order(seed: int, compute: float) -> None:
 def test_a_tasks_own_gate_closes_its_stream() -> None:
     """Above a threshold: what semseg alone wants is computed for both, but normals' own stream is not."""
     model = small(pooled(mode=PolicyMode.PER_TASK, windows=False))
-    assert model.policy is not None and model.policy.blocks is not None
     names = model.spec.task_names
+    blocks = network(model)
     with torch.no_grad():
-        model.policy.blocks.out.weight.zero_()
-        bias = model.policy.blocks.out.bias.view(len(names), 6)
+        blocks.out.weight.zero_()
+        bias = blocks.out.bias.view(len(names), 6)
         bias.fill_(-1.0)
         bias[names.index(Task.SEMSEG)] = 1.0
     gates = model.plan_above(torch.randn(1, 3, 64, 64), [Task.SEMSEG, Task.NORMALS], 0.5, 0.0)

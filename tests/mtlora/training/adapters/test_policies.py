@@ -111,7 +111,7 @@ def test_gates_are_hard_and_their_gradients_soft() -> None:
     logits = torch.tensor([-2.0, 0.0, 1e-7, 3.0], requires_grad=True)
     gates = straight_through(logits)
     assert gates.tolist() == [0.0, 0.0, 1.0, 1.0]
-    gates.sum().backward()  # type: ignore[no-untyped-call]
+    gates.sum().backward()
     soft = torch.sigmoid(logits.detach())
     torch.testing.assert_close(logits.grad, soft * (1 - soft))
 
