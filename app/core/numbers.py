@@ -7,6 +7,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 _WHOLE = re.compile(r"-?[0-9]+")
+_SHARE = re.compile(r"[01](?:\.[0-9]{0,6})?|\.[0-9]{1,6}")
 _QUALITY = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
@@ -15,6 +16,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and not _WHOLE.fullmatch(value):
         raise PydanticCustomError("plain_number", "Input should be a whole number in plain digits, such as 5000")
     return value
+
+
+def share_of(text: str) -> float | None:
+    """A number in 0..1 in plain digits; None for anything else."""
+    return value if _SHARE.fullmatch(text) and (value := float(text)) <= 1 else None
 
 
 PLAIN = BeforeValidator(_plain)
