@@ -112,10 +112,11 @@ class PublishedDecision:
         if logits is None:
             opened = x.new_ones(len(x), depth, dtype=self._dtype)
         else:
-            each = self._opened(logits, 0)
-            opened = self._united(each)
+            logits = self._noisy(logits)
+            opened = self._united(logits, 0)
             if self._owners.apart:
-                streams = {task: each[:, number, -1] for number, task in enumerate(self._owners.tasks)}
+                own = self._opened(logits[:, :, -1], 0)
+                streams = {task: own[:, number] for number, task in enumerate(self._owners.tasks)}
         self.gates.append(StageGates(opened, None, streams))
         self._token_shares.append([x.new_zeros(len(x)) for _ in range(depth)])
         return self.gates[-1]
@@ -126,7 +127,7 @@ class PublishedDecision:
         if logits is None:
             self._token_shares[stage][block] = x.new_ones(len(x))
             return None
-        mask = self._united(self._opened(logits, 1)).to(x.dtype)
+        mask = self._united(self._noisy(logits), 1).to(x.dtype)
         self._token_shares[stage][block] = mask.flatten(1).mean(dim=1)
         return TokenGate(mask, self._policy.policy.residual)
 
@@ -143,11 +144,18 @@ class PublishedDecision:
     def _dtype(self) -> torch.dtype:
         return torch.float32 if self._thresholds is None else torch.bool
 
-    def _opened(self, logits: Tensor, kind: int) -> Tensor:
+    def _noisy(self, logits: Tensor) -> Tensor:
+        """In training with logistic noise, as published."""
         if self._thresholds is not None:
-            return logits > self._thresholds[kind]
-        uniform = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
-        return straight_through(logits + torch.logit(uniform), TEMPERATURE)
+            return logits
+        return logits + torch.logit(torch.rand_like(logits).clamp(1e-6, 1 - 1e-6))
 
-    def _united(self, each: Tensor) -> Tensor:
-        return each.any(dim=1) if each.dtype is torch.bool else united(each, dim=1)
+    def _opened(self, logits: Tensor, kind: int) -> Tensor:
+        if self._thresholds is None:
+            return straight_through(logits, TEMPERATURE)
+        return logits > self._thresholds[kind]
+
+    def _united(self, logits: Tensor, kind: int) -> Tensor:
+        if self._thresholds is None:
+            return united(logits, 1, TEMPERATURE)
+        return (logits > self._thresholds[kind]).any(dim=1)

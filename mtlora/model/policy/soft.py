@@ -10,16 +10,24 @@ from mtlora.model.policy.pooled import PolicyLogits, PooledPolicy
 from mtlora.vocabulary.compute_costs import StageGrids
 from mtlora.vocabulary.tasks import Task
 
+TEMPERATURE = 2.0
+"""Of pooled gates: their gradient is that of sigmoid(logit / temperature)."""
 
-def straight_through(logits: Tensor, temperature: float = 1.0) -> Tensor:
+
+def straight_through(logits: Tensor, temperature: float) -> Tensor:
     """1 where a logit is above 0, else 0; the gradient is that of sigmoid(logit / temperature)."""
     soft = torch.sigmoid(logits / temperature)
     return (logits > 0).to(soft.dtype) + (soft - soft.detach())
 
 
-def united(gates: Tensor, dim: int) -> Tensor:
-    """What any owner opens: 1 - Π(1 - m). Their order does not matter, neither for the value nor for gradients."""
-    return 1 - (1 - gates).prod(dim=dim)
+def united(logits: Tensor, dim: int, temperature: float) -> Tensor:
+    """1 where the logit of any owner along `dim` is above 0, else 0; the gradient is that of 1 - Π(1 - sigmoid).
+
+    The owners' order does not matter, neither for the value nor for gradients. The product is of soft gates: of hard
+    ones it is 0 for each of two that are open, so neither could ever learn to close.
+    """
+    soft = 1 - (1 - torch.sigmoid(logits / temperature)).prod(dim=dim)
+    return (logits > 0).any(dim=dim).to(soft.dtype) + (soft - soft.detach())
 
 
 class PooledTraining:
@@ -54,11 +62,10 @@ class PooledTraining:
 
     def _of(self, logits: Tensor) -> StageGates:
         """logits: float [N, owners, D, W]."""
-        each = straight_through(logits)
-        opened = united(each, dim=1)
+        opened = united(logits, 1, TEMPERATURE)
         streams = {}
         if self._policy.owners != (None,):
-            own = straight_through(logits[:, :, -1].amax(dim=2))
+            own = straight_through(logits[:, :, -1].amax(dim=2), TEMPERATURE)
             streams = {task: own[:, row] for row, task in enumerate(self._tasks)}
         if not self._policy.policy.windows:
             return StageGates(opened[..., 0], None, streams)

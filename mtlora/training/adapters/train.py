@@ -124,7 +124,9 @@ def build_trainer(config: TrainConfig, backbone: Backbone, photos: PhotoCache, g
     model = prepare_model(config, backbone, group)
     job = AdapterJob(model, photos, config, group, _soft_targets(config, photos, group))
     optimizer = build_adamw(model.named_parameters(), config.loop.lr, config.weight_decay)
-    return Trainer(job, [optimizer], config.loop, config.identity(), group)
+    trainer = Trainer(job, [optimizer], config.loop, config.identity(), group)
+    trainer.guard.compares = config.policy is None
+    return trainer
 
 
 def _soft_targets(config: TrainConfig, photos: PhotoCache, group: ProcessGroup) -> SoftTargets | None:

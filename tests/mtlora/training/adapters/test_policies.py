@@ -2,13 +2,16 @@
 
 import csv
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from mtlora.model.mtlora import build_model
+from mtlora.cli.main import cli
+from mtlora.model.mtlora import MTLoRAModel, build_model
 from mtlora.model.policy.plan import shares
 from mtlora.model.policy.soft import straight_through, united
 from mtlora.training.adapters.config import PolicyTraining, TrainConfig
@@ -22,7 +25,7 @@ from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
 from testing.factories import backbone_spec, make_backbone
-from testing.policies import pooled
+from testing.policies import pooled, with_policy
 from testing.tiny_dataset import write_dataset
 from testing.training_runs import loop, silent, spec, train_config
 
@@ -109,22 +112,24 @@ def test_a_run_starts_from_an_adapter_file(data: Path, backbone: Path, tmp_path:
 
 def test_gates_are_hard_and_their_gradients_soft() -> None:
     logits = torch.tensor([-2.0, 0.0, 1e-7, 3.0], requires_grad=True)
-    gates = straight_through(logits)
+    gates = straight_through(logits, 2.0)
     assert gates.tolist() == [0.0, 0.0, 1.0, 1.0]
-    gates.sum().backward()
-    soft = torch.sigmoid(logits.detach())
-    torch.testing.assert_close(logits.grad, soft * (1 - soft))
+    (gradient,) = torch.autograd.grad(gates.sum(), logits)
+    soft = torch.sigmoid(logits.detach() / 2)
+    torch.testing.assert_close(gradient, soft * (1 - soft) / 2)
 
 
-def test_a_union_gives_all_tasks_the_same_gradient_in_any_order() -> None:
-    """With none open each task can open it; the published sum min(a + b, 1) depends on who comes first."""
-    gates = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]], requires_grad=True)
-    opened = united(gates, dim=0)
+def test_a_union_is_an_or_that_any_task_can_learn_from_in_any_order() -> None:
+    """The published sum min(a + b, 1) gives no gradient to what another opens too, and depends on who comes first."""
+    logits = torch.tensor([[-1.0, -1.0, 2.0], [-3.0, 2.0, 2.0]], requires_grad=True)
+    opened = united(logits, 0, 1.0)
     assert opened.tolist() == [0.0, 1.0, 1.0]
-    (gradient,) = torch.autograd.grad(opened.sum(), gates)
-    assert gradient.tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
-    (flipped,) = torch.autograd.grad(united(gates.flip(0), dim=0).sum(), gates)
-    assert torch.equal(flipped, gradient)
+    (gradient,) = torch.autograd.grad(opened.sum(), logits)
+    soft = torch.sigmoid(logits.detach())
+    torch.testing.assert_close(gradient, soft * (1 - soft) * (1 - soft.flip(0)))
+    assert (gradient > 0).all()
+    (flipped,) = torch.autograd.grad(united(logits.flip(0), 0, 1.0).sum(), logits)
+    torch.testing.assert_close(flipped, gradient)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
@@ -132,3 +137,55 @@ def test_settings_that_cannot_be_are_refused() -> None:
         PolicyTraining(spec=pooled(), least=0.0)
     with pytest.raises(TrainingError, match="weight above 0 and open steps from 0, got -1 and 0"):
         PolicyTraining(spec=pooled(), weight=-1)
+
+
+def test_parts_of_a_batch_add_up(data: Path, backbone: Path, tmp_path: Path) -> None:
+    """Two accumulation steps have the shares and the budget's loss of one."""
+    found = []
+    for accumulate in (1, 2):
+        policy = PolicyTraining(spec=pooled())
+        config = config_of(data, backbone, tmp_path, 2, policy=policy, batch=4, accumulate=accumulate, drop_path=0.0)
+        trainer = build_trainer(config, load_backbone(backbone), open_cache(config), ProcessGroup())
+        model = trainer.job.model
+        assert isinstance(model, MTLoRAModel)
+        source = with_policy(load_backbone(backbone), config.spec, pooled())
+        model.load_policy_tensors(source.policy_tensors())
+        losses = trainer.advance()
+        found.append((losses["share"], losses["budget"]))
+    assert 0.2 < found[0][0] < 0.8
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("pooled", "blocks, windows"), ("published", "blocks, tokens")])
+def test_the_command_trains_a_policy(data: Path, backbone: Path, tmp_path: Path, kind: str, gates: str) -> None:
+    asked = ["train", "--data", data, "--backbone", backbone, "--out", tmp_path / "run", "--image-size", 64]
+    asked += ["--ranks", "2,2,2,2", "--task-ranks", "2,2,2,2", "--decoder-channels", "4,4,4,4", "--tasks", "normals"]
+    asked += ["--steps", 2, "--batch", 2, "--cache", data.parent / "cache", "--no-tensorboard", "--open-share", 0.5]
+    asked += ["--policy", kind, "--policy-mode", "per_task", "--policy-hidden", "3,4", "--device", "cpu"]
+    result = CliRunner().invoke(cli, [str(each) for each in asked])
+    assert result.exit_code == 0, result.exception
+    policy = load_adapter(tmp_path / "run" / "adapter.safetensors").manifest.policy
+    assert policy is not None and policy.kind == kind and policy.hidden == (3, 4) and policy.mode == "per_task"
+    assert ", ".join(g for g in ("blocks", "windows", "tokens") if getattr(policy, g)) == gates
+    assert [row["share"] for row in rows(tmp_path / "run")][-1] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "guess"], "policy must be one of pooled, published, got 'guess'"),
+        (
+            ["--policy", "pooled", "--policy-gates", "tokens"],
+            "gates of a pooled policy are blocks and windows, got tokens",
+        ),
+        (["--policy", "pooled", "--policy-hidden", "3"], "hidden units: two whole numbers with a comma.*got '3'"),
+        (["--policy", "pooled", "--open-share", "1"], "--open-share must be from 0 to below 1, got 1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    data: Path, backbone: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    asked = ["train", "--data", str(data), "--backbone", str(backbone), "--out", str(tmp_path / "run"), *options]
+    result = CliRunner().invoke(cli, [*asked, "--image-size", "64", "--steps", "10"])
+    assert isinstance(result.exception, TrainingError)
+    assert re.search(message, str(result.exception)), result.exception
