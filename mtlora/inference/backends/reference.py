@@ -69,7 +69,9 @@ class ReferenceBackend:
         model, tasks = queries[0].resident.model, queries[0].tasks
         gated = sum(query.gates is not None for query in queries)
         if gated:
-            raise MTLoRAError(f"form {self.name} computes everything: gates must be None, got {gated} images with gates")
+            raise MTLoRAError(
+                f"form {self.name} computes everything: gates must be None, got {gated} images with gates"
+            )
         with torch.inference_mode(), exact_convolutions(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(self._backbone.device)
             logits = {task: scores.float().cpu() for task, scores in model.coarse_logits(images, tasks).items()}
