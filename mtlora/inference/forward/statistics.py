@@ -20,7 +20,7 @@ class Pooled(NamedTuple):
 class _Moments(NamedTuple):
     """Of the patches in each cell of a square grid."""
 
-    count: int  # patches of a cell
+    patches: int  # of a cell
     means: Tensor  # float [n, h, h, C]
     squares: Tensor  # float [n, h, h, C], sums of squared distances from the mean
 
@@ -50,8 +50,8 @@ def _joined(moments: _Moments, by: int) -> _Moments:
     each, squares = moments.means.view(shape), moments.squares.view(shape)
     means = each.mean(dim=(2, 4))
     apart = (each - means[:, :, None, :, None]).square_().sum(dim=(2, 4))
-    return _Moments(moments.count * by**2, means, squares.sum(dim=(2, 4)).add_(apart, alpha=moments.count))
+    return _Moments(moments.patches * by**2, means, squares.sum(dim=(2, 4)).add_(apart, alpha=moments.patches))
 
 
 def _features(moments: _Moments) -> Tensor:
-    return torch.cat([moments.means, (moments.squares / moments.count).sqrt_()], dim=-1)
+    return torch.cat([moments.means, (moments.squares / moments.patches).sqrt_()], dim=-1)

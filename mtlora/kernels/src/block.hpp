@@ -266,6 +266,15 @@ inline bool locate(Portion& p, const MtloraRegion& region, long begin, long end,
     return together;
 }
 
+// Windows in portions of nearly one size, the larger first, as many portions for each thread: an odd one would be waited for.
+struct Cut {
+    long windows, portions;
+    Cut(long all, long at_once, long threads) : windows(all), portions((all + at_once - 1) / at_once) {
+        portions = std::min(all, (portions + threads - 1) / threads * threads);
+    }
+    long begin(long portion) const { return portion * (windows / portions) + std::min(portion, windows % portions); }
+};
+
 inline void run_portion(const Portion& p, const int32_t* kinds, float* x, float* streams, long apart) {
     attend_windows(p, x, kinds);
     p.count ? finish_tasks(p, x, streams, apart) : finish_plain(p, x);
@@ -291,7 +300,9 @@ EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, fl
     }
     const long u = count * b.proj_tasks.rank, u2 = count * std::max<long>(b.fc1_tasks.rank, b.fc2_tasks.rank);
     std::atomic<int> failed{0};
-    parallel_for(windows, at_once, threads, [&](long begin, long end) {
+    const Cut cut(windows, at_once, std::max(threads, 1));
+    parallel_for(cut.portions, 1, threads, [&](long portion, long) {
+        const long begin = cut.begin(portion), end = cut.begin(portion + 1);
         const long floats = rows * (4 * width + wide + low + u + u2 + 1);
         float* memory = scratch.reserve(static_cast<size_t>(floats + rows * bytes / static_cast<long>(sizeof(float)) + 1));
         if (memory == nullptr) {

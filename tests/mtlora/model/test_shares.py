@@ -48,7 +48,7 @@ def test_blocks_windows_and_streams() -> None:
     windows[:, 1, :4] = True
     windows[:, 0] = True  # of a closed block
     own = StageGates(torch.tensor([[False, True]]), windows, {Task.NORMALS: torch.tensor([False])})
-    left = total - sum(first.blocks) - sum(first.streams.values())
+    left: float = total - sum(first.blocks) - sum(first.streams.values())
     left += 0.25 * (first.blocks[1] + first.streams[Task.SEMSEG])
     share = compute_share(gates_with(own), spec, TASKS)
     assert share.dtype == torch.float64
