@@ -56,11 +56,13 @@ fmt: $(STAMP)  ## format and apply safe fixes
 
 bench: $(BENCH)  ## benchmarks, some hours; results go to benchmarks/results
 	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward
+	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_compute
 	$(BIN)/python -m benchmarks.bench_swap
 	$(BIN)/python -m benchmarks.bench_service
 
 bench-quick: $(BENCH)  ## the same in minutes: shows that they work; results are called quick and not kept
 	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_forward --quick
+	$(ALLOCATOR) $(BIN)/python -m benchmarks.bench_compute --quick
 	$(BIN)/python -m benchmarks.bench_swap --quick
 	$(BIN)/python -m benchmarks.bench_service --quick
 

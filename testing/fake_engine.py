@@ -23,7 +23,7 @@ class FakeEngine(Engine):
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
         self.seen.append([float(item.pixels) for item in items])
         for item in items:
-            item.took_s = item.cost_us / 1e6
+            item.took_s = item.chosen_us / 1e6
         self.hook(items)
         for item in items:
             if item.wanted():

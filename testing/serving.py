@@ -25,11 +25,13 @@ from app.composition.service import Service
 from app.main import create_app
 from app.server import http_config
 from app.startup.settings import Settings
+from mtlora.vocabulary.policy import Policy, PolicyMode
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
-from mtlora.weights.adapter_file import save_adapter
+from mtlora.weights.adapter_file import AdapterManifest, save_adapter, write_adapter
 from mtlora.weights.backbone import Backbone, save_backbone
 from testing.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model
+from testing.policies import pooled, with_policy
 
 START_TIMEOUT_S = 180.0  # a busy machine imports torch slowly
 
@@ -64,14 +66,30 @@ def write_set(
     return path.read_bytes()
 
 
+def write_gated(path: Path, backbone: Backbone, spec: AdapterSpec) -> None:
+    """A random set with a policy of blocks and windows."""
+    policy = pooled(mode=PolicyMode.PER_TASK)
+    model = with_policy(backbone, spec, policy)
+    manifest = AdapterManifest(
+        format_version=2,
+        name="gated",
+        spec=spec,
+        backbone_name=backbone.spec.name,
+        backbone_fingerprint=backbone.fingerprint(spec),
+        policy=Policy(**policy.model_dump()),
+    )
+    write_adapter(path, manifest, model.adapter_tensors() | model.policy_tensors(), torch.float32)
+
+
 def make_weights(root: Path) -> Weights:
-    """default: four tasks; people: human parts and saliency. To upload: cats, dogs, birds; overflow (finite numbers
-    that give infinite maps); foreign and wider (other backbones)."""
+    """default: four tasks; people: human parts and saliency. To upload: cats, dogs, birds; gated (with a policy);
+    overflow (finite numbers that give infinite maps); foreign and wider (other backbones)."""
     weights = Weights(root, root / "backbone.safetensors", root / "bundled", root / "uploads")
     weights.uploads.mkdir()
     backbone = make_backbone()
     save_backbone(backbone, weights.backbone)
     write_set(weights.bundled / "default.safetensors", backbone, adapter_spec(tasks=PASCAL_TASKS), 1)
+    write_gated(weights.uploads / "gated.safetensors", backbone, adapter_spec(tasks=PASCAL_TASKS))
     people = adapter_spec(tasks=(Task.HUMAN_PARTS, Task.SALIENCY))
     write_set(weights.bundled / "people.safetensors", backbone, people, 2)
     for seed, name in enumerate(("cats", "dogs", "birds"), start=3):

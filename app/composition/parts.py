@@ -100,7 +100,9 @@ def assemble(
 
     adapters = AdapterLifecycle(store, lookup, pins, uploader, forget)
     watcher = StoreWatcher(store, catalog, adapters, pins, s.store_timeout_s)
-    limits = BatchLimits(batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000)
+    limits = BatchLimits(
+        batch_images(s, backbone.device), s.max_batch_bytes, s.batch_wait_ms / 1000, s.calm_wait_ms / 1000
+    )
     worker = Worker(Engine(backend), metrics, limits, threads=s.engine_threads)
     codec = FairExecutor(pools.codec, s.codec_threads, memory_bytes=s.max_encode_bytes, free_bytes=FREE_ENCODE_BYTES)
     admission = Admission(AdmissionLimits(s.max_queue_images, s.max_queue_age_ms / 1000))

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 _WHOLE = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_SHARE = re.compile(r"[01](?:\.[0-9]{0,6})?|\.[0-9]{1,6}")
 _QUALITY = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
@@ -16,6 +17,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and not _WHOLE.fullmatch(value):
         raise PydanticCustomError("plain_number", "Input should be a whole number in plain digits, such as 5000")
     return value
+
+
+def share_of(text: str) -> float | None:
+    """A number in 0..1 in plain digits; None for anything else."""
+    return value if _SHARE.fullmatch(text) and (value := float(text)) <= 1 else None
 
 
 PLAIN = BeforeValidator(_plain)

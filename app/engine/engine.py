@@ -14,13 +14,15 @@ from app.core.errors import DeviceMemoryError, InferenceError, ServiceError
 from app.engine.work_item import Forwarded, Item
 from app.residency.loader import AdaptedSet
 from app.scheduling.cost_model import shares
-from mtlora.inference import Backend, Query
+from mtlora.inference import Backend, ComputePlan, Query
+from mtlora.model.gates import Gates
 from mtlora.vocabulary.tasks import Task
 
 log = logging.getLogger(__name__)
 
 Outcome = Forwarded | ServiceError
 Logits = dict[Task, torch.Tensor]
+_Result = tuple[Logits, ComputePlan | None]
 
 _CPU_ALLOCATOR_SAYS = ("not enough memory", "DefaultCPUAllocator", "can't allocate memory")
 
@@ -46,20 +48,23 @@ class Engine:
             began = time.monotonic()
             results = self._run_group(wanted)
             forward_s = time.monotonic() - began
-            took_s = shares(forward_s, [item.cost_us for item in wanted])
+            took_s = shares(forward_s, [item.chosen_us for item in wanted])
             for item, result, own_s in zip(wanted, results, took_s, strict=True):
                 item.took_s = own_s
                 if isinstance(result, ServiceError):
                     yield item, result
                     continue
+                logits, plan = result
                 yield (
                     item,
                     Forwarded(
-                        logits=result,
+                        logits=logits,
                         queue_s=began - item.enqueued,
                         forward_s=forward_s,
                         batch_images=len(items),
                         batch_adapters=adapters,
+                        share=1.0 if plan is None else plan.share,
+                        gates=None if plan is None else plan.gates,
                     ),
                 )
 
@@ -67,12 +72,14 @@ class Engine:
         """Passes over black images, in batches of up to so many, so that the first requests do not pay for them."""
         self._backend.warm(adapted.resident, images)
 
-    def _run_group(self, group: Sequence[Item]) -> list[Logits | ServiceError]:
+    def _run_group(self, group: Sequence[Item]) -> list[_Result | ServiceError]:
         """All at once; what fails is halved and tried again: only what fails alone is answered with an error."""
         if not group:
             return []
         try:
-            return [*self._backend.forward([_query(item) for item in group])]
+            plans = [self._plan(item) for item in group]
+            queries = [_query(item, plan and plan.gates) for item, plan in zip(group, plans, strict=True)]
+            return [*zip(self._backend.forward(queries), plans, strict=True)]
         except Exception as error:  # the worker must outlive whatever one item provokes
             failure = _explain(error, group)
         # Not in the handler: there the traceback would keep the tensors of the failed pass in memory.
@@ -80,6 +87,10 @@ class Engine:
             return [failure]
         middle = len(group) // 2
         return self._run_group(group[:middle]) + self._run_group(group[middle:])
+
+    def _plan(self, item: Item) -> ComputePlan | None:
+        """What of the item is computed; None: everything."""
+        return None if item.compute == 1 else self._backend.plan(_query(item), item.compute)
 
     def _groups(self, items: Sequence[Item]) -> list[list[Item]]:
         """Items that one forward pass can answer together, in the order in which their first ones came."""
@@ -108,5 +119,5 @@ def is_memory_shortage(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_ALLOCATOR_SAYS)
 
 
-def _query(item: Item) -> Query[Any]:
-    return Query(item.adapted.resident, item.pixels, item.tasks)
+def _query(item: Item, gates: Gates | None = None) -> Query[Any]:
+    return Query(item.adapted.resident, item.pixels, item.tasks, gates)

@@ -14,6 +14,7 @@ class BatchLimits:
     images: int = 1
     nbytes: float = math.inf  # of estimated memory; one image that needs more runs alone
     wait_s: float = 0.0  # for more images, counted from the arrival of the first
+    calm_s: float = 0.5  # how long images may wait before less of them is computed, where that is allowed
 
 
 def patience(queue: FairQueue[Item], limits: BatchLimits, now: float) -> float:

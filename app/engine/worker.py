@@ -15,6 +15,7 @@ from app.engine.micro_batch import BatchLimits, patience, take_batch
 from app.engine.torch_threads import CHOSEN, use_threads
 from app.engine.work_item import Item
 from app.residency.loader import AdaptedSet
+from app.scheduling.compute_share import affordable
 from app.scheduling.fair_queue import FairQueue
 
 log = logging.getLogger(__name__)
@@ -106,12 +107,21 @@ class Worker:
                 if len(self._queue):
                     pause = 0.0 if self._stopping else patience(self._queue, self._limits, time.monotonic())
                     if not pause:
-                        return partial(self._run, take_batch(self._queue, self._limits))
+                        return partial(self._run, self._next_batch())
                     self._wake.wait(pause)
                 elif self._stopping:
                     return None
                 else:
                     self._wake.wait()
+
+    def _next_batch(self) -> list[Item]:
+        """The next images, and how much of them is computed; under the lock."""
+        batch = take_batch(self._queue, self._limits)
+        if any(item.budget.is_open for item in batch):
+            share = affordable([*batch, *self._queue], time.monotonic(), self._limits.calm_s)
+            for item in batch:
+                item.compute = item.budget.clamp(share)
+        return batch
 
     def _run(self, batch: list[Item]) -> None:
         """Run a batch and deliver every outcome as soon as it is there."""

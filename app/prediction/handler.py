@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from app.access.keys import Caller
 from app.answers.render import Pieces
+from app.core.compute import WHOLE, Budget, granted, offered
 from app.core.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
@@ -146,24 +147,34 @@ class Predictions:
         ref = call.ref = await self._lookup.resolve(asked.adapter, call.caller.namespace)
         # Before anything else is awaited: a deletion from now on waits for this request.
         using.enter_context(self._device_cache.using(ref))
-        spec = await self._spec(ref)
+        spec, offer = await self._spec(ref), offered(await self._lookup.policy(ref))
         call.context.facts |= {"adapter": ref.name, "revision": ref.revision}
-        job = self._job(asked, ref, spec, call)
+        job = self._job(asked, ref, spec, offer, call)
         if job.images:
             return job
         call.context.facts["tasks"] = ",".join(job.tasks)
         self._pipeline.refuse_early(job.flow, job.deadline, ref, job.workload if asked.final else None)
         read = await self._read(call, hold)
-        return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, call)
+        return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, offer, call)
 
     async def _read(self, call: _Call, hold: Hold) -> Asked:
         s = self._settings
         return await call.codec.read(call.request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
 
-    def _job(self, asked: Asked, ref: AdapterRef, spec: AdapterSpec, call: _Call) -> PredictionJob:
+    def _job(self, asked: Asked, ref: AdapterRef, spec: AdapterSpec, offer: Budget, call: _Call) -> PredictionJob:
         deadline = call.start + self._patience_s(asked)
-        tasks, plan = asked.choose(ref, spec)
-        return PredictionJob(ref, spec, tasks, plan, asked.images, call.caller.label, deadline)
+        choice = asked.choose(ref, spec)
+        return PredictionJob(
+            ref,
+            spec,
+            choice.tasks,
+            choice.plan,
+            asked.images,
+            call.caller.label,
+            deadline,
+            granted(choice.compute, offer, ref),
+            choice.explain,
+        )
 
     def _write(self, call: _Call, job: PredictionJob, outcomes: Sequence[Outcome]) -> Response:
         answers = _answers_or_raise(outcomes, all_of_them=not call.codec.partial)
@@ -178,6 +189,9 @@ class Predictions:
         body = call.codec.write(outcomes, job, total_ms, str(call.request.scope[REQUEST_ID]))
         headers = {"X-Adapter-Revision": str(job.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
         self._statistics.succeeded(job.ref, total_s, [Ran(one.stages, one.batch_images) for one in answers])
+        if job.budget != WHOLE:
+            context.facts["compute"] = share = round(sum(answer.share for answer in answers) / len(answers), 3)
+            headers["X-Compute-Share"] = f"{share:g}"
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

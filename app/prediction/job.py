@@ -8,6 +8,7 @@ from typing import NamedTuple
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import RenderPlan
 from app.answers.render import Made
+from app.core.compute import WHOLE, Budget
 from app.core.errors import ServiceError
 from app.core.names import AdapterRef
 from app.core.stages import Stages
@@ -24,6 +25,8 @@ class Choice(NamedTuple):
 
     tasks: tuple[Task, ...]
     plan: RenderPlan
+    compute: str | None = None  # as asked for; None: nothing was said
+    explain: bool = False  # say what was computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class PredictionJob:
     images: tuple[bytes, ...] = ()  # encoded, as sent
     caller: str = ""  # label of the key; empty where no keys are set
     deadline: float = math.inf  # on the clock of time.monotonic
+    budget: Budget = WHOLE
+    explain: bool = False
 
     @property
     def flow(self) -> Flow:
@@ -59,8 +64,8 @@ class PredictionJob:
 
     @property
     def workload(self) -> Workload:
-        """What each of its images asks of the engine."""
-        return Workload(self.ref, self.spec, self.tasks)
+        """What each of its images asks of the engine at least."""
+        return Workload(self.ref, self.spec, self.tasks, self.budget.lowest)
 
 
 @dataclass(slots=True)
@@ -72,6 +77,8 @@ class ImageAnswer:
     batch_images: int
     batch_adapters: int
     cold: bool
+    share: float = 1.0  # of the encoder's blocks that was computed
+    computed_png: bytes = b""  # where that was, if it was asked for
 
 
 Outcome = ImageAnswer | ServiceError

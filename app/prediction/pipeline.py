@@ -10,10 +10,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.answers.computed_map import computed_map
 from app.answers.negotiation import AnswerFormat
 from app.answers.plan import Extent, encode_bytes, encode_us
 from app.answers.reclaim import Reclaimer
 from app.answers.render import Made, separate
+from app.core.compute import WHOLE
 from app.core.decoded_photo import Decoded
 from app.core.errors import QueueFullError, ServiceError
 from app.core.names import AdapterRef
@@ -26,14 +28,16 @@ from app.prediction.job import ImageAnswer, Outcome, PredictionJob
 from app.residency.device_cache import DeviceCache, Lease
 from app.residency.loader import AdaptedSet
 from app.scheduling.admission import Admission, Demand, Ticket
-from app.scheduling.cost_model import Costs, Workload
+from app.scheduling.cost_model import Costs, Workload, relative_cost
 from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 from app.telemetry.metrics import Metrics
 from mtlora.inference import forward_bytes
+from mtlora.model.policy.plan import open_shares
 
 T = TypeVar("T")
+LOWERED = 0.98  # of the highest share: a plan spends its budget up to what one more window costs
 
 
 @dataclass(slots=True)
@@ -135,6 +139,7 @@ class Pipeline:
             forwarded = await self._forward(decoded, lease, run)
             stages.queue, stages.forward = forwarded.queue_s, forwarded.forward_s
             made, stages.encode = await _timed(self._encode(data, decoded, forwarded, job))
+            computed_png = await asyncio.to_thread(computed_map, forwarded.gates, job.spec) if job.explain else b""
         except ServiceError as error:
             return error
         finally:
@@ -142,8 +147,11 @@ class Pipeline:
         stages.ended = time.perf_counter()
         for stage in STAGES:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
-        self._metrics.image_done(job.ref.name, job.tasks)
-        return ImageAnswer(made, stages, forwarded.batch_images, forwarded.batch_adapters, lease.cold)
+        share, batch = forwarded.share, (forwarded.batch_images, forwarded.batch_adapters)
+        self._metrics.image_done(job.ref.name, job.tasks, share)
+        if job.budget != WHOLE:
+            self._count_gates(forwarded, job)
+        return ImageAnswer(made, stages, *batch, lease.cold, share, computed_png)
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
         job = run.job
@@ -155,7 +163,9 @@ class Pipeline:
             decoded.pixels,
             future,
             job.flow,
-            cost_us=self._costs.estimate_us(job.workload),
+            whole_us=self._costs.estimate_us(job.workload._replace(compute=1.0)),
+            budget=job.budget,
+            compute=job.budget.highest,
             forward_bytes=forward_bytes(job.spec, job.tasks),
             deadline=job.deadline,
         )
@@ -171,9 +181,21 @@ class Pipeline:
         run.ticket.begun = True
         return forwarded
 
+    def _count_gates(self, forwarded: Forwarded, job: PredictionJob) -> None:
+        depths = job.spec.backbone.depths
+        opened = [(float(depth), depth) for depth in depths]
+        if forwarded.gates is not None:
+            parts = (float(open_shares(stage).sum()) for stage in forwarded.gates)
+            opened = [*zip(parts, depths, strict=True)]
+        took_s = forwarded.forward_s / forwarded.batch_images
+        self._metrics.image_gated(forwarded.share, opened, took_s / relative_cost(forwarded.share) - took_s)
+        if job.budget.is_open:
+            lowered = forwarded.share < LOWERED * job.budget.highest
+            self._metrics.compute_open.labels("yes" if lowered else "no").inc()
+
     def _learn(self, item: Item, job: PredictionJob) -> None:
         if item.took_s:
-            self._costs.measured(job.workload, item.took_s)
+            self._costs.measured(job.workload._replace(compute=item.compute), item.took_s)
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Made:
         if job.plan.form is not AnswerFormat.OVERLAY:

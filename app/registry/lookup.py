@@ -16,6 +16,7 @@ from app.residency.device_cache import DeviceCache
 from app.residency.host_cache import HostCache
 from app.residency.loader import AdaptedSet
 from app.store.store_threads import AdapterThreads
+from mtlora.vocabulary.policy import Policy
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterManifest
 
@@ -91,6 +92,15 @@ class Lookup:
         if (held := self.host.peek(ref)) is not None:
             return held.manifest.spec
         return (await self.manifest(ref)).spec
+
+    async def policy(self, ref: AdapterRef) -> Policy | None:
+        """What decides how much of an image a revision computes; None: everything. Known where `spec` is."""
+        manifest = self.catalog.known_manifest(ref)
+        if manifest is None and (adapted := self.device_cache.peek(ref)) is not None:
+            return adapted.policy
+        if manifest is None and (held := self.host.peek(ref)) is not None:
+            manifest = held.manifest
+        return (manifest or await self.manifest(ref)).policy
 
     async def describe(self, find: Callable[[], Iterable[Entry]]) -> list[Described]:
         """The sets that `find` finds in memory. Files are read only if there are some whose words are not known."""

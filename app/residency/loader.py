@@ -13,6 +13,7 @@ from app.core.tiers import Tier, TierEvents
 from app.residency.host_cache import HostCache
 from mtlora.inference import Backend, Resident
 from mtlora.vocabulary.errors import MTLoRAError
+from mtlora.vocabulary.policy import Policy
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterSet, CheckedFiles, load_adapter
 
@@ -23,6 +24,7 @@ class AdaptedSet:
 
     ref: AdapterRef
     resident: Resident
+    policy: Policy | None = None
 
     @property
     def spec(self) -> AdapterSpec:
@@ -60,7 +62,7 @@ class AdapterLoader:
                 resident = self._backend.prepare(adapter)
         except (MTLoRAError, OSError) as error:
             raise AdapterLoadError(f"adapter set {ref} cannot be loaded: {error}") from error
-        return AdaptedSet(ref, resident)
+        return AdaptedSet(ref, resident, adapter.manifest.policy)
 
     def used(self, ref: AdapterRef) -> None:
         """A request uses the set on the device."""

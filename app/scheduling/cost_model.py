@@ -18,6 +18,7 @@ US_PER_PIXEL = (
     3.3  # two cores of a 2.5 GHz Xeon, see docs/performance.md; only ratios matter until something is measured
 )
 TASK_SHARE = 0.15  # what each task adds to the pass that all tasks share
+NEVER_SKIPPED = 0.13  # of a pass: patch embedding, merging, decoders; `benchmarks.bench_compute`
 SMOOTHING = 0.2
 SETS_KEPT = 1024  # each with some tasks of it; those measured longest ago are forgotten
 
@@ -30,6 +31,12 @@ class Workload(NamedTuple):
     ref: AdapterRef
     spec: AdapterSpec  # of the set
     tasks: tuple[Task, ...]
+    compute: float = 1.0  # share of the encoder's blocks
+
+    @property
+    def shape(self) -> _Shape:
+        """What sets of one shape have in common."""
+        return self.spec, self.tasks
 
 
 class Costs:
@@ -46,14 +53,14 @@ class Costs:
 
     def estimate_us(self, work: Workload) -> int:
         """Microseconds of the engine that one image takes."""
-        alike = self._slowness.get((work.spec, work.tasks), {})
+        alike = self._slowness.get(work.shape, {})
         slowness = alike.get(work.ref) or _usual(alike.values()) or _usual(self._all()) or 1.0
-        return max(1, round(guess_us(work.spec, work.tasks) * slowness))
+        return max(1, round(guess_us(*work.shape) * relative_cost(work.compute) * slowness))
 
     def measured(self, work: Workload, seconds: float) -> None:
         """One image of the set took so long (of a batch: its part)."""
-        shape = (work.spec, work.tasks)
-        ratio = seconds * 1e6 / guess_us(*shape)
+        shape = work.shape
+        ratio = seconds * 1e6 / (guess_us(*shape) * relative_cost(work.compute))
         alike = self._slowness.setdefault(shape, {})
         last = alike.get(work.ref, ratio)
         alike[work.ref] = last + SMOOTHING * (ratio - last)
@@ -75,6 +82,11 @@ class Costs:
 def guess_us(spec: AdapterSpec, tasks: tuple[Task, ...]) -> float:
     """Microseconds by the number of input pixels and tasks alone."""
     return US_PER_PIXEL * spec.image_size**2 * (1 + TASK_SHARE * len(tasks))
+
+
+def relative_cost(compute: float) -> float:
+    """Time of a pass that computes this share of the encoder's blocks, over that of a whole pass."""
+    return NEVER_SKIPPED + (1 - NEVER_SKIPPED) * compute
 
 
 def shares(seconds: float, costs_us: Sequence[int]) -> list[float]:

@@ -147,6 +147,12 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(
         0.0, ge=0, le=10_000, description="how long the first image waits for others to fill a micro-batch"
     )
+    calm_wait_ms: float = Field(
+        500.0,
+        ge=0,
+        le=YEAR_MS,
+        description="expected wait above which less is computed of images that allow it (compute=auto or a range)",
+    )
     deadline_ms: int = Field(60_000, ge=1, le=YEAR_MS, description="deadline of requests that pass none")
     max_deadline_ms: int = Field(600_000, ge=1, le=YEAR_MS, description="longest deadline a request may pass")
 

@@ -1,6 +1,5 @@
 """Bounded label values of a counter: the busiest names have their own, the rest share `other`."""
 
-from collections import Counter
 from threading import Lock
 
 OTHER = "other"
@@ -15,19 +14,19 @@ class BoundedCounter:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._totals: Counter[str] = Counter()
-        self._shown: Counter[str] = Counter()
-        self._other = 0
+        self._totals: dict[str, float] = {}
+        self._shown: dict[str, float] = {}
+        self._other = 0.0
         self._lock = Lock()
 
-    def add(self, name: str, amount: int = 1) -> None:
+    def add(self, name: str, amount: float = 1) -> None:
         """Count `amount` for a name."""
         with self._lock:
-            self._totals[name] += amount
+            self._totals[name] = self._totals.get(name, 0) + amount
             if name not in self._shown and not self._admit(name):
                 self._other += amount
             else:
-                self._shown[name] += amount
+                self._shown[name] = self._shown.get(name, 0) + amount
 
     def forget(self, name: str) -> None:
         """A name is gone (deleted set): its label goes, its counts stay in the sum."""
@@ -35,7 +34,7 @@ class BoundedCounter:
             self._totals.pop(name, None)
             self._other += self._shown.pop(name, 0)
 
-    def samples(self) -> dict[str, int]:
+    def samples(self) -> dict[str, float]:
         """Counts by label value; `other` is there once something was counted under it."""
         with self._lock:
             shown = dict(self._shown)

@@ -1,6 +1,6 @@
 """All metrics of the service, each defined once. docs/metrics.md explains them (tested)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -22,6 +22,7 @@ from app.telemetry.labels import BoundedCounter
 from mtlora.vocabulary.tasks import Task
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
+SHARE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 COUNT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 REJECTIONS = (
     "queue_full",
@@ -34,6 +35,7 @@ REJECTIONS = (
     "client_gone",
     "too_large",
 )
+STAGES_OF_ENCODER = 4
 DECODER_LOSSES = ("costly", "late", "died", "grown")
 
 
@@ -57,6 +59,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.levels: Callable[[], Levels] = Levels
         self._images = BoundedCounter(adapter_labels)
+        self._computed = BoundedCounter(adapter_labels)
         reg = self.registry
         self.requests = Counter(
             "mtlora_requests", "HTTP requests answered, by status code and format", ["code", "format"], registry=reg
@@ -75,6 +78,22 @@ class Metrics(Collector):
         self.batch_adapters = Histogram(
             "mtlora_batch_adapters", "Adapter sets in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
         )
+        self.compute_share = Histogram(
+            "mtlora_compute_share", "Share of the encoder's blocks computed, images that a budget was set for",
+            buckets=SHARE_BUCKETS, registry=reg,
+        )  # fmt: skip
+        self.compute_open = Counter(
+            "mtlora_compute_open", "Images whose share of compute the server chose, by whether it was the highest",
+            ["lowered"], registry=reg,
+        )  # fmt: skip
+        self.compute_saved = Counter(
+            "mtlora_compute_saved_seconds", "Time of the engine that whole passes would have taken more, estimated",
+            registry=reg,
+        )  # fmt: skip
+        self.blocks = Counter(
+            "mtlora_gated_blocks", "Blocks of images that a budget was set for, windows as parts", ["stage", "state"],
+            registry=reg,
+        )  # fmt: skip
         self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
         self.rejected = Counter("mtlora_rejected", "Requests refused or given up, by reason", ["reason"], registry=reg)
         self.decoders_lost = Counter(
@@ -114,6 +133,12 @@ class Metrics(Collector):
         for name, count in self._images.samples().items():
             images.add_metric([name], count)
         yield images
+        whole = CounterMetricFamily(
+            "mtlora_images_computed", "Images answered, each as the share of compute that it took", labels=["adapter"]
+        )
+        for name, share in self._computed.samples().items():
+            whole.add_metric([name], share)
+        yield whole
         levels = self.levels()
         yield GaugeMetricFamily(
             "mtlora_queue_images", "Images admitted and not answered yet", value=levels.queue_images
@@ -130,15 +155,28 @@ class Metrics(Collector):
         yield adapters
         yield size
 
-    def image_done(self, name: str, tasks: tuple[Task, ...]) -> None:
-        """An image was answered by the set of that registered name."""
+    def image_done(self, name: str, tasks: tuple[Task, ...], share: float = 1.0) -> None:
+        """An image was answered by the set of that registered name, with this share of compute."""
         self._images.add(name)
+        self._computed.add(name, share)
         for task in tasks:
             self.task_outputs.labels(task.value).inc()
+
+    def image_gated(self, share: float, opened: Sequence[tuple[float, int]], saved_s: float) -> None:
+        """An image with a budget was computed.
+
+        opened: of the stages, blocks that were computed, and blocks
+        """
+        self.compute_share.observe(share)
+        self.compute_saved.inc(saved_s)
+        for stage, (computed, blocks) in enumerate(opened):
+            self.blocks.labels(str(stage), "computed").inc(computed)
+            self.blocks.labels(str(stage), "skipped").inc(blocks - computed)
 
     def forget_adapter(self, name: str) -> None:
         """A set was deleted: its label goes."""
         self._images.forget(name)
+        self._computed.forget(name)
 
     def budgets(self, *, device_bytes: int, host_bytes: int) -> None:
         """What adapter sets may take was decided."""
@@ -168,6 +206,13 @@ class Metrics(Collector):
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
+    def _show_zeros_of_gates(self) -> None:
+        for lowered in ("yes", "no"):
+            self.compute_open.labels(lowered)
+        for number in range(STAGES_OF_ENCODER):
+            for state in ("computed", "skipped"):
+                self.blocks.labels(str(number), state)
+
     def _show_zeros(self) -> None:
         """Series that are known beforehand start at zero, so that a first increase is seen as one."""
         for stage in STAGES:
@@ -176,6 +221,7 @@ class Metrics(Collector):
             self.rejected.labels(reason)
         for reason in DECODER_LOSSES:
             self.decoders_lost.labels(reason)
+        self._show_zeros_of_gates()
         for task in Task:
             self.task_outputs.labels(task.value)
         for tier in (Tier.HOST, Tier.DEVICE):

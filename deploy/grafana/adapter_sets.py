@@ -6,6 +6,7 @@ ON_DISK = 'tier="disk"'
 ON_DEVICE = 'tier="device"'
 FAILED = 'result="error"'
 
+SKIPPED = 'state="skipped"'
 NOW = (
     stat(
         "Sets known",
@@ -69,6 +70,39 @@ USE = (
     ),
 )
 
+COMPUTE = (
+    Panel(
+        "Mean share by set",
+        "percentunit",
+        {
+            "{{adapter}}": f"{rate('mtlora_images_computed_total', 'adapter')} "
+            f"/ {rate('mtlora_images_total', 'adapter')}",
+        },
+        "Of the encoder that was computed. 100 %: no budget was asked for.",
+    ),
+    stacked(
+        "Shares that the server chose",
+        "ops",
+        {"lowered: {{lowered}}": rate("mtlora_compute_open_total", "lowered")},
+        "Images with a range or `auto`. Lowered while the queue is long (MTLORA_CALM_WAIT_MS).",
+    ),
+    Panel(
+        "Blocks skipped",
+        "percentunit",
+        {
+            "stage {{stage}}": f"{rate('mtlora_gated_blocks_total', 'stage', SKIPPED)} "
+            f"/ {rate('mtlora_gated_blocks_total', 'stage')}"
+        },
+        "Of images with a budget; windows count as parts of their block.",
+    ),
+    Panel(
+        "Time saved",
+        "percentunit",
+        {"of an engine": rate("mtlora_compute_saved_seconds_total")},
+        "What whole passes would have taken more, estimated.",
+    ),
+)
+
 RESIDENCY = (
     stacked(
         "Was the set on the device?",
@@ -113,5 +147,5 @@ BOARD = Board(
     "mtlora-adapters",
     "MTLoRA: adapter sets",
     "Which sets are used, are they in memory when asked for, and do they fit?",
-    {"Now": NOW, "Use": USE, "Residency": RESIDENCY},
+    {"Now": NOW, "Use": USE, "Compute": COMPUTE, "Residency": RESIDENCY},
 )

@@ -11,13 +11,17 @@ from mtlora.cli.adamtl import GatingOptions, convert_model, describe_model, forw
 from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.backbone import StorageType
 from mtlora.cli.option_groups import with_options
+from mtlora.cli.options import ComputeOption, SpendingOption, gated
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import ConversionError, ImageError, MTLoRAError
 from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
     from mtlora.prediction.adapted import Adapted
+    from mtlora.prediction.gated import Gated
+    from mtlora.vocabulary.policy import Policy
     from mtlora.vocabulary.tasks import Task
+    from mtlora.weights.adapter_file import AdapterSet
     from mtlora.weights.backbone import Backbone
 
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
@@ -92,6 +96,8 @@ class ForwardOptions:
     input_file: Annotated[Path, typer.Option("--input", help=".npz with `input`, float32 [N, 3, S, S], normalised.")]
     output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")]
     tasks: TasksOption = ""
+    compute: ComputeOption = 0.0
+    spending: SpendingOption = "each"
     gating: GatingOptions
 
 
@@ -102,22 +108,25 @@ def forward(options: ForwardOptions) -> None:
 
     wanted = parse_tasks(options.tasks)
     if options.model is not None and options.backbone is None and options.adapter is None:
+        if options.compute:
+            raise MTLoRAError("--compute is of adapter sets with a policy; an AdaMTL model has --gating")
         arrays = forward_model(options.model, options.input_file, wanted, options.gating)
     elif options.backbone is None or options.adapter is None or options.model is not None:
         raise MTLoRAError("give --backbone and --adapter, or --model alone (AdaMTL)")
     elif options.gating != GatingOptions():
         raise MTLoRAError("an adapter set has no gates: --gates, --gating, --seed, --without and --dense need --model")
     else:
-        arrays = _forward_set(options.backbone, options.adapter, options.input_file, wanted)
+        arrays = _forward_set(
+            _model(options.backbone, options.adapter, options.compute, options.spending), options.input_file, wanted
+        )
     save_arrays(options.output, arrays)
     for key, array in arrays.items():
         say(f"{key} {list(array.shape)}: {array.min():.5g} to {array.max():.5g}")
 
 
-def _forward_set(backbone: Path, adapter: Path, input_file: Path, tasks: "tuple[Task, ...]") -> dict[str, Any]:
+def _forward_set(model: "Adapted | Gated", input_file: Path, tasks: "tuple[Task, ...]") -> dict[str, Any]:
     import torch
 
-    model = _model(backbone, adapter)
     x = torch.from_numpy(input_array(input_file, model.spec.image_size))
     wanted = model.spec.select(tasks)
     with torch.inference_mode():
@@ -172,12 +181,14 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
     tasks: TasksOption = "",
     backbone: BackboneOption = None,
+    compute: ComputeOption = 0.0,
+    spending: SpendingOption = "each",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
-    model = _model(find_backbone(backbone), find_adapter(adapter))
+    model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
     stems = [photo.stem for photo in photos]
@@ -194,7 +205,7 @@ def predict(
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
@@ -207,12 +218,13 @@ def _predict_one(model: "Adapted", photo: Path, tasks: "tuple[Task, ...]", base:
     return paths
 
 
-def _model(backbone: Path, adapter: Path) -> "Adapted":
+def _model(backbone: Path, adapter: Path, compute: float, spending: str) -> "Adapted | Gated":
     from mtlora.prediction.adapted import build_adapted
     from mtlora.weights.adapter_file import load_adapter
     from mtlora.weights.backbone import load_backbone
 
-    return build_adapted(load_backbone(backbone), load_adapter(adapter))
+    frozen, loaded = load_backbone(backbone), load_adapter(adapter)
+    return gated(frozen, loaded, compute, spending) if compute else build_adapted(frozen, loaded)
 
 
 def _describe(file: str) -> dict[str, Any]:
@@ -274,11 +286,19 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
         "backbone": spec.backbone.model_dump(mode="json"),
         "backbone_fingerprint": manifest.backbone_fingerprint,
         "counts": parameter_counts(spec)._asdict(),
+        **({} if manifest.policy is None else _describe_policy(manifest.policy, adapter)),
         "device_bytes": device_bytes(spec),
         "forward_bytes": forward_bytes(spec, spec.task_names),
         "provenance": dict(manifest.provenance),
         "spec": spec.model_dump(mode="json"),
     }
+
+
+def _describe_policy(policy: "Policy", adapter: "AdapterSet") -> dict[str, Any]:
+    tensors = adapter.policy_tensors.values()
+    size = {"parameters": sum(t.numel() for t in tensors), "bytes": sum(t.nbytes for t in tensors)}
+    points = [point.model_dump(mode="json", exclude_none=True) for point in policy.calibration]
+    return {"policy": policy.shape.model_dump(mode="json") | size, "calibration": points}
 
 
 def _describe_backbone(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from mtlora.cli import backbone, bench, compare, evaluate, files, pretrain, train
+from mtlora.cli import backbone, bench, calibrate, compare, evaluate, files, pretrain, train
 from mtlora.cli.command import new_command, run
 from mtlora.cli.data import data
 from mtlora.cli.remote import remote
@@ -21,6 +21,7 @@ for _command in (
     pretrain.pretrain,
     train.train,
     evaluate.evaluate,
+    calibrate.calibrate,
     compare.compare,
     bench.bench,
 ):

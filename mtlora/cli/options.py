@@ -11,7 +11,10 @@ from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
+    from mtlora.prediction.gated import Gated
     from mtlora.vocabulary.tasks import Task
+    from mtlora.weights.adapter_file import AdapterSet
+    from mtlora.weights.backbone import Backbone
 
 PUBLISHED_EPOCHS = 300
 PUBLISHED_WARMUP_EPOCHS = 20
@@ -51,6 +54,12 @@ SaveEveryOption = Annotated[int, typer.Option(help="Steps between checkpoints.")
 LogEveryOption = Annotated[int, typer.Option(help="Steps between rows of metrics.csv.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 WeightDecayOption = Annotated[float, typer.Option(help="Weight decay of matrices.")]
+ComputeOption = Annotated[
+    float, typer.Option(help="Share of the encoder that the set's policy may compute, as 0.6; runs the plain model.")
+]
+SpendingOption = Annotated[
+    str, typer.Option(help="With --compute: each (no photo gets more) or mean (of all photos; needs a calibration).")
+]
 TensorboardOption = Annotated[bool, typer.Option(help="Write event files where TensorBoard is installed.")]
 
 
@@ -75,6 +84,14 @@ def four(text: str, what: str) -> tuple[int, int, int, int]:
         raise TrainingError(f"{what}: four whole numbers with commas are needed, got {text!r}")
     a, b, c, d = (int(part) for part in parts)
     return a, b, c, d
+
+
+def two(text: str, what: str) -> tuple[int, int]:
+    """Two whole numbers with a comma between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        raise TrainingError(f"{what}: two whole numbers with a comma are needed, got {text!r}")
+    return int(parts[0]), int(parts[1])
 
 
 def zoom_range(text: str) -> tuple[float, float]:
@@ -117,6 +134,13 @@ def device_name(name: str) -> str:
     if name not in ("cpu", "cuda"):
         raise TrainingError(f"device must be cpu, cuda or auto, got {name!r}")
     return name
+
+
+def gated(backbone: "Backbone", adapter: "AdapterSet", compute: float, spending: str) -> "Gated":
+    """A set within a budget, as `--compute` and `--spending` say."""
+    from mtlora.prediction.gated import Spending, build_gated
+
+    return build_gated(backbone, adapter, compute, member(Spending, spending, "--spending"))
 
 
 def step_count(dataset: "PhotoDataset", steps: int, epochs: float, batch: int) -> int:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say
-from mtlora.cli.train_options import TrainOptions, ValidationOptions
+from mtlora.cli.train_options import PolicyOptions, TrainOptions, ValidationOptions
 from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
-    from mtlora.training.adapters.config import TrainConfig, Validation
+    from mtlora.training.adapters.config import PolicyTraining, TrainConfig, Validation
     from mtlora.training.run.loop import LoopConfig
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.vocabulary.tasks import Task
@@ -40,13 +40,14 @@ def make_config(options: TrainOptions) -> "TrainConfig":
     dataset = open_dataset(made.data, made.split).spread(schedule.photos)
     path = find_backbone(made.backbone)
     method = o.member(Method, made.method, "method")
+    loop = _loop(dataset, options)
     return TrainConfig(
         spec=spec_for(method, _spec(path, dataset, options)),
         backbone=path,
         data=made.data,
         out=made.out,
         cache=options.run.cache,
-        loop=_loop(dataset, options),
+        loop=loop,
         name=made.name,
         method=method.value,
         unfreeze=unfreeze_for(method),
@@ -70,6 +71,7 @@ def make_config(options: TrainOptions) -> "TrainConfig":
         distill=teacher.distill,
         temperature=teacher.temperature,
         validation=_validation(options.validation),
+        policy=_policy(options.policy, loop.steps),
     )
 
 
@@ -126,6 +128,34 @@ def _validation(options: ValidationOptions) -> "Validation | None":
         photos=options.val_photos,
         patience=options.patience,
         baseline={} if options.baseline is None else _baseline(options.baseline),
+    )
+
+
+def _policy(options: PolicyOptions, steps: int) -> "PolicyTraining | None":
+    from mtlora.training.adapters.config import PolicyTraining
+    from mtlora.vocabulary.policy import PolicyKind, PolicyMode, PolicySpec
+
+    if not options.policy:
+        return None
+    kind = o.member(PolicyKind, options.policy, "policy")
+    second = "windows" if kind is PolicyKind.POOLED else "tokens"
+    gates = {part.strip() for part in options.policy_gates.split(",") if part.strip()} or {"blocks", second}
+    if unknown := gates - {"blocks", second}:
+        raise TrainingError(f"gates of a {kind} policy are blocks and {second}, got {', '.join(sorted(unknown))}")
+    if not 0 <= options.open_share < 1:
+        raise TrainingError(f"--open-share must be from 0 to below 1, got {options.open_share:g}")
+    spec = PolicySpec(
+        kind=kind,
+        mode=o.member(PolicyMode, options.policy_mode, "policy mode"),
+        hidden=o.two(options.policy_hidden or ("32,32" if kind is PolicyKind.POOLED else "64,64"), "hidden units"),
+        blocks="blocks" in gates,
+        **{second: second in gates},
+    )
+    return PolicyTraining(
+        spec=spec,
+        least=options.least_compute,
+        weight=options.budget_weight,
+        open_steps=round(steps * options.open_share),
     )
 
 

@@ -45,7 +45,7 @@ class ShapeOptions:
 class ScheduleOptions:
     """Where a run begins, how long it is, and what a step does to the weights."""
 
-    init: Annotated[Path | None, typer.Option(help="Run whose weights are taken over: see the docs.")] = None
+    init: Annotated[Path | None, typer.Option(help="Run or adapter file whose weights are taken over.")] = None
     photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0
     steps: o.StepsOption = 0
     epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS)
@@ -108,6 +108,25 @@ class TeacherOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """What decides, photo by photo, which parts of the encoder are computed."""
+
+    policy: Annotated[
+        str, typer.Option(help="pooled or published: train a policy with the set; default: all is computed, always.")
+    ] = ""
+    policy_mode: Annotated[str, typer.Option(help="single, or per_task: tasks have gates of their own.")] = "single"
+    policy_gates: Annotated[
+        str, typer.Option(help="Comma list of blocks, windows (pooled), tokens (published); default: both it can have.")
+    ] = ""
+    policy_hidden: Annotated[
+        str, typer.Option(help="Hidden units for blocks, and for windows or tokens; default: 32,32, published 64,64.")
+    ] = ""
+    least_compute: Annotated[float, typer.Option(help="Budgets are drawn from here to 1, anew for each batch.")] = 0.3
+    budget_weight: Annotated[float, typer.Option(help="Weight of (share computed - budget)^2.")] = 10.0
+    open_share: Annotated[float, typer.Option(help="Share of the steps, at the start, in which all is computed.")] = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """All of them."""
 
@@ -118,6 +137,7 @@ class TrainOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     validation: ValidationOptions = field(default_factory=ValidationOptions)
     teacher: TeacherOptions = field(default_factory=TeacherOptions)
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
     run: o.RunOptions = field(default_factory=o.RunOptions)
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, write OUT/batch.png, train nothing.")

@@ -117,6 +117,20 @@ class BlockLayout(Layout):
 
 
 @_structure
+class RegionLayout(Layout):
+    """What a block computes of images whose tokens lie one image after the other. Windows count over all images."""
+
+    members = """
+        const int32_t* which;  // [period], which position bias each window of an image has
+        const int64_t* order;  // [period * tokens], where in x an image's tokens are, window by window; null: there
+        const int32_t* open;   // [windows], ascending, which windows are computed; null: the first so many
+        long period;   // windows of an image
+        long windows;  // that are computed
+        long tokens;   // of a window
+    """
+
+
+@_structure
 class MoveLayout(Layout):
     """One move of `fold`. Tensors are numbers of the set's; rows and columns are those of `tensor` as stored."""
 
@@ -205,16 +219,20 @@ class Functions:
     ]
     merged_projection: Annotated[
         Fallible,
-        "int(const float* streams, const int64_t* gather, const float* weight, const float* bias, float eps,"
-        " const float* projection, float* out, long tasks, long tokens, long width, long merged, long channels,"
-        " int threads)",
+        "int(const float* streams, const float* instead, const uint8_t* written, const int64_t* gather,"
+        " const float* weight, const float* bias, float eps, const float* projection, float* out, long tasks,"
+        " long tokens, long width, long merged, long channels, int threads)",
+    ]
+    window_moments: Annotated[
+        Procedure,
+        "void(const float* x, float* means, float* squares, long windows, long tokens, long width, int threads)",
     ]
     mix_head_floats: Annotated[Size, "long(const MtloraMixHead* head)"]
     mix_head: Annotated[Fallible, "int(const MtloraMixHead* head, float* mixed, float* out, int threads)"]
     block: Annotated[
         Fallible,
-        "int(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks, long count,"
-        " float* streams, long windows, long tokens, int threads)",
+        "int(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks, long count,"
+        " float* streams, int threads)",
     ]
     upsample_argmax: Annotated[
         Fallible,

@@ -5,6 +5,7 @@ streams; its forward pass is written out here. Features are NHWC throughout.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mtlora.model.gating import Decision, TokenGate, closed_everywhere, gated, left_out_without_tokens, unchanged
 from mtlora.model.lora.linear import TaskLoRALinear, TaskOutputs
 from mtlora.vocabulary.spec import BackboneSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
@@ -74,12 +76,14 @@ def encode(
     mode: SharedMode,
     all_tasks: Sequence[Task],
     recompute: bool = False,
+    decision: Decision | None = None,
 ) -> list[TaskOutputs]:
     """Features of the four stages, after the patch merging that follows stages 0..2.
 
     x:       float [B, 3, S, S], normalised
     tasks:   streams wanted
     recompute: keep no activations inside blocks; the backward pass computes them again (activation checkpointing)
+    decision: what of the blocks is computed; None: all
     returns: four `TaskOutputs`, float NHWC [B, S/8, S/8, 2C], [.., S/16, .., 4C], [.., S/32, .., 8C] twice;
              `by_task` is empty where a stage has no task pairs: every task then takes `shared`
     """
@@ -88,10 +92,17 @@ def encode(
     x = swin.patch_embed(x)
     features: list[TaskOutputs] = []
     for index, stage in enumerate(swin.layers):
-        for block in stage.blocks[:-1]:
+        gates = None if decision is None else decision.stage(index, x)
+        streams: dict[Task, Tensor] = {}
+        for number, block in enumerate(stage.blocks):
             # in mode `addition` a block's task pairs shape its shared output; otherwise they are only read in the last
-            x = run(run_task_block, block, x, needed).shared if mode is SharedMode.ADDITION else run(block, x)
-        x, streams = run(run_task_block, stage.blocks[-1], x, needed)
+            wanted = needed if number + 1 == len(stage.blocks) or mode is SharedMode.ADDITION else ()
+            if closed_everywhere(gates, number):
+                x, streams = unchanged(x, wanted if gives_streams(block) else ())
+                continue
+            tokens = None if decision is None else decision.tokens(index, number, x)
+            here = left_out_without_tokens(gates, number, tokens)
+            x, streams = gated(here, number, block, x, partial(run, run_task_block, block, x, wanted, tokens))
         merge = swin.layers[index + 1].downsample if index + 1 < len(swin.layers) else nn.Identity()
         x = merge(x)
         features.append(TaskOutputs(x, {task: merge(streams[task]) for task in tasks if task in streams}))
@@ -106,22 +117,37 @@ def _recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     return checkpoint(function, *arguments, use_reentrant=False)
 
 
-def run_task_block(block: SwinTransformerBlock, x: Tensor, tasks: Sequence[Task]) -> TaskOutputs:
+def gives_streams(block: SwinTransformerBlock) -> bool:
+    """Whether tasks get features of their own from a block."""
+    return any(isinstance(linear, TaskLoRALinear) for linear in (block.attn.proj, block.mlp.fc2))
+
+
+def run_task_block(
+    block: SwinTransformerBlock, x: Tensor, tasks: Sequence[Task], tokens: TokenGate | None = None
+) -> TaskOutputs:
     """One Swin block with a stream per task; streams start in the block's own attention projection.
 
-    x: float [B, H, W, C]; windows must tile H and W
+    x:      float [B, H, W, C]; windows must tile H and W
+    tasks:  none: the block runs as timm has it
+    tokens: which of them go through the MLP
     """
     proj, fc1, fc2 = block.attn.proj, block.mlp.fc1, block.mlp.fc2
-    if not any(isinstance(linear, TaskLoRALinear) for linear in (proj, fc2)):
+    if tokens is None and (not tasks or not gives_streams(block)):
         return TaskOutputs(block(x), {})
+    if not gives_streams(block):
+        tasks = ()
     attended = _attention(block, x)
     y = _run(proj, attended, {}, tasks)
     z = x + block.drop_path1(_from_windows(block, y.shared, x))
     z_by_task = {task: x + block.drop_path1(_from_windows(block, y_t, x)) for task, y_t in y.by_task.items()}
 
-    h = _run(fc1, block.norm2(z), {task: block.norm2(z_t) for task, z_t in z_by_task.items()}, tasks)
+    normed, normed_by_task = block.norm2(z), {task: block.norm2(z_t) for task, z_t in z_by_task.items()}
+    h = _run(fc1, normed, normed_by_task, tasks)
     act = block.mlp.act
     out = _run(fc2, act(h.shared), {task: act(h_t) for task, h_t in h.by_task.items()}, tasks, spread=True)
+    if tokens is not None:
+        by_task_out = {task: tokens(normed_by_task.get(task, normed), out_t) for task, out_t in out.by_task.items()}
+        out = TaskOutputs(tokens(normed, out.shared), by_task_out)
     by_task = {}
     for task, out_t in out.by_task.items():
         # without a stream from the projection the published model has no residual for the task either

@@ -148,7 +148,13 @@ def layer_norm_tasks(x: Tensor, weight: Tensor, bias: Tensor, eps: float, a: Ten
 
 
 def merged_projection(
-    streams: Tensor, gather: Tensor, weight: Tensor, bias: Tensor, eps: float, projection: Tensor
+    streams: Tensor,
+    gather: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    projection: Tensor,
+    instead: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Patch merging and projection of task streams: p[t] · LayerNorm(four neighbouring tokens side by side).
 
@@ -156,6 +162,8 @@ def merged_projection(
     gather:       int64 [4M], tokens that go side by side
     weight, bias: float [4C], of the layer norm, as eps
     projection:   float [T, c, 4C], fastest where projection.mT is contiguous
+    instead:      float [L, C], and bool [T, L]: where that is false a task's token is taken from there, and what
+                  `streams` has is not read; None: nowhere
     returns:      float [T, M, c]
     """
     want(streams.ndim == 3, "streams", "[T, L, C]", streams)
@@ -168,16 +176,39 @@ def merged_projection(
     lowest, highest = gather.aminmax()
     if gather.dtype != torch.int64 or lowest < 0 or highest >= tokens:
         raise MTLoRAError(f"gather must be int64 from 0 to {tokens - 1}, got {gather.dtype}, {lowest} to {highest}")
-    native = native_for(streams, weight, bias, projection)
+    other, written = _instead(instead, streams)
+    native = native_for(streams, weight, bias, projection, *(() if other is None else (other,)))
     if native is None:
+        if other is not None and written is not None:
+            streams = torch.where(written[..., None], streams, other)
         return torch_ops.merged_projection(streams, gather, weight, bias, eps, projection)
     streams, gather, weight, bias = (tensor.contiguous() for tensor in (streams, gather, weight, bias))
     columns, out = projection.mT.contiguous(), streams.new_empty(tasks, len(gather) // 4, projection.shape[1])
     failed = native.merged_projection(
-        streams.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps, columns.data_ptr(),
-        out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
+        streams.data_ptr(), None if other is None else other.data_ptr(),
+        None if written is None else written.data_ptr(), gather.data_ptr(), weight.data_ptr(), bias.data_ptr(), eps,
+        columns.data_ptr(), out.data_ptr(), tasks, tokens, width, out.shape[1], out.shape[2], torch.get_num_threads(),
     )  # fmt: skip
     return checked(out, failed)
+
+
+def window_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of every channel in each window, and the sum of squares of what its tokens are away from it.
+
+    x:       float [W, N, C], tokens of W windows
+    returns: two float [W, C]
+    """
+    want(x.ndim == 3 and x.shape[1] > 0, "x", "[W, N, C], N at least 1", x)
+    native = native_for(x)
+    if native is None:
+        return torch_ops.window_moments(x)
+    x = x.contiguous()
+    windows, tokens, width = x.shape
+    means, squares = x.new_empty(2, windows, width)
+    native.window_moments(
+        x.data_ptr(), means.data_ptr(), squares.data_ptr(), windows, tokens, width, torch.get_num_threads()
+    )
+    return means, squares
 
 
 def mix_head(
@@ -225,6 +256,17 @@ def mix_head(
 def _down(a: Tensor) -> tuple[Tensor, bool]:
     """A of every task in the layout that its rank wants: few rows [T, r, C] in rows, many as columns [T, C, r]."""
     return (a.contiguous(), False) if a.shape[1] <= MAX_DOTS else (a.mT.contiguous(), True)
+
+
+def _instead(instead: tuple[Tensor, Tensor] | None, streams: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    if instead is None:
+        return None, None
+    other, written = instead
+    tasks, tokens, width = streams.shape
+    want(other.shape == (tokens, width), "instead", f"[{tokens}, {width}]", other)
+    want(written.shape == (tasks, tokens) and written.dtype == torch.bool, "written", f"bool [{tasks}, {tokens}]",
+          written)  # fmt: skip
+    return other.contiguous(), written.contiguous()
 
 
 def _want_which(which: Tensor, biases: int, windows: int) -> None:

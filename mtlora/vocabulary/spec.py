@@ -20,6 +20,10 @@ MAX_CLASSES = 255  # class maps are uint8 and 255 is the ignore index
 MAX_IMAGE_SIZE = 4096
 MAX_STAGES = 4
 
+RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared", "linear_ranks": {}}
+"""Names in a set's spec, and in its tasks', that format version 2 keeps for pairs to come, with what they are today:
+pairs with magnitudes (DoRA), and ranks of single linears. No release reads other values yet."""
+
 PerStage = tuple[int, int, int, int]
 PerStageFloat = tuple[float, float, float, float]
 
@@ -46,6 +50,18 @@ class Spec(BaseModel):
     def to_json(self) -> str:
         """Canonical JSON: every field, in the order of the class."""
         return self.model_dump_json()
+
+
+def _without_reserved(data: Any) -> Any:
+    if not isinstance(data, dict):
+        return data
+    found = [f"{name} {data[name]!r:.40}" for name, usual in RESERVED_FIELDS.items() if data.get(name, usual) != usual]
+    if found:
+        raise SpecError(
+            f"{', '.join(found)}: reserved in format version 2, and this release does not read such sets yet; "
+            f"it reads {', '.join(f'{name} {usual!r}' for name, usual in RESERVED_FIELDS.items())}"
+        )
+    return {name: value for name, value in data.items() if name not in RESERVED_FIELDS}
 
 
 def _in_words(name: str, error: ValidationError) -> str:
@@ -167,6 +183,8 @@ class TaskSpec(Spec):
     decoder: DecoderKind = DecoderKind.HRNET
     axes: str = Field(default="", max_length=200, description="normals only: what x, y, z mean")
 
+    _reserved = model_validator(mode="before")(_without_reserved)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         traits = TRAITS[self.task]
@@ -233,6 +251,8 @@ class AdapterSpec(Spec):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     antialias: bool = Field(default=False, description="resize with antialiasing; published models: without")
+
+    _reserved = model_validator(mode="before")(_without_reserved)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -11,6 +11,9 @@ from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS, MERGING_LINEAR
 from mtlora.vocabulary.spec import AdapterSpec
 
 PAIR_PARTS = frozenset({"shared", "tasks"})
+POLICY_PREFIX = "policy."
+"""What the names of a policy's tensors begin with, in a model and in an adapter file."""
+
 _LINEARS = frozenset(linear.rpartition(".")[2] for linear in (*BLOCK_LINEARS, MERGING_LINEAR))
 
 
@@ -27,9 +30,14 @@ def is_decoder(name: str) -> bool:
     return name.startswith(("projections.", "decoders."))
 
 
+def is_policy(name: str) -> bool:
+    """Whether a tensor belongs to a policy, which decides what is computed."""
+    return name.startswith(POLICY_PREFIX)
+
+
 def is_trainable(name: str, spec: AdapterSpec) -> bool:
     """Whether `name` is trained under `spec`; everything else stays as the backbone has it."""
-    if is_decoder(name) or is_lora(name):
+    if is_decoder(name) or is_lora(name) or is_policy(name):
         return True
     parts = name.split(".")
     if parts[1] == "patch_embed":

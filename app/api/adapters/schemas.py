@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.compute import offered
 from app.core.names import plain_name
 from app.core.tiers import Tier
 from app.http.parameters import Strict
@@ -51,6 +52,7 @@ class AdapterSetOut(BaseModel):
                     "tasks": {"saliency": {"outputs": 1, "ranks": [4, 4, 4, 4], "decoder": "hrnet"}},
                     "ranks": [16, 16, 16, 16],
                     "image_size": 448,
+                    "compute": 0.3,
                     "tier": "device",
                     "status": "ready",
                     "reason": "",
@@ -80,6 +82,9 @@ class AdapterSetOut(BaseModel):
         description="rank of the shared pairs in stages 0 to 3; null if the file cannot be read"
     )
     image_size: int | None = Field(description="input side in pixels; null if the file cannot be read")
+    compute: float | None = Field(
+        None, description="the smallest `compute` that can be asked for; null: no policy, so everything is computed"
+    )
     tier: Tier
     status: Literal["ready", "loading", "failed"] = Field(description="failed: it cannot be used, for this reason")
     reason: str = Field(description="why it failed; empty if it did not")
@@ -127,6 +132,7 @@ class AdapterSetOut(BaseModel):
             tasks=tasks,
             ranks=spec.ranks if spec else None,
             image_size=spec.image_size if spec else None,
+            compute=_lowest_compute(found.current),
             tier=now.tier,
             status="failed" if found.fault else "loading" if adapters.device_cache.is_loading(current) else "ready",
             reason=found.fault,
@@ -137,6 +143,11 @@ class AdapterSetOut(BaseModel):
             last_used=datetime.fromtimestamp(last_used, UTC).isoformat(timespec="milliseconds") if last_used else None,
             revisions=revisions,
         )
+
+
+def _lowest_compute(manifest: AdapterManifest | None) -> float | None:
+    offer = offered(manifest.policy if manifest else None)
+    return offer.lowest if offer.is_open else None
 
 
 def _task_names(manifest: AdapterManifest | None) -> list[str]:

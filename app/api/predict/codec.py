@@ -1,5 +1,6 @@
 """The request codec of POST /predict: query parameters, three forms of body, many forms of answer."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from app.answers.plan import RenderPlan
 from app.answers.render import Document, Pieces, to_json
 from app.api.errors import problem_of
 from app.api.predict.schemas import LISTS, PARAMETERS, PredictQuery
+from app.core.compute import WHOLE
 from app.core.errors import BadParameterError, ServiceError
 from app.core.names import AdapterRef, plain_name
 from app.http.body_budget import Hold
@@ -78,7 +80,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
     """images: 0 if the body may still say what is asked for, so that nothing is known of the form"""
     tasks = _tasks(query.tasks, ref, spec)
     if not images:
-        return Choice(tasks, JSON_PLAN)
+        return Choice(tasks, JSON_PLAN, query.compute)
     form = choose_format(query.format, accept, tasks=tasks, images=images)
     if query.logits and form is not AnswerFormat.NPZ:
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
@@ -93,7 +95,9 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
         rle=query.masks == "rle",
         logits=query.logits,
     )
-    return Choice(tasks, plan)
+    if query.explain and form is not AnswerFormat.JSON:
+        raise BadParameterError(f"explain is given with format json only, this answer is {form.value}")
+    return Choice(tasks, plan, query.compute, query.explain is not None)
 
 
 def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task, ...]:
@@ -120,8 +124,13 @@ def _body(outcome: Outcome, job: PredictionJob, total_ms: float, request_id: str
 
 def _about(answer: ImageAnswer, job: PredictionJob, total_ms: float) -> Document:
     ref = job.ref
-    return {
+    about: Document = {
         "adapter": {"name": plain_name(ref.name), "revision": ref.revision, "digest": ref.digest},
         "timings_ms": {**answer.stages.milliseconds(), "total": total_ms},
         "batch": {"size": answer.batch_images, "adapters": answer.batch_adapters},
     }
+    if job.budget != WHOLE or job.explain:
+        about["compute"] = {"share": round(answer.share, 4)}
+    if job.explain:
+        about["compute"]["png"] = base64.b64encode(answer.computed_png).decode()
+    return about

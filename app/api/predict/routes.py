@@ -16,7 +16,7 @@ from app.http.parameters import in_headers, in_query
 from app.prediction.read_images import may_say_more
 
 router = APIRouter(tags=["predict"])
-HEADERS = {"x-adapter": "adapter", "x-deadline-ms": "deadline_ms"}
+HEADERS = {"x-adapter": "adapter", "x-compute": "compute", "x-deadline-ms": "deadline_ms"}
 ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
@@ -33,6 +33,7 @@ async def predict(
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
     x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
+    x_compute: Annotated[HeaderText, Header(description="as `compute`")] = None,  # noqa: ARG001
     x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Maps of one photo, or of several.

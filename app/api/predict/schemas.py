@@ -3,9 +3,11 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
+from app.core.compute import parse_budget
 from app.core.numbers import PLAIN, PLAIN_DECIMAL
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
@@ -43,6 +45,14 @@ class PredictQuery(BaseModel):
     threshold: Score | None = Field(
         None, description="hf and coco only: leave out masks whose score is below", examples=[0.5]
     )
+    compute: str | None = Field(
+        None,
+        max_length=20,
+        description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
+        "or auto (what the set offers); sets with a policy only. Default: everything is computed",
+        examples=["0.6"],
+    )
+    explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
 
     @field_validator("tasks")
@@ -53,6 +63,17 @@ class PredictQuery(BaseModel):
             return ",".join(parse_tasks(names or "")) or names
         except TaskError:
             return names
+
+    @field_validator("compute")
+    @classmethod
+    def _budget(cls, text: str | None) -> str | None:
+        """What cannot be a budget of any set."""
+        try:
+            if text is not None:
+                parse_budget(text)
+        except ValueError as error:
+            raise PydanticCustomError("budget", "Input {words}", {"words": str(error)}) from error
+        return text
 
     @field_validator("format")
     @classmethod
@@ -127,6 +148,16 @@ class BatchOut(BaseModel):
     adapters: int = Field(description="adapter sets")
 
 
+class ComputeOut(BaseModel):
+    """How much of the encoder was computed for this image; given where a budget was asked for."""
+
+    share: float = Field(ge=0, le=1, description="of the multiply-adds of its blocks")
+    png: str | None = Field(
+        None,
+        description="explain=compute: base64 of a grey PNG, a pixel a patch of the model's square; 255: every block",
+    )
+
+
 class PredictOut(BaseModel):
     """Answer for one image."""
 
@@ -160,6 +191,7 @@ class PredictOut(BaseModel):
     tasks: dict[str, TaskOut]
     timings_ms: TimingsOut
     batch: BatchOut
+    compute: ComputeOut | None = None
 
 
 class PredictManyOut(BaseModel):
@@ -293,6 +325,10 @@ _ANSWER = {
 }
 _HEADERS = {
     "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
+    "X-Compute-Share": {
+        "description": "share of the encoder that was computed; of several images the mean",
+        "schema": {"type": "string"},
+    },
     "X-Adapter-Cold": {
         "description": "1 if this request waited for the load of its set, else 0",
         "schema": {"type": "string"},

@@ -6,6 +6,8 @@ from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+from mtlora.inference.prepare.planner import ComputePlan, Planner
+from mtlora.model.gates import Gates
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
@@ -24,6 +26,11 @@ class Resident(Protocol):
         """Bytes on the device that are this set's alone, beyond the shared backbone."""
         ...
 
+    @property
+    def planner(self) -> Planner | None:
+        """What decides which parts are computed of an image; None: everything always is."""
+        ...
+
 
 R = TypeVar("R", bound=Resident)
 
@@ -35,6 +42,7 @@ class Query(Generic[R]):
     resident: R
     pixels: Tensor  # float32 [3, S, S], normalised, S = the set's image size
     tasks: tuple[Task, ...]  # tasks of the set, at least one
+    gates: Gates | None = None  # of this one image; None: everything is computed
 
 
 class Backend(Protocol[R]):
@@ -59,6 +67,13 @@ class Backend(Protocol[R]):
 
     def warm(self, resident: R, images: int) -> None:
         """Do once what the first passes would pay for: batches of up to so many images."""
+        ...
+
+    def plan(self, query: Query[R], compute: float) -> ComputePlan:
+        """What is to be computed of an image within a budget below 1, for its query's `gates`.
+
+        `MTLoRAError` if its set has no policy that decides beforehand. Called from the thread that calls `forward`.
+        """
         ...
 
     def forward(self, queries: Sequence[Query[R]]) -> list[dict[Task, Tensor]]:

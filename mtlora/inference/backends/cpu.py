@@ -13,17 +13,18 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.inference.backends.backend import Query
-from mtlora.inference.backends.folded_sets import SHAPES_KEPT, Folding, heads_of, plan_of
+from mtlora.inference.backends.folded_sets import SHAPES_KEPT, Folding, check_queries, gating_of, heads_of, plan_of
 from mtlora.inference.forward.decoders import Head
-from mtlora.inference.forward.encoder import encode
+from mtlora.inference.forward.encoder import embed, encode
 from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
+from mtlora.inference.forward.stage import Plan
 from mtlora.inference.prepare.fold import fold_encoder
 from mtlora.inference.prepare.int8 import integer_weight
 from mtlora.inference.prepare.layers import Block, Encoder, own_bytes, tensors_of
 from mtlora.inference.prepare.packing_plan import PackingPlan, make_packing_plan
+from mtlora.inference.prepare.planner import Planner
 from mtlora.kernels import Kernels, kernels
 from mtlora.ops.denormals import denormals_are_zero
-from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.options import Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
@@ -39,6 +40,7 @@ class FoldedSet:
     heads: dict[Task, Head]
     signature: Hashable  # sets with equal ones can share a pass
     cost_bytes: int
+    planner: Planner | None = None
 
 
 class CpuBackend(Folding[FoldedSet]):
@@ -65,16 +67,23 @@ class CpuBackend(Folding[FoldedSet]):
         """One pass of the encoder over all images, then each image's decoders."""
         tasks, sets = queries[0].tasks, [query.resident for query in queries]
         spec, device = sets[0].spec, self._backbone.device
-        size = spec.image_size
-        for query in queries:
-            if tuple(query.pixels.shape) != (3, size, size):
-                raise MTLoRAError(f"input must be [3, {size}, {size}], got {list(query.pixels.shape)}")
+        check_queries(queries)
         with torch.inference_mode(), denormals_are_zero():
             images = torch.stack([query.pixels for query in queries]).to(device)
-            maps = encode([s.encoder for s in sets], images, plan_of(spec, tasks, device))
+            plan = plan_of(spec, tasks, device)
+            maps = encode([s.encoder for s in sets], images, plan, gating_of(queries, plan, device))
             return [_decode(s, tasks, [level[i] for level in maps]) for i, s in enumerate(sets)]
 
-    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
+    def _embedded(self, resident: FoldedSet, images: Tensor, layout: Plan) -> Tensor:
+        return embed([resident.encoder], images, layout)
+
+    def _fold(
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        tensors: Mapping[str, Tensor],
+        planner: Planner | None = None,
+    ) -> FoldedSet:
         shared = list(frozen.values())
         if self._kernels is not None and self._precision is Precision.FLOAT32:
             packing_plan = self._of_shape(self._packing_plans, spec, partial(self._packing_plan, self._kernels))
@@ -91,7 +100,7 @@ class CpuBackend(Folding[FoldedSet]):
             signature = (spec.image_size, spec.mode, spec.task_names, shapes)
             return signature, own_bytes((encoder, *heads.values()), shared)
 
-        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
+        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts), planner)
 
     def _packing_plan(self, native: Kernels, spec: AdapterSpec) -> PackingPlan:
         """For the blocks of a shape in float32."""

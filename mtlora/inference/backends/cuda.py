@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlora.inference.backends.backend import Query
-from mtlora.inference.backends.folded_sets import Folding, heads_of, plan_of
-from mtlora.inference.forward.encoder import Plan, encode
+from mtlora.inference.backends.folded_sets import Folding, check_queries, gating_of, heads_of, plan_of
+from mtlora.inference.forward.encoder import embed, encode
+from mtlora.inference.forward.gating import StageGating
 from mtlora.inference.forward.graphs import Passes, sizes_up_to
+from mtlora.inference.forward.stage import Plan
 from mtlora.inference.prepare.flat_buffer import Layout, Place, flatten
 from mtlora.inference.prepare.fold import fold_encoder
 from mtlora.inference.prepare.layers import Encoder, mapped
-from mtlora.vocabulary.errors import MTLoRAError
+from mtlora.inference.prepare.planner import Planner
 from mtlora.vocabulary.options import Precision
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
@@ -40,6 +42,7 @@ class FlatSet:
     flat: Tensor
     layout: Layout
     signature: Hashable  # sets with equal ones can share a pass
+    planner: Planner | None = None
 
     @property
     def cost_bytes(self) -> int:
@@ -62,14 +65,12 @@ class CudaBackend(Folding[FlatSet]):
     def forward(self, queries: Sequence[Query[FlatSet]]) -> list[dict[Task, Tensor]]:
         """One pass over all images, encoder and decoders, and one copy of the logits to the CPU."""
         tasks, first = queries[0].tasks, queries[0].resident
-        size = first.spec.image_size
-        for query in queries:
-            if tuple(query.pixels.shape) != (3, size, size):
-                raise MTLoRAError(f"input must be [3, {size}, {size}], got {list(query.pixels.shape)}")
+        check_queries(queries)
         flats = [query.resident.flat for query in queries]
         if all(flat is flats[0] for flat in flats):
             flats = flats[:1]
-        logits = self._run(first, tasks, flats, [query.pixels for query in queries])
+        gating = gating_of(queries, _kept_plan(first.spec, tasks, self._backbone.device), self._backbone.device)
+        logits = self._run(first, tasks, flats, [query.pixels for query in queries], gating)
         outputs = [first.spec.task(task).outputs for task in tasks]
         return [dict(zip(tasks, scores.split(outputs), strict=True)) for scores in logits]
 
@@ -82,14 +83,33 @@ class CudaBackend(Folding[FlatSet]):
                 for _ in range(TIMES_TO_RECORD):
                     self._run(resident, spec.task_names, [resident.flat] * sets, [black] * size)
 
-    def _run(self, first: FlatSet, tasks: tuple[Task, ...], flats: list[Tensor], images: list[Tensor]) -> Tensor:
+    def _run(
+        self,
+        first: FlatSet,
+        tasks: tuple[Task, ...],
+        flats: list[Tensor],
+        images: list[Tensor],
+        gating: Sequence[StageGating] | None = None,
+    ) -> Tensor:
         """Logits on the CPU, float32 [n, outputs of all tasks, h, w]."""
         plan = _kept_plan(first.spec, tasks, self._backbone.device)
-        compute = partial(_compute, first.layout, first.spec, tasks, plan)
+        compute = partial(_compute, first.layout, first.spec, tasks, plan, gating)
         with torch.inference_mode(), exact_convolutions():
+            if gating is not None:  # what is launched depends on the gates, so no recording would come again
+                return _on_host(compute(*(torch.stack(own).to(self._backbone.device) for own in (flats, images))))
             return _on_host(self._passes.run((first.signature, tasks), compute, flats, images))
 
-    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FlatSet:
+    def _embedded(self, resident: FlatSet, images: Tensor, layout: Plan) -> Tensor:
+        encoder, _ = resident.layout.of(resident.flat[None])
+        return embed([encoder], images.to(self._dtype), layout)
+
+    def _fold(
+        self,
+        frozen: Mapping[str, Tensor],
+        spec: AdapterSpec,
+        tensors: Mapping[str, Tensor],
+        planner: Planner | None = None,
+    ) -> FlatSet:
         tensors = self._copies(tensors)
         encoder = _padded(fold_encoder(frozen, spec, tensors, merge=self._merge))
         shared = list(frozen.values())
@@ -102,7 +122,8 @@ class CudaBackend(Folding[FlatSet]):
         mapped(layout.template, lambda leaf: leaves.append(leaf if isinstance(leaf, Place) else id(leaf)),
                (Place, Tensor))  # fmt: skip
         decoders = tuple(task.decoder for task in spec.tasks)
-        return FlatSet(spec, flat, layout, (spec.image_size, spec.mode, spec.task_names, decoders, tuple(leaves)))
+        signature = (spec.image_size, spec.mode, spec.task_names, decoders, tuple(leaves))
+        return FlatSet(spec, flat, layout, signature, planner)
 
 
 def exact_convolutions() -> AbstractContextManager[None]:
@@ -112,11 +133,17 @@ def exact_convolutions() -> AbstractContextManager[None]:
 
 
 def _compute(
-    layout: Layout, spec: AdapterSpec, tasks: Sequence[Task], plan: Plan, flats: Tensor, images: Tensor
+    layout: Layout,
+    spec: AdapterSpec,
+    tasks: Sequence[Task],
+    plan: Plan,
+    gating: Sequence[StageGating] | None,
+    flats: Tensor,
+    images: Tensor,
 ) -> Tensor:
     """float [1 or n, size] and float32 [n, 3, S, S] -> float32 [n, outputs of all tasks, h, w]."""
     encoder, heads = layout.of(flats)
-    maps = encode([encoder], images.to(flats.dtype), plan)
+    maps = encode([encoder], images.to(flats.dtype), plan, gating)
     scores = [
         heads[spec.task_names.index(task)].at_once([level[:, index].contiguous() for level in maps])
         for index, task in enumerate(tasks)

@@ -81,25 +81,37 @@ def task_mlp(frozen: Tensor, u: Tensor, b1: Tensor, a2: Tensor) -> Tensor:
     return ops.gelu_(hidden) @ a2.transpose(2, 3)
 
 
-def merged_projection(streams: Tensor, gather: Tensor, weight: Tensor, bias: Tensor, projection: Tensor) -> Tensor:
+def merged_projection(
+    streams: Tensor,
+    gather: Tensor,
+    norm: Norm,
+    projection: Tensor,
+    instead: Tensor | None = None,
+    written: Tensor | None = None,
+) -> Tensor:
     """p_t · LayerNorm(four neighbouring tokens side by side), see `ops.merged_projection`.
 
-    streams:      float [n, T, L, C]
-    gather:       int64 [4M]
-    weight, bias: float [4C], [1, 4C] or [n, 4C]
-    projection:   float [1 or n, T, c, 4C]
-    returns:      float [n, T, M, c]
+    streams:    float [n, T, L, C]
+    gather:     int64 [4M]
+    norm:       over 4C
+    projection: float [1 or n, T, c, 4C]
+    instead:    float [n, L, C], tokens of all tasks where `written`, bool [n, T, L], is false
+    returns:    float [n, T, M, c]
     """
     if takes_turns(streams):
-        weight, bias = weight.view(-1, weight.shape[-1]), bias.view(-1, bias.shape[-1])
-        return _in_turn(
-            len(streams),
-            lambda i: ops.merged_projection(
-                streams[i], gather, _of(weight, i), _of(bias, i), NORM_EPS, _of(projection, i)
-            ),
-        )
+        width = 4 * streams.shape[3]
+        weight, bias = norm.weight.view(-1, width), norm.bias.view(-1, width)
+
+        def of(i: int) -> Tensor:
+            other = None if instead is None or written is None else (instead[i], written[i])
+            own = (_of(weight, i), _of(bias, i), NORM_EPS, _of(projection, i))
+            return ops.merged_projection(streams[i], gather, *own, other)
+
+        return _in_turn(len(streams), of)
+    if written is not None and instead is not None:
+        streams = torch.where(written[..., None], streams, instead[:, None])
     neighbours = streams.index_select(2, gather).view(*streams.shape[:2], -1, 4 * streams.shape[3])
-    return Norm(weight, bias)(neighbours) @ projection.transpose(2, 3)
+    return norm(neighbours) @ projection.transpose(2, 3)
 
 
 def _of(parameter: Tensor, item: int) -> Tensor:

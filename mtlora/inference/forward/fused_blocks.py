@@ -6,6 +6,7 @@ Weights are copied into the layout that the kernel reads (`pack`), so a block th
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,11 +25,20 @@ from mtlora.kernels.interface import (
     BlockLayout,
     LinearLayout,
     PairsLayout,
+    RegionLayout,
 )
 from mtlora.vocabulary.options import Precision
 
 Packer = Callable[[Tensor], tuple[Tensor, ...]]
 """A matrix float [out, in] in the kernels' layout: float32; or int8, float scales [out], int32 offsets [out]."""
+
+
+class Region(NamedTuple):
+    """The windows that a block computes, and where their tokens are."""
+
+    windows: Windows  # in the block's own order
+    order: Tensor | None = None  # int64 [L], where in x the token at each place of that order is; None: there
+    open: Tensor | None = None  # bool [n, W], windows in the block's own order that are computed; None: all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,39 +50,56 @@ class FusedBlock:
     kernels: Kernels = field(repr=False)
     tasks: int  # of the set; 0: a block without streams
 
-    def run(self, x: Tensor, windows: Windows, wanted: Tensor | None) -> Tensor | None:
-        """The block over whole images, in place; the streams of the tasks wanted, if it gives any.
+    def run(self, x: Tensor, region: Region, wanted: Tensor | None, open_tasks: Tensor | None = None) -> Tensor | None:
+        """The block over windows of images, in place; the streams of the tasks wanted, if it gives any.
 
-        x:       float32 [n, L, C] on the CPU, contiguous, in the order of `windows`
-        wanted:  int64 [T], tasks among the set's; None: all
-        returns: float32 [n, T, L, C], or None
+        x:          float32 [n, L, C] on the CPU, contiguous
+        wanted:     int64 [T], tasks among the set's; None: all
+        open_tasks: bool [n, T], whose streams are computed; None: all
+        returns:    float32 [n, T, L, C], ordered as x, or None; nothing is written where a window or a task is closed
         """
-        items, tokens, width = x.shape
         if not self.tasks:
-            self._call(x, items, windows, None, None)
+            self._call(x, region, region.open, None, None)
             return None
+        items, tokens, width = x.shape
         chosen = torch.arange(self.tasks, dtype=torch.int32) if wanted is None else wanted.int()
         streams = x.new_empty(items, len(chosen), tokens, width)
         for item in range(items):
-            self._call(x[item], 1, windows, chosen, streams[item])
+            own = chosen if open_tasks is None else chosen.masked_fill(~open_tasks[item], -1)
+            self._call(
+                x[item : item + 1],
+                region,
+                None if region.open is None else region.open[item : item + 1],
+                own,
+                streams[item],
+            )
         return streams
 
-    def _call(self, x: Tensor, items: int, windows: Windows, chosen: Tensor | None, streams: Tensor | None) -> None:
-        count = len(windows.kinds)
+    def _call(
+        self, x: Tensor, region: Region, opened: Tensor | None, chosen: Tensor | None, streams: Tensor | None
+    ) -> None:
+        windows, order = region.windows, region.order
+        period = len(windows.kinds)
+        which = None if opened is None else opened.flatten().nonzero().flatten().int()
+        layout = RegionLayout(
+            which=windows.kinds.data_ptr(),
+            order=None if order is None else order.data_ptr(),
+            open=None if which is None else which.data_ptr(),
+            period=period,
+            windows=len(x) * period if which is None else len(which),
+            tokens=windows.masks.shape[-1],
+        )
         failed = self.kernels.block(
             ctypes.byref(self.layout),
+            ctypes.byref(layout),
             x.data_ptr(),
-            windows.kinds.data_ptr(),
-            count,
             None if chosen is None else chosen.data_ptr(),
             0 if chosen is None else len(chosen),
             None if streams is None else streams.data_ptr(),
-            items * count,
-            windows.masks.shape[-1],
             torch.get_num_threads(),
         )
         if failed:
-            raise MemoryError(f"not enough memory for the buffers of a block of {count} windows")
+            raise MemoryError(f"not enough memory for the buffers of a block of {period} windows")
 
 
 def packer(kernels: Kernels, precision: Precision = Precision.FLOAT32) -> Packer:

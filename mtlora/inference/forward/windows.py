@@ -47,6 +47,7 @@ class Windows(NamedTuple):
     order: Tensor  # int64 [side²], raster index of the token at each position
     kinds: Tensor  # int32 [windows], which mask each window has; ascending
     masks: Tensor  # float32 [kinds, N, N], N tokens a window; 0 or MASKED
+    places: Tensor  # int64 [windows], which window each is by rows of the (shifted) image
 
 
 class StageWindows(NamedTuple):
@@ -88,7 +89,7 @@ def window_order(side: int, window: int, shift: int) -> Windows:
     first = torch.ones_like(kinds, dtype=torch.bool)  # the first window of each kind
     first[1:] = kinds[1:] != kinds[:-1]
     masks = torch.where(apart[by_kind][first], MASKED, 0.0)
-    return Windows(order[by_kind].flatten(), first.cumsum(0, dtype=torch.int32) - 1, masks)
+    return Windows(order[by_kind].flatten(), first.cumsum(0, dtype=torch.int32) - 1, masks, by_kind)
 
 
 @lru_cache(maxsize=64)

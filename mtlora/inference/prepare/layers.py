@@ -136,6 +136,14 @@ class Block:
         """Whether tasks get outputs of their own here."""
         return isinstance(self.proj, TaskLinear) or isinstance(self.fc2, TaskLinear)
 
+    def of_tasks(self, index: Tensor) -> "Block":
+        """The block with the pairs of some tasks only. index: int64 [tasks]."""
+
+        def some(linear: Linear | TaskLinear) -> Linear | TaskLinear:
+            return replace(linear, tasks=linear.tasks.select(index)) if isinstance(linear, TaskLinear) else linear
+
+        return replace(self, proj=some(self.proj), fc1=some(self.fc1), fc2=some(self.fc2))
+
     def with_weights(self, change: Callable[[Tensor], IntegerWeight]) -> "Block":
         """The block with its linears' weights changed; pairs stay as they are."""
 

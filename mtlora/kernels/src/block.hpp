@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 
 #include "attention.hpp"
 #include "int8.hpp"
@@ -26,8 +27,10 @@ struct Portion {
     const MtloraBlock& block;
     int rows;
     long tokens, width, hidden;
-    const int32_t* tasks;  // wanted, among the set's
-    long count;            // of tasks; 0: no streams
+    const int32_t* tasks;  // wanted, among the set's; -1: no stream is made
+    long count;            // of tasks; 0: a block without streams
+    long places[kBlockTokens < kMaxTokens ? kMaxTokens : kBlockTokens];  // of each row in x
+    float* x;                                      // rows that lie apart in x, side by side
     float *normed, *attended, *base, *wide, *low;  // wide: [rows][3 width or hidden]; low: [rows][largest rank]
     float *u, *u2;                                 // [count][rows][rank]
     float* scales;                                 // [rows], of `bytes`
@@ -119,6 +122,7 @@ inline void with_sums(int rows, const Down& down, float* out, F&& f) {
 // u = A x of every task on tokens they share: x [rows][in].
 inline void down_shared(const Portion& p, const MtloraPairs& pairs, const float* x, float* u) {
     for (long t = 0; t < p.count; ++t) {
+        if (p.tasks[t] < 0) continue;
         const Down down = down_of(pairs, p.tasks[t]);
         with_sums(p.rows, down, u + t * p.rows * pairs.rank, [&](int row, auto count, float* sums) {
             add_products<decltype(count)::value>(down, 0, x + row * pairs.inputs, pairs.inputs, static_cast<int>(pairs.inputs), sums);
@@ -144,6 +148,7 @@ inline void down_normed(const Portion& p, const float* u, float* u2) {
     const MtloraBlock& b = p.block;
     const long padded = round_up(static_cast<int>(p.width));
     for (long t = 0; t < p.count; ++t) {
+        if (p.tasks[t] < 0) continue;
         const Down down = down_of(b.fc1_tasks, p.tasks[t]);
         with_sums(p.rows, down, u2 + t * p.rows * down.rank, [&](int row, auto count, float* sums) {
             constexpr int R = decltype(count)::value;
@@ -162,6 +167,7 @@ inline void down_hidden(const Portion& p, const float* u, float* out) {
     const MtloraPairs &up = p.block.fc1_tasks, &pairs = p.block.fc2_tasks;
     const long piece = up.rank <= 8 ? kPiece : kTileColumns * kLanes;
     for (long t = 0; t < p.count; ++t) {
+        if (p.tasks[t] < 0) continue;
         const Down down = down_of(pairs, p.tasks[t]);
         const long ld = sums_per_token(down);
         alignas(64) float sums[kTokensAtOnce * kMaxSums];
@@ -187,15 +193,23 @@ inline void down_hidden(const Portion& p, const float* u, float* out) {
 // streams[t] (stride between tasks: `apart`) = base + Bp u + B2 u2; a linear without task pairs adds nothing.
 inline void write_streams(const Portion& p, const float* u, const float* u2, float* streams, long apart) {
     const MtloraPairs &first = p.block.proj_tasks, &second = p.block.fc2_tasks;
-    for (long t = 0; t < p.count; ++t)
+    for (long t = 0; t < p.count; ++t) {
+        if (p.tasks[t] < 0) continue;
+        const float *b = first.b + p.tasks[t] * first.rank * p.width, *b2 = second.b + p.tasks[t] * second.rank * p.width;
         for_rows(p.rows, [&](int row, auto count) {
             constexpr int R = decltype(count)::value;
             const float* base = p.base + row * p.width;
-            float* out = streams + t * apart + row * p.width;
-            if (first.rank) add_low<R>(first, p.tasks[t], u + (t * p.rows + row) * first.rank, base, out, p.width);
-            if (second.rank)
-                add_low<R>(second, p.tasks[t], u2 + (t * p.rows + row) * second.rank, first.rank ? out : base, out, p.width);
+            float* out = streams + t * apart;
+            for_columns(static_cast<int>(p.width), [&](int column, auto columns, int last) {
+                constexpr int C = decltype(columns)::value;
+                vf sums[R][C];
+                each<R, C>(last, [&](int r, int c, int n) { sums[r][c] = load_up_to(base + r * p.width + column + c * kLanes, n); });
+                if (first.rank) tile<R, C>(u + (t * p.rows + row) * first.rank, first.rank, b + column, p.width, first.rank, last, sums);
+                if (second.rank) tile<R, C>(u2 + (t * p.rows + row) * second.rank, second.rank, b2 + column, p.width, second.rank, last, sums);
+                each<R, C>(last, [&](int r, int c, int n) { store_up_to(out + p.places[row + r] * p.width + column + c * kLanes, sums[r][c], n); });
+            });
         });
+    }
 }
 
 // Everything behind attention in a block with streams. Shared path: x, overwritten. p.base holds what all streams share.
@@ -235,14 +249,46 @@ inline void finish_tasks(const Portion& p, float* x, float* streams, long apart)
     write_streams(p, u_proj, u, streams, apart);
 }
 
+inline void copy_row(const float* from, long width, float* to) { memcpy(to, from, static_cast<size_t>(width) * sizeof(float)); }
+
+// Finds the places of windows begin..end of those that are computed, and which biases they have; whether they lie side by side.
+inline bool locate(Portion& p, const MtloraRegion& region, long begin, long end, int32_t* kinds) {
+    bool together = true;
+    for (long i = begin; i < end; ++i) {
+        const long window = region.open == nullptr ? i : region.open[i], own = window % region.period;
+        long* places = p.places + (i - begin) * p.tokens;
+        kinds[i - begin] = region.which[own];
+        for (long r = 0; r < p.tokens; ++r)
+            places[r] = region.order == nullptr ? window * p.tokens + r
+                                                : (window - own) * p.tokens + region.order[own * p.tokens + r];
+        together &= region.order == nullptr && places[0] == p.places[0] + (i - begin) * p.tokens;
+    }
+    return together;
+}
+
+// Windows in portions of nearly one size, the larger first, as many portions for each thread: an odd one would be waited for.
+struct Cut {
+    long windows, portions;
+    Cut(long all, long at_once, long threads) : windows(all), portions((all + at_once - 1) / at_once) {
+        portions = std::min(all, (portions + threads - 1) / threads * threads);
+    }
+    long begin(long portion) const { return portion * (windows / portions) + std::min(portion, windows % portions); }
+};
+
+inline void run_portion(const Portion& p, const int32_t* kinds, float* x, float* streams, long apart) {
+    attend_windows(p, x, kinds);
+    p.count ? finish_tasks(p, x, streams, apart) : finish_plain(p, x);
+}
+
 }  // namespace
 
-// x: [windows * tokens][width], in place. which: [period], see `window_attention`. With count > 0 tasks wanted also their
-// streams, [count][windows * tokens][width]. Returns 0, or 1 where memory ran out.
-EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks,
-                         long count, float* streams, long windows, long tokens, int threads) {
+// x: [images * period * tokens][width], in place; windows that are not computed stay as they are. With count > 0 tasks
+// wanted also their streams, [count][period * tokens][width], of one image and ordered as x; of windows that are not
+// computed and of tasks given as -1 nothing is written. Returns 0, or 1 where memory ran out.
+EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks, long count,
+                         float* streams, int threads) {
     const MtloraBlock& b = *block;
-    const long width = b.proj.outputs, hidden = b.fc1.outputs;
+    const long width = b.proj.outputs, hidden = b.fc1.outputs, windows = region->windows, tokens = region->tokens;
     long at_once = kBlockTokens / tokens;
     if (at_once * threads > windows) at_once = windows / threads;
     if (at_once < 1) at_once = 1;
@@ -254,23 +300,29 @@ EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which
     }
     const long u = count * b.proj_tasks.rank, u2 = count * std::max<long>(b.fc1_tasks.rank, b.fc2_tasks.rank);
     std::atomic<int> failed{0};
-    parallel_for(windows, at_once, threads, [&](long begin, long end) {
-        const long floats = rows * (3 * width + wide + low + u + u2 + 1);
+    const Cut cut(windows, at_once, std::max(threads, 1));
+    parallel_for(cut.portions, 1, threads, [&](long portion, long) {
+        const long begin = cut.begin(portion), end = cut.begin(portion + 1);
+        const long floats = rows * (4 * width + wide + low + u + u2 + 1);
         float* memory = scratch.reserve(static_cast<size_t>(floats + rows * bytes / static_cast<long>(sizeof(float)) + 1));
         if (memory == nullptr) {
             failed = 1;
             return;
         }
-        Portion p{b, static_cast<int>((end - begin) * tokens), tokens, width, hidden, tasks, count,
-                  memory, memory + rows * width, memory + 2 * rows * width, memory + 3 * rows * width,
-                  memory + rows * (3 * width + wide), memory + rows * (3 * width + wide + low),
-                  memory + rows * (3 * width + wide + low + u), memory + floats - rows,
+        float* next = memory;
+        auto piece = [&](long size) { return std::exchange(next, next + rows * size); };
+        Portion p{b, static_cast<int>((end - begin) * tokens), tokens, width, hidden, tasks, count, {},
+                  piece(width), piece(width), piece(width), piece(width), piece(wide), piece(low), piece(u), piece(u2), piece(1),
                   reinterpret_cast<uint8_t*>(memory + floats)};
         int32_t kinds[kBlockTokens];
-        for (long w = begin; w < end; ++w) kinds[w - begin] = which[w % period];
-        float* own = x + begin * tokens * width;
-        attend_windows(p, own, kinds);
-        count ? finish_tasks(p, own, streams + begin * tokens * width, windows * tokens * width) : finish_plain(p, own);
+        const long apart = region->period * tokens * width;
+        if (locate(p, *region, begin, end, kinds)) {
+            run_portion(p, kinds, x + p.places[0] * width, streams, apart);
+            return;
+        }
+        for (int r = 0; r < p.rows; ++r) copy_row(x + p.places[r] * width, width, p.x + r * width);
+        run_portion(p, kinds, p.x, streams, apart);
+        for (int r = 0; r < p.rows; ++r) copy_row(p.x + r * width, width, x + p.places[r] * width);
     });
     return failed;
 }

@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0xe53c4e207b1e5a43;
+inline constexpr uint64_t kAbi = 0x9c44d4304132e20c;
 
 extern "C" {
 
@@ -59,6 +59,16 @@ struct MtloraBlock {
     float eps;
 };
 
+// What a block computes of images whose tokens lie one image after the other. Windows count over all images.
+struct MtloraRegion {
+    const int32_t* which;  // [period], which position bias each window of an image has
+    const int64_t* order;  // [period * tokens], where in x an image's tokens are, window by window; null: there
+    const int32_t* open;   // [windows], ascending, which windows are computed; null: the first so many
+    long period;   // windows of an image
+    long windows;  // that are computed
+    long tokens;   // of a window
+};
+
 // One move of `fold`. Tensors are numbers of the set's; rows and columns are those of `tensor` as stored.
 struct MtloraMove {
     long kind;     // a `MoveKind`
@@ -91,7 +101,7 @@ struct MtloraLevels {
 }
 
 inline constexpr long kStructureBytes[] = {sizeof(MtloraLinear), sizeof(MtloraPairs), sizeof(MtloraBlock),
-    sizeof(MtloraMove), sizeof(MtloraMixHead), sizeof(MtloraLevels)};
+    sizeof(MtloraRegion), sizeof(MtloraMove), sizeof(MtloraMixHead), sizeof(MtloraLevels)};
 
 EXPORT uint64_t mtlora_abi();
 EXPORT long mtlora_structure_bytes(int number);
@@ -111,13 +121,15 @@ EXPORT long mtlora_packed_bytes(long inputs, long outputs);
 EXPORT void mtlora_pack_integers(const int8_t* weight, int8_t* packed, long inputs, long outputs);
 EXPORT int mtlora_fold(const MtloraMove* moves, long count, const void* const* tensors, const int32_t* types,
     float* result);
-EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather, const float* weight, const float* bias,
-    float eps, const float* projection, float* out, long tasks, long tokens, long width, long merged, long channels,
+EXPORT int mtlora_merged_projection(const float* streams, const float* instead, const uint8_t* written,
+    const int64_t* gather, const float* weight, const float* bias, float eps, const float* projection, float* out,
+    long tasks, long tokens, long width, long merged, long channels, int threads);
+EXPORT void mtlora_window_moments(const float* x, float* means, float* squares, long windows, long tokens, long width,
     int threads);
 EXPORT long mtlora_mix_head_floats(const MtloraMixHead* head);
 EXPORT int mtlora_mix_head(const MtloraMixHead* head, float* mixed, float* out, int threads);
-EXPORT int mtlora_block(const MtloraBlock* block, float* x, const int32_t* which, long period, const int32_t* tasks,
-    long count, float* streams, long windows, long tokens, int threads);
+EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks,
+    long count, float* streams, int threads);
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
     long width, int threads);
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,

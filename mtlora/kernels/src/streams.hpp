@@ -1,4 +1,5 @@
-// From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one.
+// From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one. And
+// what selectors of gates read: moments of windows.
 #pragma once
 
 #include <atomic>
@@ -17,11 +18,12 @@ thread_local Scratch merge_scratch;
 
 }  // namespace
 
-// See `ops.merged_projection`: streams [tasks, tokens, width], gather [4 * merged], weight and bias [4 * width],
-// projection [tasks, 4 * width, channels], out [tasks, merged, channels]. Returns 0, or 1 where memory ran out.
-EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather, const float* weight, const float* bias,
-                                    float eps, const float* projection, float* out, long tasks, long tokens, long width,
-                                    long merged, long channels, int threads) {
+// See `ops.merged_projection`: streams [tasks, tokens, width], instead [tokens, width] where written [tasks, tokens] is
+// zero (both may be null), gather [4 * merged], weight and bias [4 * width], projection [tasks, 4 * width, channels], out
+// [tasks, merged, channels]. Returns 0, or 1 where memory ran out.
+EXPORT int mtlora_merged_projection(const float* streams, const float* instead, const uint8_t* written, const int64_t* gather,
+                                    const float* weight, const float* bias, float eps, const float* projection, float* out,
+                                    long tasks, long tokens, long width, long merged, long channels, int threads) {
     const long all = 4 * width, padded = round_up(static_cast<int>(all));
     const long portions = (merged + kMergedAtOnce - 1) / kMergedAtOnce;  // of a task
     std::atomic<int> failed{0};
@@ -34,10 +36,14 @@ EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather,
         const long task = portion / portions, first = portion % portions * kMergedAtOnce;
         const int count = static_cast<int>(merged - first < kMergedAtOnce ? merged - first : kMergedAtOnce);
         const float* own = streams + task * tokens * width;
+        const uint8_t* own_written = written == nullptr ? nullptr : written + task * tokens;
         for (int r = 0; r < count; ++r) {
             float* row = rows + r * padded;
-            for (int i = 0; i < 4; ++i)
-                memcpy(row + i * width, own + gather[4 * (first + r) + i] * width, static_cast<size_t>(width) * sizeof(float));
+            for (int i = 0; i < 4; ++i) {
+                const int64_t token = gather[4 * (first + r) + i];
+                const float* from = own_written == nullptr || own_written[token] ? own : instead;
+                memcpy(row + i * width, from + token * width, static_cast<size_t>(width) * sizeof(float));
+            }
         }
         normalise(rows, padded, count, weight, bias, eps, static_cast<int>(all), rows, padded);
         float* own_out = out + (task * merged + first) * channels;
@@ -46,4 +52,24 @@ EXPORT int mtlora_merged_projection(const float* streams, const int64_t* gather,
                       [&](int row, int column, vf sums, int valid) { store_up_to(own_out + row * channels + column, sums, valid); });
     });
     return failed;
+}
+
+// See `ops.window_moments`: x [windows, tokens, width], means and squares [windows, width]. Two passes over what is in
+// first-level cache after the first.
+EXPORT void mtlora_window_moments(const float* x, float* means, float* squares, long windows, long tokens, long width, int threads) {
+    parallel_for(windows, 1, threads, [&](long window, long) {
+        for (long i = 0; i < width; i += kLanes) {
+            const int valid = static_cast<int>(width - i < kLanes ? width - i : kLanes);
+            const float* first = x + window * tokens * width + i;
+            vf sum{}, square{};
+            for (long t = 0; t < tokens; ++t) sum += load_up_to(first + t * width, valid);
+            const vf mean = sum * (1.0f / static_cast<float>(tokens));
+            for (long t = 0; t < tokens; ++t) {
+                const vf away = load_up_to(first + t * width, valid) - mean;
+                square += away * away;
+            }
+            store_up_to(means + window * width + i, mean, valid);
+            store_up_to(squares + window * width + i, square, valid);
+        }
+    });
 }

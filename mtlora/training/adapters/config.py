@@ -10,6 +10,7 @@ from mtlora.training.adapters.methods import Unfreeze
 from mtlora.training.run.identity import settings_of
 from mtlora.training.run.loop import LOOP_FREE, LOOP_LATER, LoopConfig
 from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.policy import PolicySpec, check_compute
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 
@@ -30,6 +31,23 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyTraining:
+    """A policy that is trained with the set."""
+
+    spec: PolicySpec
+    least: float = 0.3  # budgets are drawn from here to 1
+    weight: float = 10.0  # of (share - budget)^2 beside the tasks' losses
+    open_steps: int = 0  # steps at the start in which everything is computed and no policy is asked
+
+    def __post_init__(self) -> None:
+        check_compute(self.least)
+        if self.weight <= 0 or self.open_steps < 0:
+            raise TrainingError(
+                f"a policy needs a weight above 0 and open steps from 0, got {self.weight} and {self.open_steps}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the training of an adapter set."""
 
@@ -44,7 +62,7 @@ class TrainConfig:
     unfreeze: Unfreeze = Unfreeze.NONE
     split: str = "train"
     photos: int = 0  # so many of the split, evenly from its list; 0: all
-    init: Path | None = None  # a run whose weights are taken over; see `start_from`
+    init: Path | None = None  # a run or an adapter file whose weights are taken over; see `start_from`
     image_side: int = 0  # input side in training; 0: that of the spec
     batch: int = 16  # photos a step, over all processes and accumulation steps
     accumulate: int = 1  # forward and backward passes a step
@@ -62,6 +80,7 @@ class TrainConfig:
     distill: float = 1.0  # weight of what is learned from a teacher, labels being 1
     temperature: float = 2.0
     validation: Validation | None = None
+    policy: PolicyTraining | None = None
 
     def __post_init__(self) -> None:
         shares = self.processes * self.accumulate
@@ -94,6 +113,6 @@ class TrainConfig:
             "distill",
             "temperature",
         }
-        plain = settings_of(self, free=free, later=later | {"validation"})
+        plain = settings_of(self, free=free, later=later | {"validation", "policy"})
         loop = settings_of(self.loop, free=LOOP_FREE, later=LOOP_LATER)
         return {**plain, "spec": self.spec.to_json(), "augment": dataclasses.asdict(self.augment), **loop}

@@ -15,15 +15,20 @@ from mtlora.data.cache import PhotoCache
 from mtlora.data.sampling import draw, shuffled, step_generator
 from mtlora.losses import loss_counts, task_loss, weighted_sum
 from mtlora.model.mtlora import MTLoRAModel
+from mtlora.model.policy.plan import shares
 from mtlora.training.adapters.balance import balance
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.soft import SoftTargets
 from mtlora.training.run.loop import Part
 from mtlora.training.run.processes import ProcessGroup
+from mtlora.vocabulary.compute_costs import multiply_adds
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.tasks import Task
 
 Counts = dict[Task, Tensor]
+
+_BUDGETS = 2**31
+"""Takes the place of a process's number where the budget of a step is drawn: no process has it."""
 
 
 class AdapterJob:
@@ -60,7 +65,8 @@ class AdapterJob:
     def loss_names(self) -> tuple[str, ...]:
         """`loss`, one per task, and with a teacher one more per task that it knows."""
         tasks = tuple(task.value for task in self._config.spec.task_names)
-        return ("loss", *tasks, *(f"soft_{task.value}" for task in (self._soft.tasks if self._soft else ())))
+        budget = ("budget", "share") if self._config.policy else ()
+        return ("loss", *tasks, *budget, *(f"soft_{task.value}" for task in (self._soft.tasks if self._soft else ())))
 
     @property
     def batch(self) -> int:
@@ -71,7 +77,7 @@ class AdapterJob:
         """See `Job.parts`."""
         batches = [self.make(step, part) for part in range(self._config.accumulate)]
         counts = self._counts(batches)
-        return [partial(self._losses, batch, counts) for batch in batches]
+        return [partial(self._losses, batch, counts, self._budget(step)) for batch in batches]
 
     def make(self, step: int, part: int = 0) -> Batch:
         """This process's photos of one accumulation step; targets are in the set's classes."""
@@ -108,9 +114,17 @@ class AdapterJob:
     def _weight(self, task: Task) -> Tensor | None:
         return self._weights.get(task) if self._config.class_balance else None
 
-    def _losses(self, batch: Batch, counts: Counts) -> dict[str, Tensor]:
+    def _budget(self, step: int) -> float:
+        """What the blocks of this step may cost, the same in all processes; 1: everything is computed."""
+        policy = self._config.policy
+        if policy is None or step < policy.open_steps:
+            return 1.0
+        drawn = torch.rand((), generator=step_generator(self._config.loop.seed, step, _BUDGETS))
+        return policy.least + (1 - policy.least) * float(drawn)
+
+    def _losses(self, batch: Batch, counts: Counts, compute: float) -> dict[str, Tensor]:
         photos = (batch.photos - self._mean) / self._std
-        coarse = self._adapted.coarse_logits(photos)
+        coarse, share = self._logits(photos, compute)
         losses: dict[Task, Tensor] = {}
         for task in self._config.spec.task_names:
             target = batch.targets[task]
@@ -118,8 +132,23 @@ class AdapterJob:
             losses[task] = task_loss(task, logits, target, self._weight(task), counts[task])
         total = weighted_sum(losses, self._config.task_weights)
         named = {task.value: loss for task, loss in losses.items()}
+        if self._config.policy is not None:
+            miss = (share - compute).square().mean() / self._shares
+            total = total + self._config.policy.weight * miss
+            named |= {"budget": miss, "share": share.mean() / self._shares}
         if self._soft is not None:
             taught = {task: loss / self._shares for task, loss in self._soft.losses(batch, photos, coarse).items()}
             total = total + self._config.distill * weighted_sum(taught, self._config.task_weights)
             named |= {f"soft_{task.value}": loss for task, loss in taught.items()}
         return {"loss": total, **named}
+
+    def _logits(self, photos: Tensor, compute: float) -> tuple[Counts, Tensor]:
+        """Coarse logits, and each photo's share of the multiply-adds of all blocks: float [N]."""
+        model, tasks = self._adapted, self._config.spec.task_names
+        if model.policy is None or compute == 1:
+            return model.coarse_logits(photos), photos.new_ones(len(photos))
+        side = model.input_side
+        decision = model.training_decision(compute)
+        coarse = model.decided_logits(photos, tasks, decision)
+        computed = decision.open_shares()
+        return coarse, shares(decision.gates, multiply_adds(model.spec, side), tasks, computed).float()

@@ -3,15 +3,17 @@
 from rich.table import Table
 
 from mtlora.model.mtlora import MTLoRAModel
-from mtlora.vocabulary.trainable import is_decoder, is_lora
+from mtlora.vocabulary.trainable import is_decoder, is_lora, is_policy
 
-GROUPS = ("shared pairs", "task pairs", "decoders", "norms", "position biases", "patches", "other")
-"""The last four are what the paper calls extra; `other` is what only full fine-tuning and BitFit train."""
+GROUPS = ("shared pairs", "task pairs", "decoders", "norms", "position biases", "patches", "policy", "other")
+"""Norms to patches and `other`, which only full fine-tuning and BitFit train, are what the paper calls extra."""
 
 
 def group_of(name: str) -> str:
     """The row of the table that a parameter of an adapted model belongs to."""
     parts = name.split(".")
+    if is_policy(name):
+        return "policy"
     if is_decoder(name):
         return "decoders"
     if is_lora(name):
@@ -35,7 +37,8 @@ def group_counts(model: MTLoRAModel) -> dict[str, int]:
             counts[group_of(name)] += parameter.numel()
     trained, lora = sum(counts.values()), counts["shared pairs"] + counts["task pairs"]
     decoder = counts["decoders"]
-    sums = {"trained": trained, "lora": lora, "decoder": decoder, "extra": trained - lora - decoder, "total": total}
+    extra = trained - lora - decoder - counts["policy"]
+    sums = {"trained": trained, "lora": lora, "decoder": decoder, "extra": extra, "total": total}
     return counts | sums
 
 

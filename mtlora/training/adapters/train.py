@@ -12,7 +12,7 @@ from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.job import AdapterJob
 from mtlora.training.adapters.methods import Unfreeze, unfreeze
 from mtlora.training.adapters.soft import LiveTeacher, SoftTargets, StoredTeacher
-from mtlora.training.adapters.start import start_from
+from mtlora.training.adapters.start import source_of, start_from
 from mtlora.training.adapters.table import group_counts
 from mtlora.training.pretraining.batchnorm import share_batchnorm
 from mtlora.training.pretraining.pretrain import cache_side
@@ -24,7 +24,9 @@ from mtlora.training.run.processes import ProcessGroup, leading, run_crew
 from mtlora.training.run.record import file_digest, write_record
 from mtlora.training.run.validation import DeltaWatch, validation_photos
 from mtlora.vocabulary.errors import TrainingError
-from mtlora.weights.adapter_file import save_adapter
+from mtlora.vocabulary.policy import Policy, policy_shapes
+from mtlora.weights.adapter_file import AdapterManifest, write_adapter
+from mtlora.weights.adapter_file.manifest import Provenance
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
 
 ADAPTER_FILE = "adapter.safetensors"
@@ -62,7 +64,7 @@ def export(config: TrainConfig, path: Path) -> str:
         backbone = _own_backbone(config, backbone, trained)
         spec = spec.model_copy(update={"backbone": backbone.spec})
     tensors = {name: trained[name] for name in build_model(backbone, spec).adapter_tensors()}
-    provenance = {
+    provenance: Provenance = {
         "data": config.data.name,
         "split": config.split,
         "method": config.method,
@@ -72,16 +74,18 @@ def export(config: TrainConfig, path: Path) -> str:
         "lr": config.loop.lr,
         "started_from": "fresh adapters" if config.init is None else "another run",
     }
-    return save_adapter(
-        path,
-        spec,
-        tensors,
+    policy = None if config.policy is None else Policy(**config.policy.spec.model_dump())
+    manifest = AdapterManifest(
+        format_version=1 if policy is None else 2,
+        name=config.name,
+        spec=spec,
         backbone_name=backbone.spec.name,
         backbone_fingerprint=backbone.fingerprint(spec),  # of the file: averaging can turn -0.0 into 0.0
-        name=config.name,
         provenance=provenance,
-        dtype=torch.float16,
+        policy=policy,
     )
+    of_policy = {} if policy is None else {name: trained[name] for name in policy_shapes(spec, policy)}
+    return write_adapter(path, manifest, tensors | of_policy, torch.float16)
 
 
 def _own_backbone(config: TrainConfig, backbone: Backbone, trained: dict[str, Any]) -> Backbone:
@@ -103,9 +107,10 @@ def open_cache(config: TrainConfig, progress: Progress = no_progress) -> PhotoCa
 def prepare_model(config: TrainConfig, backbone: Backbone, group: ProcessGroup) -> MTLoRAModel:
     """The model of one process before its first step: what is trained requires gradients."""
     torch.manual_seed(config.loop.seed)
-    model = build_model(backbone, config.spec, drop_path=config.drop_path)
+    policy = None if config.policy is None else config.policy.spec
+    model = build_model(backbone, config.spec, drop_path=config.drop_path, policy=policy)
     unfreeze(model.backbone, config.unfreeze)
-    if config.init is not None and not start_from(model, load_checkpoint(config.init)):
+    if config.init is not None and not start_from(model, source_of(config.init)):
         raise TrainingError(f"{config.init} has no decoder that fits any of {', '.join(config.spec.task_names)}")
     if group.processes > 1:
         share_batchnorm(model.decoders)
@@ -119,7 +124,9 @@ def build_trainer(config: TrainConfig, backbone: Backbone, photos: PhotoCache, g
     model = prepare_model(config, backbone, group)
     job = AdapterJob(model, photos, config, group, _soft_targets(config, photos, group))
     optimizer = build_adamw(model.named_parameters(), config.loop.lr, config.weight_decay)
-    return Trainer(job, [optimizer], config.loop, config.identity(), group)
+    trainer = Trainer(job, [optimizer], config.loop, config.identity(), group)
+    trainer.guard.compares = config.policy is None
+    return trainer
 
 
 def _soft_targets(config: TrainConfig, photos: PhotoCache, group: ProcessGroup) -> SoftTargets | None:

@@ -24,8 +24,13 @@ _DECAY = 0.9
 
 @dataclass(slots=True)
 class Guard:
-    """Follows the loss of every step; `first` and `level` belong into the checkpoint."""
+    """Follows the loss of every step; `first` and `level` belong into the checkpoint.
 
+    compares: whether later losses are held against the first; not where a run makes them rise on purpose, as one does
+              that learns to compute less
+    """
+
+    compares: bool = True
     folder: Path | None = None
     saved_step: int = 0
     seen: int = 0
@@ -41,6 +46,8 @@ class Guard:
         if self.seen <= FIRST_STEPS:
             self.first += (loss - self.first) / self.seen
             self.level = self.first
+            return
+        if not self.compares:
             return
         self.level += (1 - _DECAY) * (loss - self.level)
         if self.level > RUNAWAY * self.first:

@@ -148,7 +148,7 @@ class Trainer:
         torch.manual_seed(step_seed(self.config.seed, self.step, self.group.rank))  # for dropout and stochastic depth
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate", 1.0)
             optimizer.zero_grad(set_to_none=True)
         found = self._gradients()
         self.group.add_gradients(self.params)

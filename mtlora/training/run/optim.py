@@ -13,8 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlora.vocabulary.errors import TrainingError
+from mtlora.vocabulary.trainable import is_policy
 
 BETAS = (0.9, 0.999)
+POLICY_RATE = 10.0
+"""Learning rate of a policy beside that of the rest: its gates have far to go from open to closed."""
+
 _NO_DECAY_SUFFIX = "relative_position_bias_table"
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic that drives singular values to about 1 in five steps
 _ITERATIONS = 5
@@ -33,13 +37,18 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def build_adamw(named: Iterable[tuple[str, nn.Parameter]], lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the parameters that require gradients, decay where `decays` says so."""
+    """AdamW over the parameters that require gradients, decay where `decays` says so; a policy's are never decayed.
+
+    A group's `rate` multiplies the learning rate of a step.
+    """
     wanted = [(name, p) for name, p in named if p.requires_grad]
     if not wanted:
         raise TrainingError("nothing to train: no parameter requires a gradient")
-    groups = [
-        {"params": [p for name, p in wanted if decays(name, p)], "weight_decay": weight_decay},
-        {"params": [p for name, p in wanted if not decays(name, p)], "weight_decay": 0.0},
+    usual = [(name, p) for name, p in wanted if not is_policy(name)]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in usual if decays(name, p)], "weight_decay": weight_decay},
+        {"params": [p for name, p in usual if not decays(name, p)], "weight_decay": 0.0},
+        {"params": [p for name, p in wanted if is_policy(name)], "weight_decay": 0.0, "rate": POLICY_RATE},
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=BETAS)
 

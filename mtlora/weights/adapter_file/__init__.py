@@ -13,9 +13,15 @@ from mtlora.weights.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
 
 if TYPE_CHECKING:
     from mtlora.weights.adapter_file.load import AdapterSet, CheckedFiles, load_adapter
-    from mtlora.weights.adapter_file.save import save_adapter
+    from mtlora.weights.adapter_file.save import save_adapter, write_adapter
 
-_HOMES = {"AdapterSet": "load", "CheckedFiles": "load", "load_adapter": "load", "save_adapter": "save"}
+_HOMES = {
+    "AdapterSet": "load",
+    "CheckedFiles": "load",
+    "load_adapter": "load",
+    "save_adapter": "save",
+    "write_adapter": "save",
+}
 
 __all__ = [
     "FORMAT_VERSION",
@@ -32,6 +38,7 @@ __all__ = [
     "parameter_counts",
     "read_manifest",
     "save_adapter",
+    "write_adapter",
 ]
 
 

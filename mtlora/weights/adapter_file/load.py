@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from mtlora.vocabulary.errors import AdapterFileError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes
+from mtlora.vocabulary.policy import PolicySpec, policy_shapes
 from mtlora.vocabulary.spec import AdapterSpec
+from mtlora.vocabulary.trainable import is_policy
 from mtlora.weights.adapter_file.announced import manifest_of, opened, read_header
 from mtlora.weights.adapter_file.header import Entry, Header, clip, raise_if
 from mtlora.weights.adapter_file.manifest import AdapterManifest
@@ -28,17 +30,19 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdapterSet:
-    """A checked adapter set: every tensor its spec calls for is there, well shaped and finite.
+    """A checked adapter set: every tensor its spec and its policy call for is there, well shaped and finite.
 
-    tensors: {name: float32, float16 or bfloat16, as stored}, named as in the model
+    tensors: {name: float32, float16 or bfloat16, as stored}, named as in the model; without the policy's
     digest:  sha256 of the file's bytes, 64 hexadecimal digits
     bytes:   size of the file
+    policy_tensors: those of its policy, `policy.…`; empty where it has none
     """
 
     manifest: AdapterManifest
     tensors: dict[str, Tensor]
     digest: str
     bytes: int
+    policy_tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
 class CheckedFiles:
@@ -91,10 +95,10 @@ def load_adapter(
             raise AdapterFileError(f"{path.name}: {size} bytes, the limit is {max_bytes}")
         if known is not None and not digest and (checked := known.find(status)) is not None:
             content = _whole(file, size, path.name)
-            return AdapterSet(checked.manifest, _tensors(checked.header, content), checked.digest, size)
+            return _set(checked.manifest, _tensors(checked.header, content), checked.digest, size)
         header = read_header(file, path.name)
         manifest = manifest_of(header, path.name)
-        raise_if(compare_shapes(_shapes(manifest.spec), header_shapes(header)), f"{path.name}: wrong tensors")
+        raise_if(compare_shapes(expected_shapes(manifest), header_shapes(header)), f"{path.name}: wrong tensors")
         file.seek(0)
         content = _whole(file, size, path.name)
     tensors = _tensors(header, content)
@@ -104,7 +108,18 @@ def load_adapter(
     if known is not None:
         entries = _one_layout(tuple(header.entries.items()))
         known.add(status, Checked(Header(entries, {}, header.data_start), manifest, digest))
-    return AdapterSet(manifest, tensors, digest, size)
+    return _set(manifest, tensors, digest, size)
+
+
+def expected_shapes(manifest: AdapterManifest) -> Shapes:
+    """Every tensor that a file with this manifest holds, no more and no less; not to be changed."""
+    return _shapes(manifest.spec, manifest.policy and manifest.policy.shape)
+
+
+def _set(manifest: AdapterManifest, tensors: dict[str, Tensor], digest: str, size: int) -> AdapterSet:
+    policy = {name: tensor for name, tensor in tensors.items() if is_policy(name)}
+    own = {name: tensor for name, tensor in tensors.items() if name not in policy} if policy else tensors
+    return AdapterSet(manifest, own, digest, size, policy)
 
 
 def compare_shapes(expected: Shapes, found: Shapes) -> list[str]:
@@ -158,9 +173,9 @@ def _one_layout(entries: tuple[tuple[str, Entry], ...]) -> dict[str, Entry]:
 
 
 @lru_cache(maxsize=64)
-def _shapes(spec: AdapterSpec) -> Shapes:
-    """As `adapter_shapes`; not to be changed. Sets of one shape are loaded again and again."""
-    return adapter_shapes(spec)
+def _shapes(spec: AdapterSpec, policy: PolicySpec | None) -> Shapes:
+    """Not to be changed. Sets of one shape are loaded again and again."""
+    return adapter_shapes(spec) | (policy_shapes(spec, policy) if policy else {})
 
 
 def _plainly_finite(header: Header, content: bytearray) -> bool:

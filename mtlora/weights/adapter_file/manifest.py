@@ -1,16 +1,21 @@
 """The manifest of an adapter file: what it says about itself, as one JSON text in the safetensors metadata."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
+from mtlora.vocabulary.errors import SpecError
+from mtlora.vocabulary.policy import Policy
 from mtlora.vocabulary.spec import AdapterSpec, Spec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read. A set that needs nothing of it is written as version 1."""
+
 METADATA_KEY = "mtlora_adapter"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_PROVENANCE_ENTRIES = 200
 _BARE_BYTES = 4096
+_POINT_BYTES = 2048
 
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ProvenanceKey = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -22,14 +27,30 @@ Provenance = dict[ProvenanceKey, ProvenanceValue]
 class AdapterManifest(Spec):
     """Header of an adapter set: what it is, which backbone it needs, where it comes from."""
 
-    format_version: Literal[1] = Field(default=1, description="version of the adapter file format")
+    format_version: Literal[1, 2] = Field(default=1, description="version of the adapter file format")
     name: str = Field(default="", pattern=rf"{NAME_PATTERN}|^$", description="the set's own name; empty: none")
     spec: AdapterSpec
     backbone_name: str = Field(min_length=1, max_length=100)
     backbone_fingerprint: Fingerprint = Field(description="sha256 over the frozen tensors of the backbone")
     provenance: Provenance = Field(default_factory=dict, max_length=MAX_PROVENANCE_ENTRIES)
+    policy: Policy | None = Field(default=None, description="what decides which parts are computed; None: all are")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.policy is not None and self.format_version < 2:
+            raise SpecError(f"a policy needs format_version 2, got {self.format_version}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files without a policy have the same bytes as before there were policies."""
+        written: dict[str, Any] = handler(self)
+        if self.policy is None:
+            del written["policy"]
+        return written
 
     @property
     def memory_bytes(self) -> int:
         """About what this takes in memory where its spec is shared with others."""
-        return _BARE_BYTES + sum(len(key) + len(str(value)) for key, value in self.provenance.items())
+        told = sum(len(key) + len(str(value)) for key, value in self.provenance.items())
+        return _BARE_BYTES + told + _POINT_BYTES * (0 if self.policy is None else 1 + len(self.policy.calibration))

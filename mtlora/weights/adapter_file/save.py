@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from mtlora.vocabulary.errors import AdapterFileError
-from mtlora.vocabulary.model_shapes import adapter_shapes
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file.header import ITEM_BYTES, LENGTH_BYTES, raise_if
-from mtlora.weights.adapter_file.load import DTYPES, compare_shapes, not_finite
+from mtlora.weights.adapter_file.load import DTYPES, compare_shapes, expected_shapes, not_finite
 from mtlora.weights.adapter_file.manifest import METADATA_KEY, AdapterManifest, ProvenanceValue
 from mtlora.weights.atomic import write_atomically
 
@@ -36,7 +35,6 @@ def save_adapter(
 
     tensors: exactly those of `adapter_shapes(spec)`, of any float type; stored as `dtype`
     """
-    path = Path(path)
     manifest = AdapterManifest(
         name=name,
         spec=spec,
@@ -44,10 +42,21 @@ def save_adapter(
         backbone_fingerprint=backbone_fingerprint,
         provenance=dict(provenance or {}),
     )
+    return write_adapter(path, manifest, tensors, dtype)
+
+
+def write_adapter(
+    path: str | Path, manifest: AdapterManifest, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float16
+) -> str:
+    """As `save_adapter`, of a set with this manifest.
+
+    tensors: exactly those of `adapter_shapes(manifest.spec)` and, with a policy, of `policy_shapes`
+    """
+    path = Path(path)
     if dtype not in _DTYPE_NAMES:
         raise AdapterFileError(f"adapter files store {', '.join(ITEM_BYTES)}, got {dtype}")
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    raise_if(compare_shapes(adapter_shapes(spec), found), f"{path.name}: wrong tensors")
+    raise_if(compare_shapes(expected_shapes(manifest), found), f"{path.name}: wrong tensors")
     stored = {key: tensors[key].detach().to("cpu", dtype).contiguous() for key in sorted(tensors)}
     raise_if(not_finite(stored), f"{path.name}: values that are not finite as {_DTYPE_NAMES[dtype]}")
     digest = hashlib.sha256()

@@ -91,7 +91,7 @@ def test_an_item_that_fails_fails_alone(sets: list[AdaptedSet]) -> None:
 
 def test_what_a_pass_took_is_shared_out_by_what_was_expected(sets: list[AdaptedSet]) -> None:
     items = [make_item(sets[0], (Task.SEMSEG,), seed) for seed in range(3)]
-    items[1].cost_us, items[2].cost_us = 3, 4
+    items[1].whole_us, items[2].whole_us = 3, 4
     took = {answer.forward_s for answer in answers(items)}
     assert len(took) == 1  # one pass
     assert [item.took_s for item in items] == pytest.approx(

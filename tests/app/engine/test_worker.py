@@ -128,12 +128,12 @@ def test_rare_sets_do_not_wait_for_the_backlog_of_a_busy_one() -> None:
     engine = FakeEngine(lambda items: hold.wait(5))
 
     async def scenario(worker: Worker) -> None:
-        busy = [item(0.0, "busy", cost_us=1_000_000) for _ in range(40)]
+        busy = [item(0.0, "busy", whole_us=1_000_000) for _ in range(40)]
         for one in busy:
             worker.submit(one)
         while not engine.seen:
             await asyncio.sleep(0.001)
-        rare = [item(float(number), f"rare{number}", cost_us=1_000_000) for number in range(1, 4)]
+        rare = [item(float(number), f"rare{number}", whole_us=1_000_000) for number in range(1, 4)]
         for one in rare:
             worker.submit(one)
         hold.set()
@@ -155,8 +155,8 @@ def test_a_flow_pays_what_its_images_took_not_what_was_expected() -> None:
     engine = FakeEngine(work)
 
     async def scenario(worker: Worker) -> None:
-        slow = [item(1.0, "slow", cost_us=50_000) for _ in range(4)]
-        quick = [item(2.0, "quick", cost_us=50_000) for _ in range(6)]
+        slow = [item(1.0, "slow", whole_us=50_000) for _ in range(4)]
+        quick = [item(2.0, "quick", whole_us=50_000) for _ in range(6)]
         for one in slow:
             worker.submit(one)
         while not engine.seen:

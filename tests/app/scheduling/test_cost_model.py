@@ -4,7 +4,7 @@ import pytest
 
 from app.core.names import AdapterRef
 from app.scheduling import cost_model
-from app.scheduling.cost_model import Costs, Workload, guess_us, shares
+from app.scheduling.cost_model import Costs, Workload, guess_us, relative_cost, shares
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from testing.factories import adapter_spec
@@ -34,6 +34,17 @@ def test_measurements_replace_the_guess_and_set_the_scale_for_shapes_never_seen(
     assert known.known
     assert known.estimate_us(work(SMALL, ONE)) == 500_000
     assert known.estimate_us(work(LARGE, TWO)) == pytest.approx(500_000 * ratio, rel=1e-3)
+
+
+def test_a_part_of_the_compute_costs_a_part_and_tells_of_the_whole() -> None:
+    known = Costs()
+    for _ in range(3):
+        known.measured(work(SMALL, ONE)._replace(compute=0.4), 0.2)
+    assert known.estimate_us(work(SMALL, ONE)._replace(compute=0.4)) == 200_000
+    whole = known.estimate_us(work(SMALL, ONE))
+    assert whole == pytest.approx(200_000 / relative_cost(0.4), rel=1e-5)
+    assert relative_cost(0.0) > 0
+    assert relative_cost(1.0) == 1
 
 
 def test_estimates_follow_slowly_so_that_one_outlier_counts_little() -> None:

@@ -11,7 +11,7 @@ from app.telemetry.labels import OTHER, BoundedCounter
 @given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(1, 5))), st.integers(0, 4))
 def test_bounded_and_true(steps: list[tuple[str, int]], limit: int) -> None:
     counter, total = BoundedCounter(limit), Counter[str]()
-    before: dict[str, int] = {}
+    before: dict[str, float] = {}
     for name, amount in steps:
         counter.add(name, amount)
         total[name] += amount

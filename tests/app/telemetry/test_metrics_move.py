@@ -148,6 +148,11 @@ ELSEWHERE = {
     "mtlora_build_info": "test_what_was_set_shows",
     "mtlora_ready": "test_ready_falls_when_draining",
     "mtlora_store_usable": "test_a_store_that_is_gone_shows",
+    "mtlora_compute_share": "test_budgets_of_compute_are_counted",
+    "mtlora_compute_open_total": "test_budgets_of_compute_are_counted",
+    "mtlora_compute_saved_seconds_total": "test_budgets_of_compute_are_counted",
+    "mtlora_gated_blocks_total": "test_budgets_of_compute_are_counted",
+    "mtlora_images_computed_total": "test_budgets_of_compute_are_counted",
 }
 
 
@@ -242,6 +247,30 @@ def test_a_lost_decoder_is_counted(weights: Weights, tmp_path: Path) -> None:
         now = samples(live)
         moved_by = {reason: now[name] - before[name] for reason, name in LOSSES.items()}
         assert moved_by == {"died": 1, "costly": 0, "late": 0, "grown": 0}
+
+
+def test_budgets_of_compute_are_counted(weights: Weights, tmp_path: Path) -> None:
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        files = {"file": weights.upload("gated")}
+        assert live.client.post("/adapters", files=files, data={"name": "gated"}).status_code == 201
+        assert predict(live, "adapter=gated").status_code == 200
+        before = samples(live)
+        assert before["mtlora_compute_share_count"] == 0
+        assert before['mtlora_images_computed_total{adapter="gated"}'] == 1
+        shares = [
+            predict(live, f"adapter=gated&compute={compute}").json()["compute"]["share"] for compute in ("0.5", "auto")
+        ]
+        now = samples(live)
+        assert shares[1] == 1
+        assert now["mtlora_compute_share_count"] == 2
+        assert now['mtlora_images_computed_total{adapter="gated"}'] == pytest.approx(1 + sum(shares), abs=1e-3)
+        assert now['mtlora_compute_open_total{lowered="no"}'] == 1
+        assert now['mtlora_compute_open_total{lowered="yes"}'] == 0
+        assert now["mtlora_compute_saved_seconds_total"] > 0
+        blocks = {name: value for name, value in now.items() if name.startswith("mtlora_gated_blocks_total")}
+        assert sum(blocks.values()) == pytest.approx(12)  # of two images with six blocks each
+        skipped = sum(value for name, value in blocks.items() if "skipped" in name)
+        assert 2 < skipped < 5
 
 
 def test_what_was_set_shows(weights: Weights, tmp_path: Path) -> None:

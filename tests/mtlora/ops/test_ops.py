@@ -125,6 +125,31 @@ def test_merged_projection(seed: int, tasks: int, merged: int, channels: int, ou
     close(result, normed @ projection.double().mT, 2e-5)
 
 
+@given(seed=seeds, tasks=st.integers(1, 3), merged=small, channels=width)
+def test_merged_projection_with_tokens_from_elsewhere(seed: int, tasks: int, merged: int, channels: int) -> None:
+    """What is not written is not read: it is no number."""
+    torch.manual_seed(seed)
+    streams, other, gather = noise(tasks, 4 * merged, channels), noise(4 * merged, channels), torch.randperm(4 * merged)
+    rest = (gather, noise(4 * channels), noise(4 * channels), 1e-5, noise(tasks, 5, 4 * channels))
+    written = torch.rand(tasks, 4 * merged) < 0.5
+    expected = ops.merged_projection(torch.where(written[..., None], streams, other), *rest)
+    streams[~written] = torch.nan
+    assert torch.equal(ops.merged_projection(streams, *rest, (other, written)), expected)
+    with pytest.raises(MTLoRAError, match=r"written must be bool"):
+        ops.merged_projection(streams, *rest, (other, written.float()))
+    with pytest.raises(MTLoRAError, match=r"instead must be"):
+        ops.merged_projection(streams, *rest, (other[1:], written))
+
+
+@given(seed=seeds, windows=small, tokens=st.sampled_from([1, 4, 9, 49]), channels=width, shift=st.sampled_from([0, 50]))
+def test_window_moments(seed: int, windows: int, tokens: int, channels: int, shift: float) -> None:
+    torch.manual_seed(seed)
+    x = noise(windows, tokens, channels) + shift
+    means, squares = ops.window_moments(x)
+    close(means, x.double().mean(1))
+    close(squares, x.double().var(1, correction=0) * tokens, 4e-6 * (1 + shift))
+
+
 @pytest.mark.parametrize("index", [-1, 8])
 def test_tokens_that_do_not_exist_are_not_merged(index: int) -> None:
     gather = torch.tensor([0, 1, 2, index])

@@ -163,5 +163,5 @@ def test_tiles_are_invisible(monkeypatch: pytest.MonkeyPatch, merge: bool) -> No
     sets[1] = sets[0]
     expected = run(ReferenceBackend(backbone), sets, images(spec, 3), spec.task_names)
     for rows in (1, 48, 100, 1500, 10**6):
-        monkeypatch.setattr("mtlora.inference.forward.encoder.ROWS_AT_ONCE", rows)
+        monkeypatch.setattr("mtlora.inference.forward.stage.ROWS_AT_ONCE", rows)
         assert_same(run(CpuBackend(backbone, merge=merge), sets, images(spec, 3), spec.task_names), expected)

@@ -14,7 +14,7 @@ from mtlora.images.opening import open_photo
 from mtlora.inference import Backend, Query, make_backend
 from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.forward.block import run_block
-from mtlora.inference.forward.fused_blocks import FusedBlock, fuse, packer
+from mtlora.inference.forward.fused_blocks import FusedBlock, Region, fuse, packer
 from mtlora.inference.forward.windows import stage_windows
 from mtlora.inference.prepare.int8 import LARGEST_INPUT, LARGEST_WEIGHT, integer_weight, to_integers
 from mtlora.inference.prepare.layers import Block, Linear, Norm
@@ -104,7 +104,7 @@ def test_the_largest_integers_do_not_overflow(hidden: int, weight: float) -> Non
         fused = fuse(block, 1, native, pack, pack)
         assert isinstance(fused, FusedBlock)
         result = x.clone()
-        fused.run(result, stage_windows(2, 2, 0, torch.device("cpu")).plain, None)
+        fused.run(result, Region(stage_windows(2, 2, 0, torch.device("cpu")).plain), None)
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-5)
 
 

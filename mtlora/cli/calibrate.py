@@ -1,0 +1,75 @@
+"""The command `mtlora calibrate`; see docs/training.md."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtlora.cli import options as o
+from mtlora.cli.option_groups import with_options
+from mtlora.cli.say import say
+from mtlora.vocabulary.errors import TrainingError
+
+if TYPE_CHECKING:
+    from mtlora.data.records import PhotoDataset
+    from mtlora.vocabulary.policy import CalibrationPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateOptions:
+    """What is calibrated, on which photos."""
+
+    adapter: Annotated[str, typer.Argument(help="Adapter file with a policy, or a bundled set's name.")]
+    data: Annotated[Path, typer.Option(help="Dataset folder, or a folder of photos without labels.")]
+    out: Annotated[Path, typer.Option(help="Adapter file to write: the same set, calibrated.")]
+    backbone: o.BackboneOption = None
+    split: o.SplitOption = "val"
+    photos: Annotated[int, typer.Option(help="So many photos, evenly from the list; 0: all.")] = 300
+    budgets: Annotated[str, typer.Option(help="Shares of the compute, with commas.")] = "0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
+    scores: Annotated[bool, typer.Option(help="Score each budget where there are labels.")] = True
+    device: o.DeviceOption = "auto"
+
+
+@with_options
+def calibrate(options: CalibrateOptions) -> None:
+    """Find the thresholds at which a set's policy keeps a budget on average, and store them in a new file."""
+    from mtlora.cli.progress import bar
+    from mtlora.evaluation.calibrate import calibrate as run
+    from mtlora.prediction.gated import build_plain
+    from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
+    from mtlora.weights.backbone import load_backbone
+    from mtlora.weights.bundled import find_adapter, find_backbone
+
+    loaded = load_adapter(find_adapter(options.adapter))
+    backbone = load_backbone(find_backbone(options.backbone)).to(o.device_name(options.device))
+    model, policy = build_plain(backbone, loaded)
+    dataset = _photos(options).spread(options.photos)
+    scored = [task for task in model.spec.task_names if dataset.count(task)] if options.scores else []
+    with bar("calibrate") as progress:
+        found = run(model, policy, dataset, _budgets(options.budgets), scored=scored, progress=progress)
+    manifest = AdapterManifest(**{**dict(loaded.manifest), "policy": found})
+    dtype = next(iter(loaded.tensors.values())).dtype
+    digest = write_adapter(options.out, manifest, loaded.tensors | loaded.policy_tensors, dtype)
+    say(*(_line(point) for point in found.calibration))
+    say(f"{options.out}: calibrated on {len(dataset)} photos, digest {digest}")
+
+
+def _photos(options: CalibrateOptions) -> "PhotoDataset":
+    from mtlora.data.layout import LAYOUTS, open_dataset, open_photos
+
+    is_dataset = any((options.data / layout.SPLITS).is_dir() for layout in LAYOUTS)
+    return open_dataset(options.data, options.split) if is_dataset else open_photos(options.data)
+
+
+def _budgets(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise TrainingError(f"--budgets needs numbers with commas such as 0.4,0.6,1, got {text!r}") from None
+
+
+def _line(point: "CalibrationPoint") -> str:
+    scores = "".join(f", {task} {score:.4g}" for task, score in point.scores.items())
+    shares = f"shares {point.share_p5:.2f} {point.share_p50:.2f} {point.share_p95:.2f}"
+    return f"compute {point.compute:g}: threshold {point.threshold:.3f}, {shares} (5th, 50th, 95th percentile){scores}"

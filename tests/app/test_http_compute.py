@@ -1,0 +1,124 @@
+"""Budgets of compute against a real server: what is computed, what is said of it, what is refused."""
+
+import base64
+import io
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from testing.requests import upload
+from testing.serving import Weights, encoded, picture
+
+JPEG = {"Content-Type": "image/jpeg"}
+PHOTO = encoded(picture(), "JPEG")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gated(live: object, weights: Weights) -> Iterator[None]:
+    """A set with a policy beside those without."""
+    client: httpx.Client = live.client  # type: ignore[attr-defined]
+    assert upload(client, weights.upload("gated"), name="gated").status_code == 201
+    yield
+    client.delete("/adapters/gated")
+
+
+def post(client: httpx.Client, query: str = "", **headers: str) -> httpx.Response:
+    return client.post(f"/predict?adapter=gated&{query}", content=PHOTO, headers={**JPEG, **headers})
+
+
+def maps(response: httpx.Response) -> dict[str, str]:
+    assert response.status_code == 200, response.text
+    return {name: task["png"] for name, task in response.json()["tasks"].items()}
+
+
+def test_less_is_computed_and_the_answer_says_how_much(client: httpx.Client) -> None:
+    whole = post(client)
+    assert "compute" not in whole.json()
+    assert "x-compute-share" not in whole.headers
+    shares = {}
+    for compute in ("0.3", "0.6", "0.9"):
+        response = post(client, f"compute={compute}")
+        shares[compute] = response.json()["compute"]["share"]
+        assert float(response.headers["x-compute-share"]) == pytest.approx(shares[compute], abs=1e-3)
+        assert 0 < shares[compute] <= float(compute) + 1e-3
+        assert maps(response) != maps(whole)
+    assert shares["0.3"] < shares["0.6"] < shares["0.9"]
+
+
+def test_all_of_it_is_the_same_to_the_bit(client: httpx.Client) -> None:
+    response = post(client, "compute=1")
+    assert maps(response) == maps(post(client))
+
+
+def test_the_server_chooses_the_most_while_nobody_waits(client: httpx.Client) -> None:
+    assert post(client, "compute=auto").json()["compute"] == {"share": 1.0}
+    assert 0.5 < post(client, "compute=0.5-0.8").json()["compute"]["share"] <= 0.8
+
+
+def test_wherever_it_is_said(client: httpx.Client) -> None:
+    expected = maps(post(client, "compute=0.5"))
+    assert maps(post(client, "", **{"X-Compute": "0.5"})) == expected
+    form = client.post("/predict", files={"image": PHOTO}, data={"adapter": "gated", "compute": "0.5"})
+    document = {"image": base64.b64encode(PHOTO).decode(), "adapter": "gated", "compute": 0.5}
+    assert maps(form) == expected
+    assert maps(client.post("/predict", json=document)) == expected
+    assert post(client, "compute=0.5", **{"X-Compute": "0.6"}).status_code == 400
+
+
+def test_what_was_computed_is_a_picture(client: httpx.Client) -> None:
+    told = post(client, "compute=0.4&explain=compute").json()["compute"]
+    with Image.open(io.BytesIO(base64.b64decode(told["png"]))) as image:
+        pixels = np.asarray(image)
+    assert image.mode == "L"
+    assert image.size == (16, 16)
+    assert 0.2 < pixels.mean() / 255 < 0.6
+    assert post(client, "compute=0.4&explain=compute&format=npz").status_code == 422
+    whole = post(client, "explain=compute").json()["compute"]
+    assert whole["share"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("compute=0.2", "adapter set gated@1 offers compute 0.3 to 1"),
+        ("compute=lots", "must be a share such as 0.6"),
+        ("compute=1.5", "must be a share such as 0.6"),
+        ("compute=", "must be a share such as 0.6"),
+    ],
+)
+def test_refusals_say_what_is_offered(client: httpx.Client, query: str, words: str) -> None:
+    response = post(client, query)
+    assert response.status_code == 422
+    assert words in response.text
+    assert "Value error" not in response.text
+
+
+def test_sets_without_a_policy(client: httpx.Client) -> None:
+    def ask(compute: str) -> httpx.Response:
+        return client.post(f"/predict?compute={compute}", content=PHOTO, headers=JPEG)
+
+    assert ask("auto").status_code == ask("1").status_code == 200
+    refused = ask("0.5")
+    assert refused.status_code == 422
+    assert "has no policy" in refused.json()["detail"]
+    assert client.get("/adapters/default").json()["compute"] is None
+    assert client.get("/adapters/gated").json()["compute"] == 0.3
+
+
+def test_metrics_tell_what_was_left_out(client: httpx.Client) -> None:
+    def counted(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    before = (
+        counted("mtlora_compute_share_count"),
+        counted("mtlora_gated_blocks_total"),
+        counted("mtlora_compute_saved"),
+    )
+    post(client, "compute=0.5")
+    assert counted("mtlora_compute_share_count") == before[0] + 1
+    assert counted("mtlora_gated_blocks_total") == pytest.approx(before[1] + 6)  # the blocks of the encoder
+    assert counted("mtlora_compute_saved") > before[2]
