@@ -20,6 +20,7 @@ from app.core.request_context import REQUEST_ID, context_of
 
 log = logging.getLogger(__name__)
 
+METHOD_NOT_ALLOWED, PREDICT_PATH = 405, "/predict"
 CLIENT_CLOSED_REQUEST = 499  # never reaches the client; logs and metrics tell it from real errors
 
 STATUS_OF: dict[type[e.ServiceError], int] = {
@@ -150,7 +151,10 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
-    detail = f"{request.method[:20]} {request.scope['path'][:200]}: {error.detail}"
+    path = request.scope["path"]
+    detail = f"{request.method[:20]} {path[:200]}: {error.detail}"
+    if error.status_code == METHOD_NOT_ALLOWED and path == PREDICT_PATH:
+        detail += "; photos are sent with POST: curl -F image=@photo.jpg 'http://HOST:PORT/predict'"
     problem = http_problem(error.status_code, detail, request_id_of(request))
     return _told(request, problem, dict(error.headers or {}))
 

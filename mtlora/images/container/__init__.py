@@ -16,8 +16,9 @@ from mtlora.images.container.tiff import TIFF_PREFIXES, read_tiff
 from mtlora.images.container.webp import read_webp
 from mtlora.vocabulary.errors import ImageFormatError
 
-__all__ = ["Container", "read_container"]
+__all__ = ["Container", "is_image", "read_container"]
 
+_LEAST = 16
 _READERS = {
     b"\x89PNG\r\n\x1a\n": read_png,
     b"\xff\xd8\xff": read_jpeg,
@@ -42,7 +43,14 @@ def read_container(data: bytes, max_pixels: int) -> Container:
     for prefix, reader in _READERS.items():
         if data.startswith(prefix):
             return reader(data, max_pixels)
-    kind = other_kind(data)
-    if kind:
-        raise ImageFormatError(f"this is {kind}, not an image that is read: export it as JPEG or PNG")
+    refusal = other_kind(data)
+    if refusal:
+        raise ImageFormatError(refusal)
     return Container(data)
+
+
+def is_image(data: bytes) -> bool:
+    """Whether a file begins like one of the formats that are read."""
+    if data[4:8] == b"ftyp" or data[:4] == b"RIFF":
+        return data[8:12] == b"WEBP" or (data[4:8] == b"ftyp" and len(data) >= _LEAST and is_still(data))
+    return data.startswith(tuple(_READERS))

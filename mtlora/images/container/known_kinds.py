@@ -35,10 +35,9 @@ _TEXTS = {
     b"<?xml": "XML or an SVG drawing",
     b"<!doctype html": "a web page",
     b"<html": "a web page",
-    b"http://": "a web address, and nothing is fetched from one",
-    b"https://": "a web address, and nothing is fetched from one",
-    b"data:image/": "a data: URL, and those stand in JSON",
 }
+_ADDRESSES = (b"http://", b"https://", b"data:")
+_EXPORT = "not an image that is read: export it as JPEG or PNG"
 _BASE64 = {b"/9j/": "a JPEG", b"iVBORw0KGgo": "a PNG", b"UklGR": "a WebP"}
 
 
@@ -51,18 +50,24 @@ def is_still(data: bytes) -> bool:
 
 
 def other_kind(data: bytes) -> str:
-    """What it is, with its article; empty if that is not known."""
-    for prefix, name in _KINDS.items():
-        if data.startswith(prefix):
-            return name
+    """Why it is refused, and what to send instead; empty if its kind is not known."""
+    text = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(_ADDRESSES):
+        return (
+            f"this is an address, {data[:40]!r}, not an image: nothing is fetched from one, send the photo's own bytes"
+        )
+    in_base64 = next((name for start, name in _BASE64.items() if data.lstrip().startswith(start)), "")
+    if in_base64:
+        return f"this is {in_base64} in base64, not an image: send its bytes, or base64 within JSON"
+    name = _name(data, text)
+    return f"this is {name}, {_EXPORT}" if name else ""
+
+
+def _name(data: bytes, text: bytes) -> str:
+    """What it is, with its article."""
     if data[:4] == b"RIFF" and data[8:12] in {b"AVI ", b"WAVE"}:
         return "a film or a sound"
     if data[4:8] == b"ftyp":
         return "a camera's raw picture" if data[8:11] == b"crx" else "a film"
-    text = data[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for prefix, name in _TEXTS.items():
-        if text.lower().startswith(prefix):
-            return name
-    return next(
-        (f"{name} in base64, which stands in JSON" for prefix, name in _BASE64.items() if text.startswith(prefix)), ""
-    )
+    kinds = ((_KINDS, data), (_TEXTS, text))
+    return next((name for table, given in kinds for start, name in table.items() if given.startswith(start)), "")

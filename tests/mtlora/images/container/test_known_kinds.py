@@ -18,9 +18,9 @@ KINDS = {
     "PDF": encoded(picture(), "PDF"),
     "a zip archive": b"PK\3\4" + bytes(50),
     "an icon": encoded(picture(), "ICO"),
-    "nothing is fetched": b"https://example.org/photo.jpg",
+    "nothing is fetched from one": b"https://example.org/photo.jpg",
     "a JPEG in base64": b"/9j/4AAQSkZJRgABAQ",
-    "data: URL": b"data:image/png;base64,iVBORw0KGgo",
+    "an address, b.data": b"data:image/png;base64,iVBORw0KGgo",
     "holds no still picture": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500),
 }
 
