@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.answers.render import to_json
+from app.answers.form import to_json
 from app.api.open_inference.schemas import V2_PREFIX
 from app.api.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 from app.core import errors as e

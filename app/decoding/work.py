@@ -63,7 +63,7 @@ def decode(
         raise
     except Exception as error:  # a reader's or a decoder's fault, which is no reason to lose a process or a thread
         return Report(Verdict.BROKEN, f"the image cannot be read: {type(error).__name__}: {error}"[:300])
-    return Report(Verdict.DONE, width=photo.width, height=photo.height)
+    return Report(Verdict.DONE, width=photo.width, height=photo.height, orientation=photo.orientation)
 
 
 def warm_up(limits: Limits, native: Kernels | None) -> None:

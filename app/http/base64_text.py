@@ -30,12 +30,12 @@ def decode_base64(text: object, where: str) -> bytes:
         return _decoded(text[start:].encode("ascii"))
     except UnicodeEncodeError as error:
         raise BadBodyError(f"{where} is not base64: {_shown(text, start + error.start)}") from error
-    except _NotBase64 as error:
+    except _NotBase64Error as error:
         at = "" if error.position is None else _shown(text, start + error.position)
         raise BadBodyError(f"{where} is not base64: {at or error}") from error
 
 
-class _NotBase64(ValueError):
+class _NotBase64Error(ValueError):
     """What is wrong, or where a character is that has no meaning."""
 
     def __init__(self, words: str, position: int | None = None) -> None:
@@ -50,13 +50,13 @@ def _decoded(text: bytes) -> bytes:
         pass  # most come as the standard has it; the others are looked at more closely
     strange = _STRANGE.search(text)
     if strange:
-        raise _NotBase64("a strange character", strange.start())
+        raise _NotBase64Error("a strange character", strange.start())
     bare = text.translate(None, _SPACE).rstrip(b"=")
     is_of_urls = b"-" in bare or b"_" in bare
     if is_of_urls and (b"+" in bare or b"/" in bare):
-        raise _NotBase64("it mixes two alphabets, + and / with the URL-safe - and _")
+        raise _NotBase64Error("it mixes two alphabets, + and / with the URL-safe - and _")
     if len(bare) % _GROUP == 1:
-        raise _NotBase64(f"{len(bare)} characters are one too many or some too few, for {_GROUP} are 3 bytes")
+        raise _NotBase64Error(f"{len(bare)} characters are one too many or some too few, for {_GROUP} are 3 bytes")
     padded = bare + b"=" * (-len(bare) % _GROUP)
     return pybase64.b64decode(padded, altchars=b"-_" if is_of_urls else None, validate=True)
 

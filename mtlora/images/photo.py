@@ -65,6 +65,11 @@ class Photo:
         self._pixels: NDArray[np.uint8] | None = None
 
     @property
+    def orientation(self) -> int:
+        """How it was stored, of the EXIF standard: 1 is upright."""
+        return self._orientation
+
+    @property
     def width(self) -> int:
         """Of the upright photo."""
         return self._image.height if self._orientation in _SIDEWAYS else self._image.width

@@ -45,6 +45,6 @@ async def predict(
     found = in_query(request)
     for header, name in HEADERS.items():
         found += in_headers(request, header, name)
-    accept = ", ".join(request.headers.getlist("accept"))
-    codec = PredictCodec(found, accept, open_to_more=may_say_more(request))
+    accept, encodings = (", ".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding"))
+    codec = PredictCodec(found, (accept, encodings), open_to_more=may_say_more(request))
     return await parts.predictions.answer(request, caller, codec, context)

@@ -15,8 +15,10 @@ from PIL import Image
 
 from app.answers.negotiation import AnswerFormat
 from app.answers.overlay import HIGHLIGHT, OPACITY
-from app.answers.plan import Extent, RenderPlan, encode_bytes
-from app.answers.render import Rendered, Share, join, put_together, render, separate
+from app.answers.costs import encode_bytes
+from app.answers.plan import Extent, RenderPlan
+from app.answers.rendered import Rendered
+from app.answers.render import Share, join, put_together, render, separate
 from app.core.decoded_photo import Decoded
 from app.core.errors import DeadlineError
 from mtlora.maps.map_png import Painting, palette
