@@ -117,6 +117,8 @@ def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int
     scores = {}
     for index in present:
         share = (cells == index).float().mean(dim=(1, 3))  # of each coarse cell that is this class
+        if not bool(share.any()):  # it shows between pixels of the model's only: where it is likeliest, then
+            share = (probabilities[index] == probabilities[index].max()).float()
         scores[index] = round(float((share * probabilities[index]).sum() / share.sum()), 6)
     return scores
 

@@ -42,7 +42,8 @@ def _sides(inside: NDArray[np.bool_]) -> tuple[_Points, NDArray[np.int64]]:
     number = sum(map(len, pieces))
     if number > MOST_SIDES:
         raise NotAcceptableError(
-            f"outlines of {number} straight pieces; polygons have up to {MOST_SIDES}: ask for masks=rle or a smaller size"
+            f"outlines of {number} straight pieces; polygons have up to {MOST_SIDES}: "
+            "ask for masks=rle or a smaller size"
         )
     sides = np.concatenate(pieces)
     direction = np.repeat(np.arange(4), [len(piece) for piece in pieces])

@@ -153,8 +153,17 @@ class RowsBetween {
                 index = score > best ? vi{} + one->index : index;
                 best = larger(score, best);
             }
-            store_bytes(out + x, index, valid);
-            for (int i = 0; i < valid; ++i) ++counts[out[x + i]];
+            // What is written behind the cell is written again by the next one.
+            store_bytes(out + x, index, static_cast<int>(std::min<long>(scores_.width() - x, kLanes)));
+            const vi inside = lane_numbers() < vi{} + valid;
+            int others = 0;
+            for (const Candidate* one = begin + 1; one < begin + cell.count; ++one) {
+                const vi found = inside & (index == vi{} + one->index);
+                int number = 0;
+                for (int i = 0; i < kLanes; ++i) number -= found[i];
+                counts[one->index] += number, others += number;
+            }
+            counts[begin->index] += valid - others;
         }
     }
 
