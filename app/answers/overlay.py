@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.answers.form import Pieces
-from app.answers.plan import Extent, RenderPlan
+from app.answers.plan import CONTOUR, PLAIN, Extent, RenderPlan
 from app.answers.subject import Subject
 from app.answers.vivid import VIVID
 from app.core.errors import NotAcceptableError
@@ -31,21 +31,23 @@ def to_overlay(subject: Subject) -> Pieces:
     """A picture of the map's size, in pieces, of the kind that the plan says.
 
     Class maps: the classes' colours, the background clear. Saliency and edges: a red veil as strong as the value.
-    Normals: their colours. Depth: grey from near to far. With outlines: what has edges in vivid colours, thinly filled.
+    Normals: their colours. Depth: grey from near to far. With outlines: what has edges in vivid colours, thinly
+    filled. Plain: the photo as the server saw it, without any map.
     """
     if subject.photo is None:
         raise ValueError("an overlay needs the photo")
-    painting = Painting(subject.source, subject.spec)
+    painting = None if subject.plan.style == PLAIN else Painting(subject.source, subject.spec)
     photo = _resized(subject.photo(), (subject.source.width, subject.source.height))
-    with_outlines = subject.plan.contours and TRAITS[subject.spec.task].decode in {Decode.ARGMAX, Decode.SIGMOID}
+    with_outlines = subject.plan.style == CONTOUR and TRAITS[subject.spec.task].decode in {Decode.ARGMAX, Decode.SIGMOID}
     media = subject.plan.media
     if media not in _WRITERS:
-        return blend(photo, painting, contours=with_outlines)
+        return _plain(subject, photo) if painting is None else blend(photo, painting, contours=with_outlines)
     form, most = _WRITERS[media]
     if max(photo.shape) > most:
         raise NotAcceptableError(f"{media} has sides of up to {most} pixels, this overlay has {photo.shape[1::-1]}")
-    painted = np.empty_like(photo)
-    _fill(photo, painting, 0, len(photo), painted, contours=with_outlines)
+    painted = photo if painting is None else np.empty_like(photo)
+    if painting is not None:
+        _fill(photo, painting, 0, len(photo), painted, contours=with_outlines)
     buffer = io.BytesIO()
     Image.fromarray(painted).save(buffer, form, quality=QUALITY, method=2)
     return [buffer.getvalue()]
@@ -64,6 +66,13 @@ def blend(photo: NDArray[np.uint8], painting: Painting, *, contours: bool = Fals
         _fill(photo, painting, top, bottom, out, contours=contours)
 
     return [*banded_png(fill, photo.shape, photo.dtype, check=painting.check).pieces()]
+
+
+def _plain(subject: Subject, photo: NDArray[np.uint8]) -> Pieces:
+    def fill(top: int, bottom: int, out: NDArray[Any]) -> None:
+        out[...] = photo[top:bottom]
+
+    return [*banded_png(fill, photo.shape, photo.dtype, check=subject.source.check).pieces()]
 
 
 def _fill(

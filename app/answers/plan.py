@@ -9,6 +9,7 @@ from mtlora.vocabulary.tasks import Task
 LABELS_BYTES = 1
 RUN_BYTES = 48
 """For each run of a class map down its columns: where it begins, its value, its text, and steps between them."""
+BLEND, CONTOUR, PLAIN = "blend", "contour", "plain"
 PHOTO_SIZE, MODEL_SIZE = "photo", "model"
 
 
@@ -25,7 +26,7 @@ class RenderPlan:
     polygons: bool = False  # in JSON and zip
     nearest_edges: bool = False  # of class maps
     size: str = PHOTO_SIZE  # of maps: that, the model's, or pixels of the longer side
-    contours: bool = False  # in overlays: outlines and a thin fill rather than a veil
+    style: str = BLEND  # of overlays: a veil, outlines and a thin fill, or nothing
     media: str = ""  # of an overlay, where it is not PNG
 
     @property

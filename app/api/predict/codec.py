@@ -97,7 +97,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
         polygons=query.masks == "polygons",
         nearest_edges=query.edges == "nearest",
         size=query.size,
-        contours=query.style == "contour",
+        style=query.style,
         media=overlay_media(accept) if form is AnswerFormat.OVERLAY else "",
     )
     return Choice(tasks, plan)

@@ -51,8 +51,9 @@ class PredictQuery(BaseModel):
         description="of class maps larger than the model's square: decided at their size from interpolated scores, or "
         "the model's map enlarged",
     )
-    style: Literal["blend", "contour"] = Field(
-        "blend", description="overlay only: a veil, or outlines in vivid colours with a thin fill"
+    style: Literal["blend", "contour", "plain"] = Field(
+        "blend",
+        description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as the server saw it",
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")

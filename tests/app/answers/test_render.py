@@ -169,7 +169,7 @@ FORMS = {
     "label studio": (RenderPlan(AnswerFormat.LABEL_STUDIO), (Task.SEMSEG,)),
     "cvat": (RenderPlan(AnswerFormat.CVAT), (Task.SEMSEG,)),
     "overlay": (RenderPlan(AnswerFormat.OVERLAY), (Task.NORMALS,)),
-    "outlines": (RenderPlan(AnswerFormat.OVERLAY, contours=True), (Task.SEMSEG,)),
+    "outlines": (RenderPlan(AnswerFormat.OVERLAY, style="contour"), (Task.SEMSEG,)),
     "v2": (RenderPlan(AnswerFormat.V2), (Task.NORMALS,)),
     "v2 text": (RenderPlan(AnswerFormat.V2, as_text=frozenset({Task.SALIENCY}), most_values=10**8), (Task.SALIENCY,)),
 }

@@ -143,6 +143,14 @@ export async function predict(photo, wanted, signal) {
   return { answer, cold, roundTripMs: performance.now() - start };
 }
 
+/**
+ * The photo as the server saw it: upright, and of formats that this browser does not show.
+ * @param {Blob} photo @param {string} adapter @param {string} task @param {AbortSignal} signal @returns {Promise<Blob>}
+ */
+export async function photoAsSeen(photo, adapter, task, signal) {
+  return (await sendPhoto(photo, { adapter, tasks: [task] }, "overlay&style=plain", signal)).blob();
+}
+
 /** @param {Blob} photo @param {Wanted} wanted @param {"zip"|"npz"} format @returns {Promise<Blob>} */
 export async function predictFile(photo, wanted, format) {
   return (await sendPhoto(photo, wanted, format)).blob();

@@ -1,8 +1,9 @@
 /**
  * Where a photo comes from: a file, a drop, the clipboard, or a sample.
  *
- * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null}} Photo
+ * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, asSeen?: boolean}} Photo
  *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
+ *   asSeen: the bitmap is the server's, not this browser's
  */
 
 import { byId, el, size, toast } from "./dom.js";
