@@ -38,7 +38,10 @@ def to_overlay(subject: Subject) -> Pieces:
         raise ValueError("an overlay needs the photo")
     painting = None if subject.plan.style == PLAIN else Painting(subject.source, subject.spec)
     photo = _resized(subject.photo(), (subject.source.width, subject.source.height))
-    with_outlines = subject.plan.style == CONTOUR and TRAITS[subject.spec.task].decode in {Decode.ARGMAX, Decode.SIGMOID}
+    with_outlines = subject.plan.style == CONTOUR and TRAITS[subject.spec.task].decode in {
+        Decode.ARGMAX,
+        Decode.SIGMOID,
+    }
     media = subject.plan.media
     if media not in _WRITERS:
         return _plain(subject, photo) if painting is None else blend(photo, painting, contours=with_outlines)

@@ -71,7 +71,7 @@ def read_normals(path: Path) -> NDArray[np.uint8]:
 
 
 def read_depth(path: Path) -> NDArray[np.uint16]:
-    """Metres as millimetres; what is not finite is unknown, and what is farther than can be said is at the largest value.
+    """Metres as millimetres; what is not finite is unknown, what is farther than can be said has the largest value.
 
     uint16 [H, W]
     """

@@ -10,7 +10,7 @@
  *   status: "ready"|"loading"|"failed", reason: string, pinned: boolean, default: boolean, bundled: boolean, uses: number, last_used: string|null, revisions: Revision[]}} AdapterSet
  * @typedef {{encoding: string, png: string, classes?: ClassInfo[], mean?: number, minimum?: number, maximum?: number,
  *   axes?: string}} TaskAnswer  png: base64
- * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number},
+ * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number, orientation?: number},
  *   tasks: Record<string, TaskAnswer>, timings_ms: Record<string, number>,
  *   batch: {size: number, adapters: number}}} Answer  width, height: px of the upright photo
  * @typedef {{adapter: string, tasks: string[]}} Wanted  adapter: NAME or NAME@REVISION, "" the server's default;
