@@ -26,7 +26,8 @@ def colorants(name: str) -> Matrix:
     columns = np.array(primaries).T
     columns = columns * np.linalg.solve(columns, np.array(white))
     cones = np.diag((_BRADFORD @ D50) / (_BRADFORD @ np.array(white)))
-    return (np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD @ columns).T
+    rows: Matrix = (np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD @ columns).T
+    return rows
 
 
 def fixed(*values: float) -> bytes:

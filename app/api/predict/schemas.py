@@ -53,7 +53,7 @@ class PredictQuery(BaseModel):
     )
     style: Literal["blend", "contour", "plain"] = Field(
         "blend",
-        description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as the server saw it",
+        description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as it was seen",
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
