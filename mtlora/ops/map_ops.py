@@ -62,6 +62,9 @@ def decide_classes(
     want(is_map, "decided", "[side, side]", decided)
     top, bottom = _wanted_rows(height, width, top, bottom)
     side = len(decided)
+    if out is not None:
+        is_room = out.shape == (bottom - top, width) and out.dtype == torch.uint8 and out.is_contiguous()
+        want(is_room, "out", f"contiguous uint8 [{bottom - top}, {width}]", out)
     native = native_for(logits)
     if native is None or decided.device.type != "cpu":
         rows = torch_ops.decide_classes(logits, side, height, width, top, bottom)
@@ -69,8 +72,6 @@ def decide_classes(
         return rows, rows.flatten().bincount(minlength=MAX_CLASSES + 1)
     logits, decided, counts = logits.contiguous(), decided.contiguous(), torch.zeros(MAX_CLASSES + 1, dtype=torch.int64)
     out = decided.new_empty(bottom - top, width) if out is None else out
-    is_room = out.shape == (bottom - top, width) and out.dtype == torch.uint8 and out.is_contiguous()
-    want(is_room, "out", f"contiguous uint8 [{bottom - top}, {width}]", out)
     sizes = (*logits.shape, side, height, width, top, bottom)
     pointers = (logits.data_ptr(), decided.data_ptr(), out.data_ptr(), counts.data_ptr())
     failed = native.decide_classes(*pointers, *sizes, torch.get_num_threads())
