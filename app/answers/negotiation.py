@@ -1,39 +1,22 @@
 """The choice of an answer's form: `format` first, then `Accept`. Pure functions."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
+from app.answers.form import AnswerFormat
+from app.answers.forms import FORMS
+from app.answers.subject import CLASSES
 from app.core.errors import BadParameterError, NotAcceptableError
 from app.core.numbers import quality_of
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
-
-class AnswerFormat(StrEnum):
-    """Forms of answer; the values are those of the `format` parameter, and of the metrics' label `format`."""
-
-    JSON = "json"
-    PNG = "png"
-    ZIP = "zip"
-    NPZ = "npz"
-    OVERLAY = "overlay"
-    HF = "hf"
-    COCO = "coco"
-    V2 = "v2"  # tensors of the Open Inference Protocol: the form of its own path, not one to ask for
-
+__all__ = ["OFFERED", "AnswerFormat", "choose_format"]
 
 OFFERED = tuple(form for form in AnswerFormat if form is not AnswerFormat.V2)
-MEDIA_TYPE = {
-    AnswerFormat.JSON: "application/json",
-    AnswerFormat.PNG: "image/png",
-    AnswerFormat.ZIP: "application/zip",
-    AnswerFormat.NPZ: "application/x-npz",
-    AnswerFormat.OVERLAY: "image/png",
-    AnswerFormat.HF: "application/json",
-    AnswerFormat.COCO: "application/json",
+_BY_ACCEPT = {
+    FORMS[form].media: form for form in (AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP, AnswerFormat.NPZ)
 }
-_BY_ACCEPT = {MEDIA_TYPE[f]: f for f in (AnswerFormat.JSON, AnswerFormat.PNG, AnswerFormat.ZIP, AnswerFormat.NPZ)}
+_OVERLAYS = ("image/png", "image/jpeg", "image/webp")
 OF_MASKS = {AnswerFormat.HF, AnswerFormat.COCO}
-_ONE_TASK = {AnswerFormat.PNG, AnswerFormat.OVERLAY, *OF_MASKS}
 WITH_MASKS = {Decode.ARGMAX, Decode.SIGMOID}
 
 
@@ -47,7 +30,7 @@ def choose_format(wanted: str | None, accept: str, *, tasks: Sequence[Task], ima
         problem = _obstacle(chosen, len(tasks), images)
         if problem:
             raise NotAcceptableError(f"format {chosen.value!r} {problem}")
-        _check_masks(chosen, tasks)
+        _check_kinds(chosen, tasks)
         return chosen
     for candidate in accepted(accept):
         if not _obstacle(candidate, len(tasks), images):
@@ -72,18 +55,28 @@ def _named(wanted: str) -> AnswerFormat:
     return chosen
 
 
-def _check_masks(form: AnswerFormat, tasks: Sequence[Task]) -> None:
-    lacking = [task for task in tasks if form in OF_MASKS and TRAITS[task].decode not in WITH_MASKS]
+def overlay_media(accept: str) -> str:
+    """The kind of picture that an overlay is, by what an `Accept` header wants most; PNG unless it says another."""
+    ranges = _ranges(accept)
+    named = [media for media in _OVERLAYS if ranges.get(media, 0) > 0]
+    return max(named, key=lambda media: ranges[media], default=_OVERLAYS[0])
+
+
+def _check_kinds(form: AnswerFormat, tasks: Sequence[Task]) -> None:
+    lacking = [task for task in tasks if TRAITS[task].decode not in FORMS[form].kinds]
     if lacking:
-        others = ", ".join(other for other in OFFERED if other not in OF_MASKS)
-        raise BadParameterError(f"format {form.value!r} carries masks, task {lacking[0]} has none; {others} carry it")
+        kind = TRAITS[lacking[0]].decode
+        others = ", ".join(other for other in OFFERED if kind in FORMS[other].kinds)
+        what = "classes" if FORMS[form].kinds == CLASSES else "masks"
+        raise BadParameterError(f"format {form.value!r} carries {what}, task {lacking[0]} has none; {others} carry it")
 
 
 def _obstacle(form: AnswerFormat, tasks: int, images: int) -> str:
     """Why this form cannot carry the answer; empty if it can."""
     if form is not AnswerFormat.JSON and images != 1:
         return f"carries one image, the request has {images}; ask for json"
-    if form in _ONE_TASK and tasks != 1:
+    is_of_one = form is AnswerFormat.PNG or FORMS[form].draw is not None
+    if is_of_one and tasks != 1:
         return f"carries one task, the request has {tasks}; name one with tasks="
     return ""
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.answers.render import to_json
+from app.answers.form import to_json
 from app.api.open_inference.schemas import EXTENSIONS, V2_PREFIX
 from app.api.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 from app.core import errors as e
@@ -20,6 +20,7 @@ from app.core.request_context import REQUEST_ID, context_of
 
 log = logging.getLogger(__name__)
 
+METHOD_NOT_ALLOWED, PREDICT_PATH = 405, "/predict"
 CLIENT_CLOSED_REQUEST = 499  # never reaches the client; logs and metrics tell it from real errors
 
 STATUS_OF: dict[type[e.ServiceError], int] = {
@@ -150,8 +151,11 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
-    detail = f"{request.method[:20]} {request.scope['path'][:200]}: {error.detail}"
-    if error.status_code == http.HTTPStatus.NOT_FOUND and request.scope["path"].startswith(f"{V2_PREFIX}/"):
+    path = request.scope["path"]
+    detail = f"{request.method[:20]} {path[:200]}: {error.detail}"
+    if error.status_code == METHOD_NOT_ALLOWED and path == PREDICT_PATH:
+        detail += "; photos are sent with POST: curl -F image=@photo.jpg 'http://HOST:PORT/predict'"
+    if error.status_code == http.HTTPStatus.NOT_FOUND and path.startswith(f"{V2_PREFIX}/"):
         detail += f"; of the protocol's extensions this server has {', '.join(EXTENSIONS)}"
     problem = http_problem(error.status_code, detail, request_id_of(request))
     return _told(request, problem, dict(error.headers or {}))

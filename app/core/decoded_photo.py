@@ -1,14 +1,22 @@
 """A photo as the model takes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A photo as the model takes it, and the size of the photo itself."""
+    """A photo as the model takes it, and the size of its maps, which is its own unless another is asked for."""
 
     pixels: torch.Tensor  # float32 [3, S, S], normalised
-    width: int  # of the upright photo
+    width: int  # of the upright photo, or of its maps
     height: int
+    orientation: int = 1  # of the EXIF standard: how the photo was turned
+    photo_size: tuple[int, int] | None = None  # width and height, where maps have another
+
+    def with_maps_of(self, width: int, height: int) -> "Decoded":
+        """The same where maps of this size are wanted."""
+        if (width, height) == (self.width, self.height):
+            return self
+        return replace(self, width=width, height=height, photo_size=(self.width, self.height))

@@ -115,7 +115,7 @@ class IsolatedDecoders:
 
         async def use(process: DecoderProcess, report: Report) -> Decoded:
             pixels = torch.from_numpy(process.square(spec.image_size))
-            return Decoded(pixels, report.width, report.height)
+            return Decoded(pixels, report.width, report.height, report.orientation)
 
         return await self._ask(data, wanted_by(spec), turn, use)
 
@@ -186,7 +186,7 @@ class ThreadedDecoders:
     async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
         """See `Decoders`."""
         (values,), report = await self._decode(data, wanted_by(spec), turn)
-        return Decoded(torch.from_numpy(values), report.width, report.height)
+        return Decoded(torch.from_numpy(values), report.width, report.height, report.orientation)
 
     async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
         """See `Decoders`."""

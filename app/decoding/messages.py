@@ -74,6 +74,7 @@ class Report:
     detail: str = ""  # for the client, where it is not done
     width: int = 0  # of the upright photo
     height: int = 0
+    orientation: int = 1  # of the EXIF standard: how it was turned
     need: int = 0  # bytes of memory
     grown: int = 0  # bytes that the process holds beyond what it began with
 
@@ -83,7 +84,7 @@ class Report:
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.keys() != set(cls.__slots__):
             raise ValueError(f"no report: {line[:80]!r}")
-        numbers = {name: fields[name] for name in ("width", "height", "need", "grown")}
+        numbers = {name: fields[name] for name in ("width", "height", "orientation", "need", "grown")}
         if not all(type(number) is int and 0 <= number < 2**48 for number in numbers.values()):
             raise ValueError(f"no report: {line[:80]!r}")
         return cls(Verdict(fields["verdict"]), str(fields["detail"])[:500], **numbers)

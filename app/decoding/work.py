@@ -1,15 +1,17 @@
 """The decoding of one photo, in a process of its own or in a thread of the server. Imports no torch."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.decoding import warm_photos
 from app.decoding.messages import Limits, Report, Verdict, Wanted
 from mtlora.images.container import read_container
+from mtlora.images.container.profile import from_codes
 from mtlora.images.opening import FORMATS, decode_container
 from mtlora.images.photo import Photo, decoding
 from mtlora.images.resampling import Levels, square
@@ -20,6 +22,8 @@ ROOM_BYTES = 24 << 20
 """For bands of rows on their way, beside what the decoder takes."""
 SQUARE_BYTES = 40
 """For each pixel of the model's square: sums, floats, and the same in shared memory."""
+
+_PROFILE = from_codes(12, 13)  # Display P3
 
 _VERDICTS = (
     (ImageFormatError, Verdict.NO_IMAGE),
@@ -59,17 +63,25 @@ def decode(
         raise
     except Exception as error:  # a reader's or a decoder's fault, which is no reason to lose a process or a thread
         return Report(Verdict.BROKEN, f"the image cannot be read: {type(error).__name__}: {error}"[:300])
-    return Report(Verdict.DONE, width=photo.width, height=photo.height)
+    return Report(Verdict.DONE, width=photo.width, height=photo.height, orientation=photo.orientation)
 
 
 def warm_up(limits: Limits, native: Kernels | None) -> None:
     """Decode a photo of every format: what is imported late by a decoder is imported now."""
+    for photo in _every_format():
+        for antialias in (False, True):
+            decode(photo, Wanted(16, antialias), limits, lambda *_: True, _anywhere, native)
+
+
+def _every_format() -> Iterator[bytes]:
     for name in FORMATS:
+        if name in warm_photos.MADE:
+            yield warm_photos.MADE[name]
+            continue
         for mode in ("RGB", "L"):
             buffer = io.BytesIO()
-            Image.new(mode, (16, 16)).save(buffer, name)
-            for antialias in (False, True):
-                decode(buffer.getvalue(), Wanted(16, antialias), limits, lambda *_: True, _anywhere, native)
+            Image.new(mode, (16, 16)).save(buffer, name, **({"icc_profile": _PROFILE} if mode == "RGB" else {}))
+            yield buffer.getvalue()
 
 
 def _hand_over(photo: Photo, wanted: Wanted, place: Place, native: Kernels | None) -> None:

@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,7 @@ class Worker:
         del data
         if report.width * report.height > LARGE_PIXELS:
             self._trim()
-        return Report(
-            report.verdict, report.detail[:500], report.width, report.height, report.need, self.memory.grown()
-        )
+        return replace(report, detail=report.detail[:500], grown=self.memory.grown())
 
     def _decode(self, data: bytes, task: Task) -> Report:
         def may_take(pixels: int, nbytes: int) -> bool:

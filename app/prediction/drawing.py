@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.answers.render import Made, Rendered, Share, join, put_together, render
+from app.answers.render import Made, Share, join, put_together, render
+from app.answers.rendered import Rendered
 from app.core.decoded_photo import Decoded
 from app.core.errors import NonFiniteOutputError
 from app.prediction.job import PredictionJob

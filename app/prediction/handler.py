@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.keys import Caller
-from app.answers.render import Pieces
+from app.answers.form import Pieces
 from app.core.compute import WHOLE, Budget, granted, offered
 from app.core.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.core.names import AdapterRef

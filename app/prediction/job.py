@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.answers.negotiation import AnswerFormat
+from app.answers.form import AnswerFormat
 from app.answers.plan import RenderPlan
 from app.answers.render import Made
 from app.core.compute import WHOLE, Budget

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.answers.computed_map import computed_map
-from app.answers.negotiation import AnswerFormat
-from app.answers.plan import Extent, encode_bytes, encode_us
+from app.answers.costs import encode_bytes, encode_us
+from app.answers.forms import FORMS
+from app.answers.plan import Extent
 from app.answers.reclaim import Reclaimer
 from app.answers.render import Made, separate
 from app.core.compute import WHOLE
@@ -132,6 +133,7 @@ class Pipeline:
         try:
             turn = Turn(job.flow, job.deadline)
             decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn))
+            decoded = decoded.with_maps_of(*job.plan.map_size(decoded.width, decoded.height, job.spec.image_size))
             extent = Extent(decoded.width, decoded.height, job.spec.image_size)
             extent.check(self._max_pixels)
             lease = await asyncio.shield(run.lease)
@@ -198,7 +200,7 @@ class Pipeline:
             self._costs.measured(job.workload._replace(compute=item.compute), item.took_s)
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Made:
-        if job.plan.form is not AnswerFormat.OVERLAY:
+        if not FORMS[job.plan.form].needs_photo:
             return await self._make(decoded, forwarded, job, None)
         # Decoded once more rather than kept: while it waits, a photo would take a hundred times its bytes.
         turn = Turn(job.flow, job.deadline)

@@ -1,9 +1,6 @@
 """The images of a prediction, from any of the three forms of body."""
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,20 +10,25 @@ from starlette.requests import Request
 
 from app.core.errors import BadBodyError, BadParameterError, EmptyBodyError, UnsupportedMediaError
 from app.core.nearest import unknown
+from app.http.base64_text import decode_base64
 from app.http.body_budget import Hold
 from app.http.body_stream import announced_bytes, bounded_stream, read_all
 from app.http.json_body import check_values, without_doubles
 from app.http.multipart import PartBegin, PartData, PartEnd, multipart_events
 from app.http.parameters import FORM, JSON, MAX_FIELD_BYTES, Found, check_known, fault, field_text, in_json
+from mtlora.images.container import is_image
 
 IMAGE_FIELD = "image"
 IMAGE_KEYS = ("image", "images")
 INPUTS, PARAMETERS = "inputs", "parameters"  # as Hugging Face's clients call the image and the parameters
-RAW = ("", "application/octet-stream")  # kinds that say nothing: the bytes say what they are
 MULTIPART, JSON_MEDIA = "multipart/form-data", "application/json"
-FORMS = 'send image/* bytes, multipart/form-data with parts named "image", or JSON {"image": base64}'
+FORMS = (
+    'send image/* bytes, multipart/form-data with parts named "image", or JSON {"image": base64}; '
+    "with curl: curl -F image=@photo.jpg 'http://HOST:PORT/predict'"
+)
 _LIKE_IMAGE = frozenset({"file", "files", "images", "photo", "picture"})
-_DATA_URL = re.compile(r"data:[\w.+/-]*;base64,", re.ASCII)
+_UNSAID = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded"})
+"""What programs send that know nothing of a file; the last is what curl says of --data-binary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,24 @@ async def read_images(request: Request, hold: Hold, bounds: Bounds, knows: Knows
         intake = await _from_multipart(stream, request.headers["content-type"], bounds.images, knows)
     elif media == JSON_MEDIA:
         intake = parse_json(await read_all(stream), knows)
-    elif media.startswith("image/") or media in RAW:
+    elif media.startswith("image/"):
         intake = Intake((await read_all(stream),), several=False)
-        if not media and not intake.images[0]:
-            raise EmptyBodyError(f"the request has no body; {FORMS}")
+    elif media in _UNSAID:
+        intake = _from_unsaid(await read_all(stream), media)
     else:
         raise UnsupportedMediaError(f"Content-Type {media[:80]!r} is not understood; {FORMS}")
     return _checked(intake, bounds.images)
+
+
+def _from_unsaid(body: bytes, media: str) -> Intake:
+    """A photo that nobody called one: its first bytes say so."""
+    if not body:
+        raise EmptyBodyError(f"the request has no body; {FORMS}")
+    if not is_image(body):
+        raise UnsupportedMediaError(
+            f"Content-Type {media!r} with a body that begins with {body[:8]!r} is no photo that is known; {FORMS}"
+        )
+    return Intake((body,), several=False)
 
 
 def parse_json(body: bytes, knows: Knows = NOTHING_MORE) -> Intake:
@@ -135,17 +148,6 @@ def _from_hugging_face(document: dict[str, Any], knows: Knows) -> Intake:
     return Intake((image,), several=False, found=tuple(in_json(parameters, knows.lists)))
 
 
-def decode_base64(text: object, where: str) -> bytes:
-    """The bytes of base64, or of a data: URL of it."""
-    if not isinstance(text, str):
-        raise BadBodyError(f"{where} must be a base64 string, got {type(text).__name__}")
-    match = _DATA_URL.match(text)
-    try:
-        return base64.b64decode(text[match.end() if match else 0 :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadBodyError(f"{where} is not base64: {error}") from error
-
-
 @dataclass(slots=True)
 class _Form:
     """What the parts of a form have brought so far."""
@@ -164,7 +166,7 @@ class _Form:
         known = (IMAGE_FIELD, *self.knows.names)
         if part.name not in known:
             is_file = part.is_file or part.name in _LIKE_IMAGE
-            words = f"; images are parts named {IMAGE_FIELD!r}" if is_file else ""
+            words = f"; images are parts named {IMAGE_FIELD!r}: curl -F {IMAGE_FIELD}=@photo.jpg" if is_file else ""
             raise RequestValidationError([fault(FORM, part.name, unknown("form field", part.name, known) + words)])
 
     def add(self, data: bytes) -> None:

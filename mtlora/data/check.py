@@ -15,6 +15,7 @@ from mtlora.data.records import LabelArray, PhotoDataset, PhotoRecord
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
+_FARTHEST_MM = 2**16 - 1  # what a 16-bit PNG has at most, and where cameras write that they saw nothing
 UNIT_TOLERANCE = 0.1
 """How far from 1 the mean length of a label's normals may be."""
 
@@ -111,6 +112,9 @@ def _values(task: Task, label: LabelArray, limits: Mapping[Task, int]) -> str:
         found = np.unique(label)
         wrong = found[(found >= limits[task]) & (found != IGNORE_INDEX)]
         return f"has class {', '.join(map(str, wrong))}, expected 0..{limits[task] - 1} or 255" if len(wrong) else ""
+    if task is Task.DEPTH:
+        share = float((label == _FARTHEST_MM).mean())
+        return f"has {share:.1%} of its pixels at {_FARTHEST_MM} mm; 0 says that depth is not known" if share else ""
     if task is Task.NORMALS:
         vectors = label[label.any(axis=-1)].astype(np.float64) / 127.5 - 1
         length = float(np.linalg.norm(vectors, axis=-1).mean()) if len(vectors) else 1.0

@@ -61,8 +61,9 @@ def read_classes(path: Path) -> NDArray[np.uint8]:
 
 
 def read_normals(path: Path) -> NDArray[np.uint8]:
-    """Unit vectors in 255 steps an axis, at most 0.4 degrees off; uint8 [H, W, 3]."""
+    """Unit vectors in 255 steps an axis, at most 0.4 degrees off; what is not finite is unknown; uint8 [H, W, 3]."""
     values = _load(path, 3)
+    values[~np.isfinite(values).all(axis=-1)] = 0
     if np.abs(values).max(initial=0) > 1.01:
         raise DataError(f"{path}: normals must lie in -1..1, got {np.abs(values).max():.3g}")
     valid = values.any(axis=-1, keepdims=True)
@@ -70,9 +71,13 @@ def read_normals(path: Path) -> NDArray[np.uint8]:
 
 
 def read_depth(path: Path) -> NDArray[np.uint16]:
-    """Metres as millimetres; uint16 [H, W]."""
+    """Metres as millimetres; what is not finite is unknown, what is farther than can be said has the largest value.
+
+    uint16 [H, W]
+    """
     values = _load(path, 1)
-    return (np.nan_to_num(values) * MM_PER_M).round().clip(0, 2**16 - 1).astype(np.uint16)
+    values[~np.isfinite(values)] = 0
+    return (values * MM_PER_M).round().clip(0, 2**16 - 1).astype(np.uint16)
 
 
 def read_edges(path: Path) -> NDArray[np.uint8]:

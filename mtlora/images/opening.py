@@ -5,12 +5,14 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from mtlora.images.colours import Colours
 from mtlora.images.container import Container, read_container
+from mtlora.images.heif_decoders import HAS_AVIF, HAS_HEIC
 from mtlora.images.photo import BAND_PIXELS, DECODER_FAULTS, Photo, decoding
 from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 
 DEFAULT_MAX_PIXELS = 50_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *("AVIF",) * HAS_AVIF, *("HEIF",) * HAS_HEIC)
 """What is decoded (JPEG includes phones' multi-picture files); other decoders stay out of reach of strangers' bytes."""
 
 _MAX_TILINGS = 8
@@ -51,7 +53,7 @@ def decode_container(container: Container, max_pixels: int) -> Photo:
             image.load()
             if container.probe:
                 _check_whole(image, container.probe)
-            return Photo(image, container.orientation)
+            return Photo(image, container.orientation, Colours(container.profile), container.deepest)
     except UnidentifiedImageError:
         raise ImageFormatError(
             f"not an image ({len(container.data)} bytes); known formats: {', '.join(FORMATS)}"

@@ -4,11 +4,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mtlora.images.colours import Colours
 from mtlora.images.pixels import pixels_of, shared_pixels_of
 from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError
 
@@ -17,6 +19,7 @@ BAND_PIXELS = 1 << 20
 
 DECODER_FAULTS = (
     OSError,
+    RuntimeError,
     SyntaxError,
     ValueError,
     EOFError,
@@ -41,18 +44,30 @@ _TURNS = {
 _SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
 _FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
 _WHITE = (255, 255, 255, 255)
-_GREY_16_BIT = 257  # 65535 / 255
+_WHITE_16_BIT = 65_535
+_PLAIN = Colours()
 
 
 class Photo:
     """Pixels as a decoder left them, and how they are to be held. Whole copies are made only where asked for."""
 
-    def __init__(self, image: Image.Image, orientation: int = UPRIGHT) -> None:
-        """orientation: of the EXIF standard, 1 to 8; anything else is upright"""
+    def __init__(
+        self, image: Image.Image, orientation: int = UPRIGHT, colours: Colours = _PLAIN, deepest: int = 0
+    ) -> None:
+        """orientation: of the EXIF standard, 1 to 8; anything else is upright
+
+        deepest: see `Container.deepest`
+        """
         self._image = image
         self._orientation = orientation if orientation in _TURNS else UPRIGHT
-        self._scale = _grey_scale(image)
+        self._colours = colours
+        self._grey = _deep_grey(image, deepest)
         self._pixels: NDArray[np.uint8] | None = None
+
+    @property
+    def orientation(self) -> int:
+        """How it was stored, of the EXIF standard: 1 is upright."""
+        return self._orientation
 
     @property
     def width(self) -> int:
@@ -75,11 +90,12 @@ class Photo:
             part = part.crop(self._box(top, bottom))
         if self._orientation != UPRIGHT:
             part = part.transpose(_TURNS[self._orientation])
-        return _to_rgb(part, self._scale)
+        return _to_rgb(part, self._grey, self._colours)
 
     def pixels(self, top: int, bottom: int) -> NDArray[np.uint8]:
         """The upright rows from `top` to before `bottom`, see `pixels_of`; the decoder's own memory where they are."""
-        if self._orientation != UPRIGHT or self._image.mode != "RGB" or self._image.has_transparency_data:
+        is_other = self._image.mode != "RGB" or self._image.has_transparency_data or self._colours.change_rgb
+        if self._orientation != UPRIGHT or is_other:
             return pixels_of(self.rows(top, bottom))
         if self._pixels is None:
             self._pixels = shared_pixels_of(self._image)
@@ -108,7 +124,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     An RGB image without transparency is returned as it is.
     """
-    return _to_rgb(image, _grey_scale(image))
+    return _to_rgb(image, _deep_grey(image), _PLAIN)
 
 
 @contextmanager
@@ -124,38 +140,51 @@ def decoding() -> Iterator[None]:
         raise ImageError(f"the image is truncated or corrupt: {error}") from error
 
 
-def _to_rgb(image: Image.Image, scale: float) -> Image.Image:
-    if scale:
-        return _from_deep_grey(image, scale)
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, _WHITE)
-        opaque.alpha_composite(image.convert("RGBA"))
-        return opaque.convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _to_rgb(image: Image.Image, grey: "_DeepGrey | None", colours: Colours) -> Image.Image:
+    if grey is not None:
+        return colours.in_srgb(grey.shown(image))
+    if not image.has_transparency_data:
+        return colours.in_srgb(_plain(image))
+    alpha = image.convert("RGBA")
+    picture = colours.in_srgb(image.getchannel("L") if image.mode in {"LA", "La"} else alpha.convert("RGB"))
+    picture.putalpha(alpha.getchannel("A"))
+    opaque = Image.new("RGBA", image.size, _WHITE)
+    opaque.alpha_composite(picture)
+    return opaque.convert("RGB")
 
 
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode in {"F", "I"} or image.mode.startswith("I;16")
+def _plain(image: Image.Image) -> Image.Image:
+    """RGB, or grey of 8 bits."""
+    if image.mode in {"RGB", "L"}:
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _grey_scale(image: Image.Image) -> float:
-    """What a deep grey image's values are multiplied by; 0: it is none.
+@dataclass(frozen=True, slots=True)
+class _DeepGrey:
+    """How numbers of more than 8 bits are shown: times `scale`, plus `shift`, on the scale 0..255."""
 
-    16-bit and 32-bit integer grey hold 0..65535; float grey holds 0..1, or 0..255 if anything is above 1.
+    scale: float
+    shift: float
+
+    def shown(self, image: Image.Image) -> Image.Image:
+        """Grey of 8 bits; what is no number is 0."""
+        values: NDArray[np.float32] = np.nan_to_num(np.asarray(image).astype(np.float32))
+        values = values * np.float32(self.scale) + np.float32(self.shift)
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8), "L")
+
+
+def _deep_grey(image: Image.Image, deepest: int = 0) -> _DeepGrey | None:
+    """How a deep grey image is shown; None if it is none.
+
+    Whole numbers hold 0 to white, which is 65535 unless `deepest` says otherwise (negative: 0 is white); floats hold
+    0..1, or 0..255 if anything is above 1.
     """
-    if not _is_deep(image):
-        return 0.0
-    if image.mode != "F":
-        return 1 / _GREY_16_BIT
-    step = max(1, BAND_PIXELS // image.width)
-    bands = (image.crop((0, top, image.width, min(top + step, image.height))) for top in range(0, image.height, step))
-    return 255.0 if max(float(np.nan_to_num(np.asarray(band)).max()) for band in bands) <= 1 else 1.0
-
-
-def _from_deep_grey(image: Image.Image, scale: float) -> Image.Image:
-    values: NDArray[np.float32] = np.nan_to_num(np.asarray(image).astype(np.float32))
-    if image.mode != "F":
-        values /= np.float32(_GREY_16_BIT)
-    else:
-        values *= np.float32(scale)
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8), "L").convert("RGB")
+    if image.mode not in {"F", "I"} and not image.mode.startswith("I;16"):
+        return None
+    white = float(abs(deepest) or _WHITE_16_BIT)
+    if image.mode == "F":
+        step = max(1, BAND_PIXELS // image.width)
+        bands = (image.crop((0, at, image.width, min(at + step, image.height))) for at in range(0, image.height, step))
+        white = 1.0 if max(float(np.nan_to_num(np.asarray(band)).max()) for band in bands) <= 1 else 255.0
+    return _DeepGrey(-255 / white, 255.0) if deepest < 0 else _DeepGrey(255 / white, 0.0)

@@ -238,6 +238,11 @@ class Functions:
         Fallible,
         "int(const float* logits, uint8_t* out, long classes, long h, long w, long height, long width, int threads)",
     ]
+    decide_classes: Annotated[
+        Fallible,
+        "int(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts, long classes, long h, long w,"
+        " long side, long height, long width, long top, long bottom, int threads)",
+    ]
     quantise_normals: Annotated[
         Fallible,
         "int(const float* normals, uint8_t* out, long h, long w, long height, long width, long top, long bottom,"

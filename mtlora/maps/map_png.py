@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Painting:
 
     shape:  [H, W], of normals [H, W, 3]
     minimum, maximum: of the values; of classes and normals 0
-    counts: of class maps: pixels of each index from 0 to 255
+    counts: of class maps: pixels of each index from 0 to 255; by scores, once the pixels have been made
     """
 
     def __init__(self, source: PhotoMap | WholeMap, spec: TaskSpec) -> None:
@@ -78,9 +79,13 @@ class Painting:
         self.counts: tuple[int, ...] = ()
         self._total = self._pixels = 0.0
         self._unit = 1
+        self._rows: Rows
         match TRAITS[spec.task].decode:
             case Decode.ARGMAX:
-                self._rows, self.counts = _class_rows(source)
+                if isinstance(source, PhotoMap) and source.scores is not None:
+                    self._rows, self.counts = partial(self._decide, source), (0,) * (_MAX_8_BIT + 1)
+                else:
+                    self._rows, self.counts = _class_rows(source)
             case Decode.UNIT_VECTOR:
                 self._rows = partial(_color_rows, source)
             case Decode.SIGMOID:
@@ -107,6 +112,10 @@ class Painting:
             # row by row: a third of what `mean` takes
             self._total += int(out.sum(axis=1, dtype=np.uint32).sum(dtype=np.uint64))
             self._pixels += out.size
+
+    def _decide(self, source: PhotoMap, top: int, bottom: int, out: NDArray[Any]) -> None:
+        found = source.decide(top, bottom, out)
+        self.counts = tuple(map(add, self.counts, found.tolist()))
 
     def bands(self) -> Iterator[NDArray[Any]]:
         """All pixels, some rows at a time, for whoever wants no PNG. The next band takes the place of the last."""

@@ -1,7 +1,8 @@
 """Postprocessing: logits to maps, first at the model's resolution, then at the photo's size, one small map at a time.
 
-K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB. Where floats at
-photo size are only a step, they are made in bands of rows: of 50 megapixels of normals they would take 600 MB.
+K maps of scores at photo size are never made: for 21 classes and 12 megapixels they would take 1 GB. Edges follow the
+scores all the same: they are looked at where neighbours differ. Where floats at photo size are only a step, they are
+made in bands of rows: of 50 megapixels of normals they would take 600 MB.
 """
 
 import math
@@ -13,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlora.ops.map_ops import enlarge_sigmoid, unit_normals, upsample_argmax
+from mtlora.ops.map_ops import decide_classes, enlarge_sigmoid, unit_normals, upsample_argmax
 from mtlora.ops.torch_ops import bands_of_rows, bilinear, enlarged_rows, nearest, unit_vectors
+from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.stopping import Check, never
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
@@ -90,7 +92,10 @@ def class_map(logits: Tensor) -> Tensor:
 class PhotoMap:
     """A decoded map (see `decode`) at the photo's size, made band by band from the top: never all of it at once.
 
-    Class maps: the nearest pixel. The others: bilinear; normals made unit length again.
+    Class maps: decided by bilinearly enlarged scores where there are some, else the nearest pixel. The others:
+    bilinear; normals made unit length again.
+
+    scores: of a class map, float [K, h, w], the decoder's logits that `decoded` was made of
     """
 
     task: Task
@@ -99,6 +104,7 @@ class PhotoMap:
     width: int
     check: Check = never
     """Called before each band."""
+    scores: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,8 +133,21 @@ class PhotoMap:
             top += len(band)
         return values
 
+    def decide(self, top: int, bottom: int, out: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Write rows of a class map by its scores to out [bottom - top, W]; the pixels of each class, int64 [256]."""
+        if self.scores is None:
+            raise MTLoRAError(f"this map of task {self.task} has no scores to decide by")
+        scores, decoded = self.scores.float().cpu(), self.decoded.cpu()
+        room = torch.from_numpy(out)
+        _, counts = decide_classes(scores, decoded, self.height, self.width, top, bottom, room)
+        return counts.numpy()
+
     def _rows(self, top: int, bottom: int) -> Map:
         match TRAITS[self.task].decode:
+            case Decode.ARGMAX if self.scores is not None:
+                decided = np.empty((bottom - top, self.width), np.uint8)
+                self.decide(top, bottom, decided)
+                return decided
             case Decode.ARGMAX:
                 rows = nearest(self.decoded.shape[0], self.height)[top:bottom].numpy()
                 indices: NDArray[np.uint8] = self.decoded.cpu().numpy()
@@ -161,6 +180,20 @@ class WholeMap:
         yield self.values[top:bottom]
 
 
+def photo_map(
+    task: Task, coarse: Tensor, side: int, size: tuple[int, int], check: Check = never, *, nearest_edges: bool = False
+) -> PhotoMap:
+    """The map of a photo of size (height, width), of a decoder's logits: float [K, h, w].
+
+    side:          of the model's input
+    nearest_edges: class maps are those of the model's size enlarged; else, for photos that are wider or higher than
+                   that, they are decided at the photo's size
+    """
+    decoded = decode_coarse(task, coarse, side)
+    by_scores = TRAITS[task].decode is Decode.ARGMAX and not nearest_edges and max(size) > side
+    return PhotoMap(task, decoded, *size, check, coarse if by_scores else None)
+
+
 def at_photo_size(task: Task, decoded: Tensor, height: int, width: int) -> Map:
-    """A decoded map at the photo's size as an array of its own: uint8 [H, W], float32 [H, W], or float32 [H, W, 3]."""
+    """A decoded map enlarged as it is, in an array of its own: uint8 [H, W], float32 [H, W], or float32 [H, W, 3]."""
     return PhotoMap(task, decoded, height, width).whole()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlora.images.opening import open_photo
 from mtlora.images.photo import to_rgb
-from mtlora.maps.postprocessing import Map, at_photo_size, decode_coarse
+from mtlora.maps.postprocessing import Map, photo_map
 from mtlora.ops.preprocess import preprocess
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task, parse_tasks
@@ -50,5 +50,5 @@ def coarse_logits(model: Predictor, rgb: Image.Image, tasks: Sequence[Task]) -> 
 
 
 def map_of(task: Task, coarse: Tensor, spec: AdapterSpec, height: int, width: int) -> Map:
-    """The map of a photo of this size: decided at the model's resolution, then brought to the photo's."""
-    return at_photo_size(task, decode_coarse(task, coarse, spec.image_size), height, width)
+    """The map of a photo of this size, see `photo_map`."""
+    return photo_map(task, coarse, spec.image_size, (height, width)).whole()

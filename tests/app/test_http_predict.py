@@ -145,6 +145,26 @@ def test_three_forms_of_body_give_the_same_answer(client: httpx.Client) -> None:
     assert raw["tasks"] == multipart["tasks"] == plain["tasks"] == data_url["tasks"]
 
 
+@pytest.mark.parametrize("media", [None, "", "application/octet-stream", "application/x-www-form-urlencoded"])
+def test_a_photo_without_an_image_type_is_known_by_its_first_bytes(client: httpx.Client, media: str | None) -> None:
+    headers = {} if media is None else {"Content-Type": media}
+    for photo in (PHOTO, encoded(Image.new("RGB", (20, 10)), "WEBP"), encoded(Image.new("L", (20, 10)), "TIFF")):
+        answer = client.post("/predict?tasks=semseg", content=photo, headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_web_address_is_not_fetched(client: httpx.Client) -> None:
+    answer = client.post("/predict", json={"image": "https://example.org/photo.jpg"})
+    assert answer.status_code == 400
+    assert "the server fetches nothing" in answer.json()["detail"]
+
+
+def test_a_photo_that_is_put_is_told_how_to_send_it(client: httpx.Client) -> None:
+    answer = client.put("/predict", content=PHOTO)
+    assert answer.status_code == 405
+    assert "curl -F image=@photo.jpg" in answer.json()["detail"]
+
+
 def test_several_images_are_answered_in_order(client: httpx.Client) -> None:
     photos = [encoded(picture(50, 30)), encoded(picture(20, 70))]
     response = client.post("/predict?tasks=saliency", files=[("image", p) for p in photos])
@@ -270,7 +290,8 @@ def test_every_response_names_the_request_and_its_timings(client: httpx.Client) 
         ("", {}, b"hello", 415, "not an image"),
         ("", {}, PHOTO[:300], 422, "the image"),
         ("", {"Content-Type": "text/plain"}, PHOTO, 415, "not understood"),
-        ("", {"Content-Type": "application/x-www-form-urlencoded"}, PHOTO, 415, "not understood"),
+        ("", {"Content-Type": "application/x-www-form-urlencoded"}, b"a=b", 415, "curl -F image=@photo.jpg"),
+        ("", {"Content-Type": "application/octet-stream"}, b"\0" * 99, 415, "no photo that is known"),
         ("", {"Content-Type": "application/json"}, b"{", 400, "cannot be parsed"),
         ("", {"Content-Type": "application/json"}, b"[]", 400, "object"),
         ("", {"Content-Type": "application/json"}, b'{"image": "%%"}', 400, "not base64"),

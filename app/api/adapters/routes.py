@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
-from app.answers.render import to_json
+from app.answers.form import to_json
 from app.api.adapters.schemas import MOST_REVISION, AdapterListOut, AdapterSetOut, CurrentIn
 from app.api.dependencies import ContextDep, PartsDep, ReadyDep, ServiceDep, changing, require
 from app.api.problem import problem_responses

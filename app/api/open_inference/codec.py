@@ -9,10 +9,10 @@ from functools import partial
 
 from starlette.requests import Request
 
-from app.answers.negotiation import AnswerFormat
+from app.answers.form import AnswerFormat, Document, Pieces, to_json
 from app.answers.oip_tensors import channels, datatype
 from app.answers.plan import RenderPlan
-from app.answers.render import Document, Made, Pieces, to_json
+from app.answers.render import Made
 from app.api.open_inference.parse import TensorRequest, parse_request
 from app.api.open_inference.schemas import LENGTH_HEADER, OutputIn
 from app.core.errors import BadParameterError, ParameterConflictError

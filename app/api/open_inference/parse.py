@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from app.api.open_inference.schemas import IMAGE_INPUT, LENGTH_HEADER, InferIn, InputIn, OutputIn
 from app.core.errors import BadBodyError, BadParameterError, EmptyBodyError
+from app.http.base64_text import decode_base64
 from app.http.json_body import check_values, without_doubles
-from app.prediction.read_images import check_count, decode_base64
+from app.prediction.read_images import check_count
 
 FAULTS_TOLD = 20
 _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor

@@ -8,15 +8,17 @@ from itertools import chain
 
 from starlette.requests import Request
 
-from app.answers.negotiation import MEDIA_TYPE, OF_MASKS, WITH_MASKS, AnswerFormat, choose_format
+from app.answers.form import AnswerFormat, Document, Pieces, to_json
+from app.answers.forms import FORMS
+from app.answers.negotiation import OF_MASKS, WITH_MASKS, choose_format, overlay_media
 from app.answers.plan import RenderPlan
-from app.answers.render import Document, Pieces, to_json
 from app.api.errors import problem_of
 from app.api.predict.schemas import LISTS, PARAMETERS, PredictQuery
 from app.core.compute import WHOLE
 from app.core.errors import BadParameterError, ServiceError
 from app.core.names import AdapterRef, plain_name
 from app.http.body_budget import Hold
+from app.http.gzip_answers import accepts_gzip, gzipped
 from app.http.parameters import Found, merged
 from app.prediction.handler import Body
 from app.prediction.job import JSON_PLAN, Asked, Choice, ImageAnswer, Outcome, PredictionJob
@@ -25,7 +27,8 @@ from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import TRAITS, Task, parse_tasks
 
-MULTI_STATUS = 207
+MULTI_STATUS, JSON = 207, "application/json"
+Accepts = tuple[str, str]
 FIRST = "first task with masks"  # stands for it where no task is named
 KNOWS = Knows(PARAMETERS, LISTS)
 
@@ -34,15 +37,17 @@ class PredictCodec:
     """One request of POST /predict.
 
     found:        its parameters as far as they stand before its body
+    accepts:      the headers `Accept` and `Accept-Encoding`
     open_to_more: its body may have more of them
     of_masks:     what is not asked for otherwise is a list of the masks of one task, as Hugging Face's clients take it
     """
 
     partial = True
 
-    def __init__(self, found: Sequence[Found], accept: str, *, open_to_more: bool, of_masks: bool = False) -> None:
+    def __init__(self, found: Sequence[Found], accepts: Accepts, *, open_to_more: bool, of_masks: bool = False) -> None:
         self._found = tuple(found)
         self._of_masks = of_masks
+        accept, self._encodings = accepts
         self._accept = accept
         self._several = False
         query = self._query(self._found)
@@ -73,7 +78,12 @@ class PredictCodec:
         if self._several and job.plan.form is AnswerFormat.JSON:
             between = ([b",", *body] for body in bodies[1:])
             content = [b'{"results":[', *bodies[0], *chain.from_iterable(between), b"]}"]
-        return Body(content, MEDIA_TYPE[job.plan.form], {"Vary": "Accept"}, MULTI_STATUS if failed else 200)
+        media = job.plan.media or FORMS[job.plan.form].media
+        headers = {"Vary": "Accept, Accept-Encoding"}
+        if media == JSON and not job.plan.has_pngs and accepts_gzip(self._encodings):
+            content, packed = gzipped(content)
+            headers |= {"Content-Encoding": "gzip"} if packed else {}
+        return Body(content, media, headers, MULTI_STATUS if failed else 200)
 
 
 def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec: AdapterSpec) -> Choice:
@@ -84,19 +94,28 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
     form = choose_format(query.format, accept, tasks=tasks, images=images)
     if query.logits and form is not AnswerFormat.NPZ:
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
-    if query.masks == "rle" and form not in {AnswerFormat.JSON, AnswerFormat.ZIP}:
-        raise BadParameterError(f"masks=rle is given with formats json and zip only, this answer is {form.value}")
+    if query.masks in {"rle", "polygons"} and form not in {AnswerFormat.JSON, AnswerFormat.ZIP}:
+        raise BadParameterError(
+            f"masks={query.masks} is given with formats json and zip only, this answer is {form.value}"
+        )
+    if query.style != "blend" and form is not AnswerFormat.OVERLAY:
+        raise BadParameterError(f"style is given with format overlay only, this answer is {form.value}")
     if query.threshold is not None and form not in OF_MASKS:
         raise BadParameterError(f"threshold is of formats hf and coco only, this answer is {form.value}")
+    if query.explain and form is not AnswerFormat.JSON:
+        raise BadParameterError(f"explain is given with format json only, this answer is {form.value}")
     plan = RenderPlan(
         form,
         least_score=query.threshold or 0.0,
         pngs=query.masks != "none",
         rle=query.masks == "rle",
         logits=query.logits,
+        polygons=query.masks == "polygons",
+        nearest_edges=query.edges == "nearest",
+        size=query.size,
+        style=query.style,
+        media=overlay_media(accept) if form is AnswerFormat.OVERLAY else "",
     )
-    if query.explain and form is not AnswerFormat.JSON:
-        raise BadParameterError(f"explain is given with format json only, this answer is {form.value}")
     return Choice(tasks, plan, query.compute, query.explain is not None)
 
 

@@ -71,6 +71,6 @@ async def _answer(
     found = in_query(request)
     for header, name in HEADERS.items():
         found += in_headers(request, header, name)
-    accept = ", ".join(request.headers.getlist("accept"))
-    codec = PredictCodec(found, accept, open_to_more=may_say_more(request), of_masks=of_masks)
+    accept, encodings = (", ".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding"))
+    codec = PredictCodec(found, (accept, encodings), open_to_more=may_say_more(request), of_masks=of_masks)
     return await parts.predictions.answer(request, caller, codec, context)

@@ -38,8 +38,25 @@ class PredictQuery(BaseModel):
     format: str | None = Field(
         None, description="form of the answer; wins over Accept", json_schema_extra={"enum": [*FORMATS, None]}
     )
-    masks: Literal["png", "rle", "none"] = Field(
-        "png", description="JSON only: `rle` adds COCO run lengths per class, `none` leaves the PNGs out"
+    masks: Literal["png", "rle", "polygons", "none"] = Field(
+        "png",
+        description="JSON and zip: `rle` adds COCO run lengths per class, `polygons` outlines; JSON: `none` leaves the "
+        "PNGs out",
+    )
+    size: str = Field(
+        "photo",
+        pattern=r"^(photo|model|[1-9][0-9]{0,4})$",
+        description="of the maps: the photo's, the model's square, or so many pixels for the longer side",
+        examples=["photo", "model", "640"],
+    )
+    edges: Literal["scores", "nearest"] = Field(
+        "scores",
+        description="of class maps larger than the model's square: decided at their size from interpolated scores, or "
+        "the model's map enlarged",
+    )
+    style: Literal["blend", "contour", "plain"] = Field(
+        "blend",
+        description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as it was seen",
     )
     logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
     threshold: Score | None = Field(
@@ -94,10 +111,25 @@ class AdapterOut(BaseModel):
 
 
 class ImageOut(BaseModel):
-    """Size of the upright photo, and of every map."""
+    """Size of the upright photo, and of every map unless `maps` says another."""
 
     width: int
     height: int
+    orientation: int | None = Field(None, description="how the photo was turned, as of EXIF; where it was")
+
+
+class MapsOut(BaseModel):
+    """Size of every map, where it is not the photo's."""
+
+    width: int
+    height: int
+
+
+class PolygonOut(BaseModel):
+    """A ring of a class; what lies within an odd number of them is the class."""
+
+    points: list[tuple[int, int]] = Field(description="x, y in pixels from the top left corner")
+    hole: bool
 
 
 class RleOut(BaseModel):
@@ -116,6 +148,7 @@ class ClassOut(BaseModel):
     pixels: int
     fraction: float
     rle: RleOut | None = None
+    polygons: list[PolygonOut] | None = None
 
 
 class TaskOut(BaseModel):
@@ -188,6 +221,7 @@ class PredictOut(BaseModel):
 
     adapter: AdapterOut
     image: ImageOut
+    maps: MapsOut | None = None
     tasks: dict[str, TaskOut]
     timings_ms: TimingsOut
     batch: BatchOut
@@ -208,10 +242,11 @@ class HfMaskOut(BaseModel):
     mask: str = Field(description="8-bit grey PNG of the photo's size as base64: 255 inside, 0 outside")
 
 
-class CocoImageOut(ImageOut):
+class CocoImageOut(MapsOut):
     """The photo."""
 
     id: int
+    file_name: str
 
 
 class CocoCategoryOut(BaseModel):
@@ -238,6 +273,8 @@ class CocoAnnotationOut(BaseModel):
 class CocoOut(BaseModel):
     """format=coco: a dataset of one photo, as pycocotools loads it."""
 
+    info: dict[str, str]
+    licenses: list[str]
     images: list[CocoImageOut]
     categories: list[CocoCategoryOut]
     annotations: list[CocoAnnotationOut]
@@ -245,7 +282,16 @@ class CocoOut(BaseModel):
 
 _BASE64 = {"type": "string", "format": "byte", "description": "base64, a data: URL is understood too"}
 _BINARY = {"type": "string", "format": "binary"}
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
+IMAGE_TYPES = (
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/bmp",
+    "image/tiff",
+    "image/gif",
+    "image/avif",
+    "image/heic",
+)
 
 
 def _in_body(*, as_json: bool) -> dict[str, Any]:

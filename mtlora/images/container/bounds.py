@@ -26,6 +26,10 @@ class Container:
     """At most so much memory does the decoder take, the decoded picture included, the file not."""
     probe: bytes = b""
     """If there is any: the file with other bytes behind its data. It decodes to the same pixels if none are missing."""
+    profile: bytes = b""
+    """What is applied of the file's colour profile, see `profile.from_icc`."""
+    deepest: int = 0
+    """White of a grey picture of more than 8 bits a pixel, where it is not 65,535; negative: that is black, 0 white."""
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

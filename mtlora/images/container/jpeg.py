@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.exif import orientation
-from mtlora.vocabulary.errors import ImageError
+from mtlora.images.container.profile import MAX_PROFILE_BYTES, from_icc
+from mtlora.vocabulary.errors import ImageFormatError
 
 MAX_JPEG_SEGMENTS = 4096  # a colour profile may take 255, and each scan a few
 MAX_JPEG_SCANS = 100  # encoders write up to some 20
@@ -23,6 +24,7 @@ _PROGRESSIVE = {0xC2, 0xCA}
 _ARITHMETIC = {*range(0xC9, 0xD0)}
 _NOTES = {*range(0xE0, 0xF0), 0xFE, 0xDC}
 _ALONE = ((0xE0, b"JFIF\0", 14), (0xEE, b"Adobe", 12))  # what decoders read colours by: marker, beginning, bytes of it
+_PROFILE = b"ICC_PROFILE\0"  # then its number and how many there are
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _SEGMENTS_OF_STREAM = 16  # of a strip or tile in another file: a few are usual
 _BLOCK = 8
@@ -64,6 +66,8 @@ class _Picture:
     table_bytes: int = 0
     exif: bytes = b""
     xmp: bytes = b""
+    profile: dict[int, bytes] = field(default_factory=dict)  # parts by number
+    profile_bytes: int = 0
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Container:
@@ -89,6 +93,7 @@ def read_jpeg(data: bytes, max_pixels: int) -> Container:
         frame.height,
         decoded_bytes(frame.width, frame.height, extra) * (2 if probe else 1),
         probe,
+        _profile(picture, frame),
     )
 
 
@@ -158,7 +163,7 @@ def _frame(marker: int, body: bytes, length: int, max_pixels: int) -> _Frame:
     bits, height, width, number = struct.unpack_from(">BHHB", body)
     check_size(width, height, max_pixels)
     if bits != 8:
-        raise ImageError(f"the image cannot be read: a JPEG of {bits} bits a colour; 8 are read")
+        raise ImageFormatError(f"this is a JPEG of {bits} bits a colour; only 8 are read: export it as JPEG of 8 bits")
     factors = [(body[at], body[at + 1] >> 4, body[at + 1] & 15) for at in range(6, min(length - 2, 6 + 3 * 4), 3)]
     is_sane = number in range(1, 5) and length == 6 + 3 * number
     if not is_sane or not all(1 <= factor <= 4 for _, *both in factors for factor in both):
@@ -223,3 +228,16 @@ def _note(picture: _Picture, marker: int, body: bytes) -> None:
         picture.exif = body
     elif marker == 0xE1 and body.startswith(_XMP):
         picture.xmp = body[len(_XMP) :]
+    elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > len(_PROFILE) + 2:
+        part = body[len(_PROFILE) + 2 :]
+        picture.profile_bytes += len(part)
+        if picture.profile_bytes <= MAX_PROFILE_BYTES:
+            picture.profile.setdefault(body[len(_PROFILE)], part)
+
+
+def _profile(picture: _Picture, frame: _Frame) -> bytes:
+    """Of colours or grey; that of inks is not applied."""
+    if picture.profile_bytes > MAX_PROFILE_BYTES:
+        return b""
+    whole = b"".join(picture.profile[number] for number in sorted(picture.profile))
+    return from_icc(whole) if len(frame.components) != 4 else b""

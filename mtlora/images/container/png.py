@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.exif import from_hex, inflated, orientation
+from mtlora.images.container.profile import MAX_PROFILE_BYTES, from_codes, from_deflated
 
 MAX_PNG_CHUNKS = 20_000  # 50 megapixels in chunks of 8 KiB are some 6,000
 _HEADER_BYTES = 13
 _MAX_PALETTE = {b"PLTE": 768, b"tRNS": 256}
 _END = b"\0\0\0\0IEND\xaeB`\x82"
+_COLOURS = {b"iCCP", b"cICP"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _RAW_EXIF = b"Raw profile type exif"
 _XMP = b"XML:com.adobe.xmp"
@@ -53,6 +55,7 @@ def read_png(data: bytes, max_pixels: int) -> Container:
         width,
         height,
         decoded_bytes(width, height, _LINES * _LONGEST_LINE),
+        profile=_profile(chunks.notes),
     )
 
 
@@ -94,12 +97,22 @@ def _keep(found: _Chunks, kind: bytes, data: bytes, start: int, end: int) -> Non
         if end - start - 12 > _MAX_PALETTE[kind]:
             raise broken(f"{end - start - 12} bytes of {kind.decode()}")
         found.palette[kind] = data[start:end]
+    elif kind in _COLOURS and not found.pixels:
+        found.notes[kind] = data[start + 8 : min(end - 4, start + 8 + MAX_PROFILE_BYTES)]
     elif kind == b"eXIf":
         found.notes[kind] = data[body]
     elif kind in _TEXTS:
         keyword, _, _ = data[body.start : min(body.stop, body.start + 80)].partition(b"\0")
         if keyword in {_RAW_EXIF, _XMP}:
             found.notes[keyword] = kind + data[body]
+
+
+def _profile(notes: dict[bytes, bytes]) -> bytes:
+    codes, packed = notes.get(b"cICP", b""), notes.get(b"iCCP", b"")
+    if len(codes) == 4:
+        return from_codes(codes[0], codes[1])
+    name, _, rest = packed.partition(b"\0")
+    return from_deflated(rest[1:]) if rest[:1] == b"\0" and len(name) < 80 else b""
 
 
 def _orientation(notes: dict[bytes, bytes]) -> int:

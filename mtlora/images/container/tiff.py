@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mtlora.images.container import exif
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.jpeg import check_streams
+from mtlora.images.container.profile import MAX_PROFILE_BYTES, from_icc
 from mtlora.images.container.tiff_tags import (
     LONG,
     TIFF_PREFIXES,
@@ -32,12 +33,14 @@ _COPIES = {347: 1 << 16, 529: 24, 530: 4, 532: 48}  # bytes: JPEG tables; colour
 _FAX_OPTIONS = (292, 293)  # longs
 _OLD_JPEG = {513: 1, 514: 1, 519: 4, 520: 4, 521: 4}  # longs: where its stream and its tables are
 _SHORT = 3
+_BYTE, _SHORT_BITS = 8, 16
 _RAW, _OLD_JPEG_COMPRESSION, _JPEG = 1, 6, 7
 _COLOURS = 768
 _MAX_SAMPLES = 6
 _MAX_BITS = 64
 _SUBSAMPLED = 6  # photometric interpretation: fewer colours than pixels
-_PALETTE_COLOURS, _LUMINANCE = 3, 6
+_WHITE_IS_ZERO, _PALETTE_COLOURS, _LUMINANCE = 0, 3, 6
+_PROFILE = 34675
 _COPIES_OF_PART = 3  # as stored, as handed over, and one for predictors or another order of bits
 _MAX_NOTE = 1 << 20
 
@@ -69,7 +72,15 @@ def read_tiff(data: bytes, max_pixels: int) -> Container:
     extra = _COPIES_OF_PART * part_bytes + held
     turn = exif.known(_orientation(directory))
     content = with_directory(data, directory.order, _tags(directory, parts, width, height))
-    return Container(content, turn, width, height, decoded_bytes(width, height, extra))
+    return Container(
+        content,
+        turn,
+        width,
+        height,
+        decoded_bytes(width, height, extra),
+        profile=_profile(directory),
+        deepest=_deepest(directory, samples, bits),
+    )
 
 
 def _depth(directory: Directory) -> tuple[int, int]:
@@ -179,6 +190,21 @@ def _tags(directory: Directory, parts: _Parts, width: int, height: int) -> dict[
     tags |= {tag: packed(order, _SHORT, values) for tag, values in shorts.items() if values}
     copies = ((tag, directory.copy(tag, most)) for tag, most in _COPIES.items())
     return tags | {tag: copy for tag, copy in copies if copy is not None}
+
+
+def _profile(directory: Directory) -> bytes:
+    entry = directory.entries.get(_PROFILE)
+    if entry is None or entry.count > MAX_PROFILE_BYTES:
+        return b""
+    return from_icc(directory.data[entry.offset : entry.offset + entry.count])
+
+
+def _deepest(directory: Directory, samples: int, bits: int) -> int:
+    """See `Container.deepest`. Decoders hand out the numbers of deep grey as they are stored."""
+    if samples != 1 or bits <= _BYTE:
+        return 0
+    white = (1 << min(bits, _SHORT_BITS)) - 1
+    return -white if directory.number(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO else white
 
 
 def _orientation(directory: Directory) -> int:

@@ -4,6 +4,7 @@ import struct
 
 from mtlora.images.container.bounds import Container, broken, check_size, decoded_bytes, refuse_costly
 from mtlora.images.container.exif import orientation
+from mtlora.images.container.profile import MAX_PROFILE_BYTES, from_icc
 
 MAX_WEBP_CHUNKS = 65_536  # frames are chunks; EXIF lies behind them
 FREE_CANVAS = 4 << 20
@@ -13,7 +14,7 @@ MAX_CANVAS_SHARE = 64
 
 _PICTURE = (b"VP8 ", b"VP8L")
 _NEEDED = {*_PICTURE, b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
-_ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x10, 0x08, 0x04, 0x02
+_PROFILE_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x20, 0x10, 0x08, 0x04, 0x02
 _FRAME_HEAD = 16
 _COPIES = 20  # bytes a pixel beside the picture: two canvases, the frame handed over, the frame's own decoder
 _MAX_NOTE = 1 << 20  # of EXIF or XMP that is looked at
@@ -40,7 +41,15 @@ def read_webp(data: bytes, max_pixels: int) -> Container:
     else:
         parts += _picture(chunks)
     turn = orientation(*(bytes(_note(chunks, kind, flags)[:_MAX_NOTE]) for kind in (b"EXIF", b"XMP ")))
-    return Container(_riff(parts), turn, width, height, decoded_bytes(width, height, _COPIES * width * height))
+    profile = chunks.get(b"ICCP", b"") if flags & _PROFILE_FLAG else b""
+    return Container(
+        _riff(parts),
+        turn,
+        width,
+        height,
+        decoded_bytes(width, height, _COPIES * width * height),
+        profile=from_icc(bytes(profile[: MAX_PROFILE_BYTES + 1])),
+    )
 
 
 def _plain(chunks: _Chunks, max_pixels: int) -> Container:

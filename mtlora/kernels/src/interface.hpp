@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0x9c44d4304132e20c;
+inline constexpr uint64_t kAbi = 0xa5ab747f75974de3;
 
 extern "C" {
 
@@ -132,6 +132,8 @@ EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, fl
     long count, float* streams, int threads);
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
     long width, int threads);
+EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts,
+    long classes, long h, long w, long side, long height, long width, long top, long bottom, int threads);
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
     long top, long bottom, int threads);
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,

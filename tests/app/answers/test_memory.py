@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.answers.costs import encode_bytes
 from app.answers.negotiation import AnswerFormat
-from app.answers.plan import Extent, RenderPlan, encode_bytes
+from app.answers.plan import Extent, RenderPlan
 from testing.factories import PASCAL_TASKS
 
 SLACK_BYTES = 24 << 20  # bands, logits at the model's size, the allocator
@@ -32,7 +33,8 @@ from pathlib import Path
 import torch
 import numpy as np
 from app.core.decoded_photo import Decoded
-from app.answers.plan import Extent, RenderPlan, encode_bytes
+from app.answers.costs import encode_bytes
+from app.answers.plan import Extent, RenderPlan
 from app.answers.render import Share, join, put_together, render, separate
 from app.answers.negotiation import AnswerFormat
 from mtlora.vocabulary.tasks import Task

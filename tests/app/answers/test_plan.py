@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.answers.plan import Extent, encode_us
+from app.answers.costs import encode_us
+from app.answers.plan import Extent
 from app.core.errors import ImageTooCostlyError
 from testing.factories import PASCAL_TASKS
 

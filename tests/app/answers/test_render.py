@@ -13,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
+from app.answers.costs import encode_bytes
 from app.answers.negotiation import AnswerFormat
 from app.answers.overlay import HIGHLIGHT, OPACITY
-from app.answers.plan import Extent, RenderPlan, encode_bytes
-from app.answers.render import Rendered, Share, join, put_together, render, separate
+from app.answers.plan import Extent, RenderPlan
+from app.answers.render import Share, join, put_together, render, separate
+from app.answers.rendered import Rendered
 from app.core.decoded_photo import Decoded
 from app.core.errors import DeadlineError
 from mtlora.maps.map_png import Painting, palette
-from mtlora.maps.postprocessing import PhotoMap, decode_coarse
+from mtlora.maps.postprocessing import photo_map
 from mtlora.vocabulary.tasks import Task
 from testing.factories import PASCAL_TASKS, adapter_spec
 
@@ -142,7 +144,7 @@ def test_an_overlay_is_the_photo_blended_as_a_whole(task: Task) -> None:
     rendered = render(
         logits, Decoded(torch.zeros(1), *LARGE), SPEC, RenderPlan(AnswerFormat.OVERLAY), Share((task,)), photo=photo
     )
-    source = PhotoMap(task, decode_coarse(task, logits[task], SPEC.image_size), LARGE[1], LARGE[0])
+    source = photo_map(task, logits[task], SPEC.image_size, (LARGE[1], LARGE[0]))
     pixels = Painting(source, own).whole()
     top, veil = Image.fromarray(pixels), Image.new("L", LARGE, round(255 * OPACITY))
     if task is Task.SEMSEG:
@@ -162,7 +164,12 @@ FORMS = {
     "npz": (RenderPlan(AnswerFormat.NPZ), (Task.SALIENCY,)),
     "hf": (RenderPlan(AnswerFormat.HF), (Task.HUMAN_PARTS,)),
     "coco": (RenderPlan(AnswerFormat.COCO), (Task.SALIENCY,)),
+    "polygons": (RenderPlan(AnswerFormat.JSON, pngs=False, polygons=True), (Task.SEMSEG,)),
+    "ids": (RenderPlan(AnswerFormat.IDS), (Task.SEMSEG,)),
+    "label studio": (RenderPlan(AnswerFormat.LABEL_STUDIO), (Task.SEMSEG,)),
+    "cvat": (RenderPlan(AnswerFormat.CVAT), (Task.SEMSEG,)),
     "overlay": (RenderPlan(AnswerFormat.OVERLAY), (Task.NORMALS,)),
+    "outlines": (RenderPlan(AnswerFormat.OVERLAY, style="contour"), (Task.SEMSEG,)),
     "v2": (RenderPlan(AnswerFormat.V2), (Task.NORMALS,)),
     "v2 text": (RenderPlan(AnswerFormat.V2, as_text=frozenset({Task.SALIENCY}), most_values=10**8), (Task.SALIENCY,)),
 }

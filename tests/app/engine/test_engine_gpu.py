@@ -65,7 +65,7 @@ class _Counting:
     def __init__(self, backend: Backend[Any]) -> None:
         self._backend, self.failed = backend, 0
         self.name, self.group, self.warm = backend.name, backend.group, backend.warm
-        self.prepare, self.device_bytes = backend.prepare, backend.device_bytes
+        self.prepare, self.device_bytes, self.plan = backend.prepare, backend.device_bytes, backend.plan
 
     def forward(self, queries: Any) -> Any:
         try:

@@ -10,7 +10,7 @@
  *   status: "ready"|"loading"|"failed", reason: string, pinned: boolean, default: boolean, bundled: boolean, uses: number, last_used: string|null, revisions: Revision[]}} AdapterSet
  * @typedef {{encoding: string, png: string, classes?: ClassInfo[], mean?: number, minimum?: number, maximum?: number,
  *   axes?: string}} TaskAnswer  png: base64
- * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number},
+ * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number, orientation?: number},
  *   tasks: Record<string, TaskAnswer>, timings_ms: Record<string, number>,
  *   batch: {size: number, adapters: number}}} Answer  width, height: px of the upright photo
  * @typedef {{adapter: string, tasks: string[]}} Wanted  adapter: NAME or NAME@REVISION, "" the server's default;
@@ -141,6 +141,14 @@ export async function predict(photo, wanted, signal) {
   const answer = await response.json();
   const cold = response.headers.get("X-Adapter-Cold") === "1";
   return { answer, cold, roundTripMs: performance.now() - start };
+}
+
+/**
+ * The photo as the server saw it: upright, and of formats that this browser does not show.
+ * @param {Blob} photo @param {string} adapter @param {string} task @param {AbortSignal} signal @returns {Promise<Blob>}
+ */
+export async function photoAsSeen(photo, adapter, task, signal) {
+  return (await sendPhoto(photo, { adapter, tasks: [task] }, "overlay&style=plain", signal)).blob();
 }
 
 /** @param {Blob} photo @param {Wanted} wanted @param {"zip"|"npz"} format @returns {Promise<Blob>} */

@@ -8,7 +8,7 @@
  *   roundTripMs: number, maps: Map<string, TaskMap>, ref: string}} Run  ref: NAME@REVISION that answered
  */
 
-import { ApiError, predict } from "./api.js";
+import { ApiError, photoAsSeen, predict } from "./api.js";
 import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
 import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
@@ -142,6 +142,8 @@ export class Bench {
     try {
       const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal)));
       if (signal.aborted) return;
+      await this.#seeAsServer(photo, runs.find(Boolean), signal);
+      if (signal.aborted) return;
       this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
       this.#show();
       const done = runs.flatMap((run) => (run ? [`${run.ref}: ${run.maps.size} maps`] : []));
@@ -201,6 +203,18 @@ export class Bench {
     const made = new Set(map?.classes.map((c) => c.name).filter((name) => name === BACKGROUND));
     if (map) this.hidden.set(task, made);
     return made;
+  }
+
+  /**
+   * Browsers turn photos by EXIF alone and know fewer formats: what the server turned, or they do not show, is its own.
+   * @param {import("./photo.js").Photo} photo @param {Run|null|undefined} run @param {AbortSignal} signal
+   */
+  async #seeAsServer(photo, run, signal) {
+    const task = run && Object.keys(run.answer.tasks)[0];
+    if (!run || !task || photo.asSeen || (photo.bitmap && !run.answer.image.orientation)) return;
+    const seen = await photoAsSeen(photo.blob, this.chosen.a, task, signal).catch(() => null);
+    const bitmap = seen && (await createImageBitmap(seen).catch(() => null));
+    if (bitmap) Object.assign(photo, { bitmap, asSeen: true });
   }
 
   #show() {

@@ -1,9 +1,10 @@
 /**
  * Where a photo comes from: a file, a drop, the clipboard, or a sample.
  *
- * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string}} Photo
+ * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string, asSeen?: boolean}} Photo
  *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
  *   address: where anybody finds it; empty if only this visitor has it
+ *   asSeen: the bitmap is the server's, not this browser's
  */
 
 import { byId, el, size, toast } from "./dom.js";

@@ -106,7 +106,7 @@ def test_a_file_cut_anywhere_is_broken_and_never_another_picture(name: str) -> N
 
 
 def test_bytes_of_no_known_format_stay_as_they_are() -> None:
-    for data in (b"", b"\xff\xd8", b"GIF88a", b"RIFF\0\0\0\0WAVE", b"%PDF", b"II*", bytes(5000)):
+    for data in (b"", b"\xff\xd8", b"GIF88a", b"RIFF\0\0\0\0WEB", b"II*", bytes(5000)):
         assert read_container(data, 100).data == data
 
 
