@@ -1,6 +1,10 @@
 """Budgets of compute: which share of an encoder's blocks an image may cost."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from app.core.errors import BadParameterError
 from app.core.numbers import share_of
@@ -40,6 +44,23 @@ def parse_budget(text: str) -> Budget | None:
     if lowest is None or highest is None or not 0 < lowest <= highest:
         raise ValueError(f"must be {FORM}")
     return Budget(lowest, highest)
+
+
+def _text(value: Any) -> Any:
+    """JSON has numbers."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _checked(text: str) -> str:
+    try:
+        parse_budget(text)
+    except ValueError as error:
+        raise PydanticCustomError("budget", "Input {words}", {"words": str(error)}) from error
+    return text
+
+
+BudgetText = Annotated[str, BeforeValidator(_text), Field(max_length=20), AfterValidator(_checked)]
+"""For the annotation of a budget that a client writes; it stays text, for what it means is for the set to say."""
 
 
 def offered(policy: Policy | None) -> Budget:

@@ -78,22 +78,7 @@ class Metrics(Collector):
         self.batch_adapters = Histogram(
             "mtlora_batch_adapters", "Adapter sets in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
         )
-        self.compute_share = Histogram(
-            "mtlora_compute_share", "Share of the encoder's blocks computed, images that a budget was set for",
-            buckets=SHARE_BUCKETS, registry=reg,
-        )  # fmt: skip
-        self.compute_open = Counter(
-            "mtlora_compute_open", "Images whose share of compute the server chose, by whether it was the highest",
-            ["lowered"], registry=reg,
-        )  # fmt: skip
-        self.compute_saved = Counter(
-            "mtlora_compute_saved_seconds", "Time of the engine that whole passes would have taken more, estimated",
-            registry=reg,
-        )  # fmt: skip
-        self.blocks = Counter(
-            "mtlora_gated_blocks", "Blocks of images that a budget was set for, windows as parts", ["stage", "state"],
-            registry=reg,
-        )  # fmt: skip
+        self._count_compute()
         self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
         self.rejected = Counter("mtlora_rejected", "Requests refused or given up, by reason", ["reason"], registry=reg)
         self.decoders_lost = Counter(
@@ -205,6 +190,26 @@ class Metrics(Collector):
     def expose(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+    def _count_compute(self) -> None:
+        """Of images that a budget was set for."""
+        reg = self.registry
+        self.compute_share = Histogram(
+            "mtlora_compute_share", "Share of the encoder's blocks computed, images that a budget was set for",
+            buckets=SHARE_BUCKETS, registry=reg,
+        )  # fmt: skip
+        self.compute_open = Counter(
+            "mtlora_compute_open", "Images whose share of compute the server chose, by whether it was the highest",
+            ["lowered"], registry=reg,
+        )  # fmt: skip
+        self.compute_saved = Counter(
+            "mtlora_compute_saved_seconds", "Time of the engine that whole passes would have taken more, estimated",
+            registry=reg,
+        )  # fmt: skip
+        self.blocks = Counter(
+            "mtlora_gated_blocks", "Blocks of images that a budget was set for, windows as parts", ["stage", "state"],
+            registry=reg,
+        )  # fmt: skip
 
     def _show_zeros_of_gates(self) -> None:
         for lowered in ("yes", "no"):

@@ -87,6 +87,7 @@ def test_what_was_computed_is_a_picture(client: httpx.Client) -> None:
         ("compute=lots", "must be a share such as 0.6"),
         ("compute=1.5", "must be a share such as 0.6"),
         ("compute=", "must be a share such as 0.6"),
+        ("compute=1e-3", "must be a share such as 0.6"),
     ],
 )
 def test_refusals_say_what_is_offered(client: httpx.Client, query: str, words: str) -> None:
@@ -106,6 +107,26 @@ def test_sets_without_a_policy(client: httpx.Client) -> None:
     assert "has no policy" in refused.json()["detail"]
     assert client.get("/adapters/default").json()["compute"] is None
     assert client.get("/adapters/gated").json()["compute"] == 0.3
+
+
+def test_tensors_of_a_budget(client: httpx.Client) -> None:
+    """The Open Inference Protocol: as a parameter, or as the header."""
+
+    def infer(parameters: dict[str, object], headers: dict[str, str]) -> httpx.Response:
+        image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(PHOTO).decode()]}
+        document = {"inputs": [image], "outputs": [{"name": "saliency"}], "parameters": parameters}
+        return client.post("/v2/models/gated/infer", json=document, headers=headers)
+
+    whole = infer({}, {})
+    answers = [infer({"compute": 0.5}, {}), infer({"compute": "0.5"}, {}), infer({}, {"X-Compute": "0.5"})]
+    assert "x-compute-share" not in whole.headers
+    assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers]
+    assert {answer.headers["x-compute-share"] for answer in answers} == {answers[0].headers["x-compute-share"]}
+    assert all(answer.json()["outputs"] == answers[0].json()["outputs"] for answer in answers)
+    assert answers[0].json()["outputs"] != whole.json()["outputs"]
+    assert infer({"compute": 0.5}, {"X-Compute": "0.6"}).status_code == 400
+    assert infer({"compute": 0.1}, {}).status_code == 422
+    assert infer({"compute": True}, {}).status_code == 422
 
 
 def test_metrics_tell_what_was_left_out(client: httpx.Client) -> None:

@@ -71,7 +71,9 @@ def test_where_no_header_is_a_parameter_it_is_422(client: httpx.Client, method: 
 def test_headers_of_other_paths_are_422(client: httpx.Client) -> None:
     for header in ("X-Tasks", "X-Format", "X-Masks", "X-Logits", "Inference-Header-Content-Length"):
         response = client.post("/predict", content=PHOTO, headers={**JPEG, header: "1"})
-        refused(response, 422, f"unknown header parameter '{header.lower()}'", "known: x-adapter, x-deadline-ms")
+        refused(
+            response, 422, f"unknown header parameter '{header.lower()}'", "known: x-adapter, x-compute, x-deadline-ms"
+        )
     response = client.post("/v2/models/people/infer", json={}, headers={"X-Tasks": "saliency"})
     assert response.status_code == 422
     assert "known: inference-header-content-length, x-deadline-ms" in says(response)

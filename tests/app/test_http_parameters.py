@@ -139,7 +139,8 @@ def test_tasks_given_twice_in_one_place_are_both_meant(client: httpx.Client) -> 
 
 
 def test_what_nobody_knows_is_422_and_says_what_is_meant(client: httpx.Client) -> None:
-    known = "known: image, tasks, adapter, format, masks, logits, threshold, deadline_ms"
+    shapes, more = "format, masks, size, edges, style, logits, threshold", "compute, explain, deadline_ms"
+    known = f"known: image, tasks, adapter, {shapes}, {more}"
     for response, place, words in (
         (raw(client, "task=semseg"), "query.task", "'task'; did you mean 'tasks'? known: tasks, adapter"),
         (raw(client, "adaptor=people"), "query.adaptor", "did you mean 'adapter'?"),
@@ -178,7 +179,11 @@ def test_nothing_stands_for_nothing(client: httpx.Client) -> None:
         ('{"image": "%s", "tasks": [1]}', 422, "tasks is a list of texts"),
         ('{"image": "%s", "deadline_ms": true}', 422, "deadline_ms"),
         ('{"image": "%s", "logits": 3}', 422, "logits"),
-        ('{"image": "%s", "masks": "some"}', 422, "body.masks: Input should be 'png', 'rle' or 'none', got 'some'"),
+        (
+            '{"image": "%s", "masks": "some"}',
+            422,
+            "body.masks: Input should be 'png', 'rle', 'polygons' or 'none', got 'some'",
+        ),
     ],
 )
 def test_json_that_makes_no_sense(client: httpx.Client, content: str, status: int, words: str) -> None:

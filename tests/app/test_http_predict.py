@@ -231,7 +231,8 @@ def test_exif_orientation_is_applied(client: httpx.Client) -> None:
     turned = encoded(stored, "PNG", exif=exif)
     upright = encoded(stored.transpose(Image.Transpose.ROTATE_270))
     answers = [client.post("/predict", content=p, headers=PNG).json() for p in (turned, upright)]
-    assert answers[0]["image"] == {"width": 40, "height": 60}
+    assert answers[0]["image"] == {"width": 40, "height": 60, "orientation": 6}
+    assert answers[1]["image"] == {"width": 40, "height": 60}
     assert answers[0]["tasks"] == answers[1]["tasks"]
 
 

@@ -15,6 +15,7 @@ from app.answers.plan import RenderPlan
 from app.answers.render import Made
 from app.api.open_inference.parse import TensorRequest, parse_request
 from app.api.open_inference.schemas import LENGTH_HEADER, OutputIn
+from app.core.compute import parse_budget
 from app.core.errors import BadParameterError, ParameterConflictError
 from app.core.names import AdapterRef, plain_name
 from app.http.body_budget import Hold
@@ -33,10 +34,11 @@ class OpenInferenceCodec:
 
     partial = False
 
-    def __init__(self, model: str, deadline_ms: int | None) -> None:
-        """model: the set that the path names; deadline_ms: as the header says"""
+    def __init__(self, model: str, deadline_ms: int | None, compute: str | None = None) -> None:
+        """model: the set that the path names; deadline_ms, compute: as headers say"""
         self.announced = Asked(model, deadline_ms, False, _choose_later)
         self._id = ""
+        self._compute = compute
 
     async def read(self, request: Request, hold: Hold, bounds: Bounds) -> Asked:
         """The images, as base64 in JSON or as bytes behind it, the outputs, and by when."""
@@ -45,7 +47,8 @@ class OpenInferenceCodec:
         self._id = asked.id
         before = self.announced
         deadline_ms = _deadline_ms(before.deadline_ms, asked.timeout_us)
-        return Asked(before.adapter, deadline_ms, True, partial(_choose, asked), asked.images)
+        compute = _compute(self._compute, asked.compute)
+        return Asked(before.adapter, deadline_ms, True, partial(_choose, asked, compute), asked.images)
 
     def write(self, outcomes: Sequence[Outcome], job: PredictionJob, *_: object) -> Body:
         """JSON, and behind it the tensors that are wanted as bytes."""
@@ -82,14 +85,14 @@ def _choose_later(_: AdapterRef, spec: AdapterSpec) -> Choice:
     return Choice(spec.task_names, RenderPlan(AnswerFormat.V2))
 
 
-def _choose(asked: TensorRequest, ref: AdapterRef, spec: AdapterSpec) -> Choice:
+def _choose(asked: TensorRequest, compute: str | None, ref: AdapterRef, spec: AdapterSpec) -> Choice:
     _check_model(asked, ref)
     outputs = asked.outputs or [OutputIn(name=task) for task in spec.task_names]
     tasks = tuple(_task(output.name, ref, spec) for output in outputs)
     binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
     as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
     plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
-    return Choice(tasks, plan)
+    return Choice(tasks, plan, compute)
 
 
 def _deadline_ms(in_header: int | None, asked_us: int | None) -> int | None:
@@ -102,6 +105,17 @@ def _deadline_ms(in_header: int | None, asked_us: int | None) -> int | None:
             f"the header X-Deadline-Ms says {in_header} ms, the parameter timeout {asked_us} us; give the deadline once"
         )
     return asked_ms
+
+
+def _compute(in_header: str | None, asked: str | None) -> str | None:
+    """The budget of header or body, of which there is one."""
+    if asked is None or in_header is None:
+        return in_header if asked is None else asked
+    if parse_budget(in_header) != parse_budget(asked):
+        raise ParameterConflictError(
+            f"the header X-Compute says {in_header}, the parameter compute {asked}; give the budget once"
+        )
+    return asked
 
 
 def _between_commas(parts: Sequence[Pieces]) -> Pieces:

@@ -31,6 +31,7 @@ class TensorRequest:
     timeout_us: int | None
     model: str | None = None  # what the body says beside the path
     version: str | None = None
+    compute: str | None = None
 
 
 def parse_request(body: bytes, announced: str | None, max_images: int) -> TensorRequest:
@@ -58,6 +59,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
         parameters.timeout,
         document.model_name,
         document.model_version,
+        None if parameters.compute is None else str(parameters.compute),
     )
 
 

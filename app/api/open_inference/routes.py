@@ -22,7 +22,7 @@ from app.api.open_inference.schemas import (
     ServerV2Out,
     v2_responses,
 )
-from app.api.predict.schemas import Milliseconds, PredictQuery
+from app.api.predict.schemas import HeaderText, Milliseconds, PredictQuery
 from app.composition.parts import Parts
 from app.core.errors import AdapterLoadError
 from app.core.names import plain_name
@@ -83,7 +83,13 @@ async def version_ready(model: Model, version: Version, caller: Predictor, parts
     return await _ready(f"{model}@{version}", caller, parts)
 
 
+def _revision(model: Model, version: Version) -> str:
+    return f"{model}@{version}"
+
+
+Revision = Annotated[str, Depends(_revision)]
 LengthHeader = Annotated[str | None, Header(alias=LENGTH_HEADER, description="bytes of JSON before the tensors")]
+ComputeHeader = Annotated[HeaderText, Header(description="as `compute` of /predict")]
 Deadline = Annotated[Milliseconds | None, Header(description="give up (504) after so many milliseconds")]
 
 
@@ -96,11 +102,13 @@ async def infer(
     context: ContextDep,
     length: LengthHeader = None,  # noqa: ARG001  documented here, read with the body
     x_deadline_ms: Deadline = None,  # noqa: ARG001  likewise, with the header if it came twice
+    x_compute: ComputeHeader = None,  # noqa: ARG001  likewise
 ) -> Response:
     """Maps of photos, which are one BYTES tensor of encoded images, as tensors [N, H, W], normals as [N, H, W, 3]."""
     parts = service.require_ready()
-    asked = merged(PredictQuery, in_headers(request, "x-deadline-ms", "deadline_ms"))
-    codec = OpenInferenceCodec(model, asked.deadline_ms)
+    found = in_headers(request, "x-deadline-ms", "deadline_ms") + in_headers(request, "x-compute", "compute")
+    asked = merged(PredictQuery, found)
+    codec = OpenInferenceCodec(model, asked.deadline_ms, asked.compute)
     return await parts.predictions.answer(request, caller, codec, context)
 
 
@@ -109,16 +117,16 @@ async def infer(
 )
 async def infer_version(
     request: Request,
-    model: Model,
-    version: Version,
+    reference: Revision,
     caller: Inferrer,
     service: ServiceDep,
     context: ContextDep,
     length: LengthHeader = None,
     x_deadline_ms: Deadline = None,
+    x_compute: ComputeHeader = None,
 ) -> Response:
     """The same by one revision."""
-    return await infer(request, f"{model}@{version}", caller, service, context, length, x_deadline_ms)
+    return await infer(request, reference, caller, service, context, length, x_deadline_ms, x_compute)
 
 
 async def _ready(reference: str, caller: Caller, parts: Parts) -> ModelReadyV2Out:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.problem import PROBLEMS
+from app.core.compute import BudgetText
 from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
@@ -121,6 +122,9 @@ class InferParametersIn(Strict):
     binary_data_output: Flag = Field(False, description="outputs that do not say otherwise as bytes behind the JSON")
     timeout: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_US)] | None = Field(
         None, description="give up (504) after so many microseconds"
+    )
+    compute: BudgetText | None = Field(
+        None, description="share of the encoder computed for each image, as `compute` of /predict"
     )
     priority: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] = Field(
         0, description="there are no levels of priority, so it makes no difference, as in Triton"

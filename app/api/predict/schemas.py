@@ -3,11 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
-from app.core.compute import parse_budget
+from app.core.compute import BudgetText
 from app.core.numbers import PLAIN, PLAIN_DECIMAL
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
@@ -62,9 +61,8 @@ class PredictQuery(BaseModel):
     threshold: Score | None = Field(
         None, description="hf and coco only: leave out masks whose score is below", examples=[0.5]
     )
-    compute: str | None = Field(
+    compute: BudgetText | None = Field(
         None,
-        max_length=20,
         description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
         "or auto (what the set offers); sets with a policy only. Default: everything is computed",
         examples=["0.6"],
@@ -80,17 +78,6 @@ class PredictQuery(BaseModel):
             return ",".join(parse_tasks(names or "")) or names
         except TaskError:
             return names
-
-    @field_validator("compute")
-    @classmethod
-    def _budget(cls, text: str | None) -> str | None:
-        """What cannot be a budget of any set."""
-        try:
-            if text is not None:
-                parse_budget(text)
-        except ValueError as error:
-            raise PydanticCustomError("budget", "Input {words}", {"words": str(error)}) from error
-        return text
 
     @field_validator("format")
     @classmethod

@@ -6,15 +6,15 @@
  * @typedef {{outputs: number, ranks: number[], decoder: string, axes: string, classes: ClassInfo[]}} SetTask
  * @typedef {{revision: number, digest: string, bytes: number, created: string, current: boolean, tier: string}} Revision
  * @typedef {{name: string, current: number, digest: string, bytes: number, tasks: Record<string, SetTask>,
- *   ranks: number[]|null, image_size: number|null, tier: "disk"|"host"|"device",
+ *   ranks: number[]|null, image_size: number|null, compute: number|null, tier: "disk"|"host"|"device",
  *   status: "ready"|"loading"|"failed", reason: string, pinned: boolean, default: boolean, bundled: boolean, uses: number, last_used: string|null, revisions: Revision[]}} AdapterSet
  * @typedef {{encoding: string, png: string, classes?: ClassInfo[], mean?: number, minimum?: number, maximum?: number,
  *   axes?: string}} TaskAnswer  png: base64
  * @typedef {{adapter: {name: string, revision: number, digest: string}, image: {width: number, height: number, orientation?: number},
  *   tasks: Record<string, TaskAnswer>, timings_ms: Record<string, number>,
- *   batch: {size: number, adapters: number}}} Answer  width, height: px of the upright photo
- * @typedef {{adapter: string, tasks: string[]}} Wanted  adapter: NAME or NAME@REVISION, "" the server's default;
- *   tasks: [] for all of the set
+ *   batch: {size: number, adapters: number}, compute?: {share: number, png?: string}}} Answer  width, height: px of the upright photo
+ * @typedef {{adapter: string, tasks: string[], compute: number}} Wanted  adapter: NAME or NAME@REVISION, "" the server's default;
+ *   tasks: [] for all of the set; compute: share of the encoder, 1 for all of it
  */
 
 const KEY_SLOT = "mtlora.key";
@@ -115,6 +115,7 @@ export function predictPath(wanted, format = "") {
   const query = [
     wanted.tasks.length && `tasks=${wanted.tasks.join(",")}`,
     wanted.adapter && `adapter=${encodeURIComponent(wanted.adapter).replace("%40", "@")}`,
+    wanted.compute < 1 && `compute=${wanted.compute}${format ? "" : "&explain=compute"}`,
     format && `format=${format}`,
   ]
     .filter(Boolean)

@@ -13,7 +13,7 @@ import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
 import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
-import { decodeMap } from "./maps.js";
+import { computedMap, decodeMap } from "./maps.js";
 import { photoPanel } from "./photo.js";
 import { composite } from "./picture.js";
 import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
@@ -33,6 +33,7 @@ export class Bench {
     this.chosen = { a: "", b: "" }; // NAME or NAME@REVISION
     this.comparing = false;
     this.view = ""; // a task, or ALL
+    this.compute = 1; // share of the encoder that is asked for, of the first set
     this.seekCommon = false; // go to a task that both sets have, once, when a comparison begins
     /** @type {Set<string>} */
     this.unwanted = new Set(); // tasks
@@ -65,6 +66,17 @@ export class Bench {
     });
     byId("compare-b").addEventListener("change", (/** @type {Event} */ event) => {
       this.chosen.b = /** @type {HTMLSelectElement} */ (event.target).value;
+      this.run();
+    });
+    byId("compute").addEventListener("input", () => this.#showCompute());
+    byId("compute").addEventListener("change", () => {
+      this.compute = byId("compute").value / 100;
+      this.run();
+    });
+    byId("compute-beside").addEventListener("click", () => {
+      this.comparing = true;
+      this.chosen.b = this.chosen.a;
+      this.showControls();
       this.run();
     });
     byId("compare-exchange").addEventListener("click", () => {
@@ -102,10 +114,23 @@ export class Bench {
       this.showControls();
       this.run();
     });
+    const lowest = this.#lowest();
+    byId("compute-row").hidden = lowest === 1;
+    byId("compute").min = String(Math.ceil(20 * lowest) * 5); // per cent, in the slider's steps
+    this.#showCompute();
     fillSecond(this.sets, this.chosen.b);
     byId("compare-switch").checked = this.comparing;
     byId("compare-bar").hidden = !this.comparing;
     byId("compare-a").textContent = this.chosen.a || "the default set";
+  }
+
+  /** @returns {number} the smallest share of compute that the first set offers; 1: it has no policy */
+  #lowest() {
+    return this.sets.find((set) => set.name === this.chosen.a.split("@")[0])?.compute ?? 1;
+  }
+
+  #showCompute() {
+    byId("compute-value").textContent = `${byId("compute").value} %`;
   }
 
   /** @param {string} ref @returns {string[]} tasks of that set, as far as known */
@@ -123,8 +148,9 @@ export class Bench {
     const adapter = this.chosen[side];
     const has = this.#tasksOf(adapter);
     const tasks = has.filter((task) => !this.unwanted.has(task));
-    if (tasks.length === has.length) return { adapter, tasks: [] }; // all it has, or its tasks are not known
-    return tasks.length ? { adapter, tasks } : null;
+    const compute = side === "a" ? Math.max(this.compute, this.#lowest()) : 1;
+    if (tasks.length === has.length) return { adapter, tasks: [], compute }; // all it has, or its tasks are not known
+    return tasks.length ? { adapter, tasks, compute } : null;
   }
 
   /** Ask the server for what is chosen. @param {boolean} [fresh] drop what is on screen first: another photo */
@@ -179,6 +205,8 @@ export class Bench {
     const { answer, cold, roundTripMs } = await predict(photo.blob, wanted, signal);
     const decoded = await Promise.all(Object.entries(answer.tasks).map(([task, found]) => decodeMap(task, found)));
     const ref = `${answer.adapter.name}@${answer.adapter.revision}`;
+    const computed = await computedMap(answer);
+    if (computed) decoded.push(computed);
     const run = { photo, wanted, answer, cold, roundTripMs, maps: new Map(decoded.map((map) => [map.task, map])), ref };
     if (!signal.aborted) this.history.add(run);
     return run;
@@ -258,7 +286,8 @@ export class Bench {
   /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */
   #label(side) {
     const run = this.runs[side];
-    if (run && (this.view === ALL || run.maps.has(this.view))) return run.ref;
+    const share = run?.answer.compute ? ` at ${Math.round(100 * run.answer.compute.share)} %` : "";
+    if (run && (this.view === ALL || run.maps.has(this.view))) return `${run.ref}${share}`;
     return `${run?.ref ?? this.chosen[side]} (without ${this.view === ALL ? "these" : taskWords(this.view)})`;
   }
 

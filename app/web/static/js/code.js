@@ -11,6 +11,9 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 /** @param {Run} run @returns {string} absolute address of what was asked */
 const address = (run) => new URL(predictPath(run.wanted), location.href).href;
 
+/** @param {Run} run @returns {string} what tells it from the one it is compared with */
+const labelOf = ({ wanted }) => `${wanted.adapter}${wanted.compute < 1 ? `-${wanted.compute}` : ""}`;
+
 /** @param {Run} run @returns {string} */
 const typeOf = (run) => (run.photo.blob.type.startsWith("image/") ? run.photo.blob.type : "image/jpeg");
 
@@ -23,7 +26,7 @@ function curl(runs) {
 
   /** @param {Run} run */
   function ask(run) {
-    const file = runs.length > 1 ? `answer-${run.wanted.adapter}.json` : "answer.json";
+    const file = runs.length > 1 ? `answer-${labelOf(run)}.json` : "answer.json";
     const lines = [
       `curl --fail-with-body -sS --data-binary ${quoted(`@${run.photo.name}`)}`,
       `  -H ${quoted(`Content-Type: ${typeOf(run)}`)}`,
@@ -53,7 +56,7 @@ for task, found in answer["tasks"].items():
     Path(f"${many ? "{adapter}-" : ""}{task}.png").write_bytes(base64.b64decode(found["png"]))
     print(${many ? "adapter, " : ""}task, found["encoding"], [c["name"] for c in found.get("classes", [])])
 `;
-  const urls = runs.map((r) => `    ${JSON.stringify(r.wanted.adapter)}: ${JSON.stringify(address(r))},\n`).join("");
+  const urls = runs.map((r) => `    ${JSON.stringify(labelOf(r))}: ${JSON.stringify(address(r))},\n`).join("");
   const each = `urls = {\n${urls}}\nfor adapter, url in urls.items():\n${asking.replaceAll(/^(?=.)/gm, "    ")}`;
   return `import base64
 import json${key.get() ? "\nimport os" : ""}

@@ -93,6 +93,7 @@ const TASK_WORDS = {
   normals: "Normals",
   edge: "Edges",
   depth: "Depth",
+  computed: "Computed",
 };
 
 /** @param {string} task @returns {string} its name for people */

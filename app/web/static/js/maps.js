@@ -62,6 +62,25 @@ export async function decodeMap(task, answer) {
   };
 }
 
+/**
+ * Where the encoder's blocks were computed, as a map of the photo's size; null if the answer does not say.
+ * @param {import("./api.js").Answer} answer
+ * @returns {Promise<TaskMap|null>}
+ */
+export async function computedMap({ compute, image }) {
+  if (!compute?.png) return null;
+  const small = await decodeMap("computed", { encoding: "png-gray", png: compute.png, mean: compute.share });
+  const { width, height } = image;
+  const values = new Uint8ClampedArray(width * height);
+  for (let y = 0; y < height; y += 1) {
+    const row = Math.floor((y * small.height) / height) * small.width;
+    for (let x = 0; x < width; x += 1) {
+      values[y * width + x] = small.values[row + Math.floor((x * small.width) / width)];
+    }
+  }
+  return { ...small, width, height, values };
+}
+
 /** @param {Uint8ClampedArray} rgba [H, W, 4] @returns {Uint8ClampedArray} [H, W] */
 function firstChannel(rgba) {
   const values = new Uint8ClampedArray(rgba.length / 4);
