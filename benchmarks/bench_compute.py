@@ -34,7 +34,8 @@ from mtlora.inference.backends import cpu
 from mtlora.inference.forward import stage
 from mtlora.kernels import status
 from mtlora.model.gates import Gates
-from mtlora.model.shares import compute_share
+from mtlora.model.policy.plan import shares
+from mtlora.vocabulary.compute_costs import multiply_adds
 from mtlora.vocabulary.options import FormKind, Precision
 from mtlora.weights.backbone import import_backbone
 
@@ -82,7 +83,7 @@ class Passes:
 def measure(passes: Passes, rounds: int) -> dict[str, list[float]]:
     """Every figure of every round."""
     found: dict[str, list[float]] = defaultdict(list)
-    everything = gates_of_share(passes.spec, FOUR_TASKS, 1.0, 0)
+    everything = gates_of_share(passes.spec, 1.0, 0)
     for _ in range(2):
         passes.run(None)
     for number in range(rounds):
@@ -92,8 +93,8 @@ def measure(passes: Passes, rounds: int) -> dict[str, list[float]]:
         found["plain_ms"].append(1e3 * plain["all"])
         found["plain_ratio"].append(passes.run(everything)["all"] / plain["all"])
         for share in SHARES:
-            gates = gates_of_share(passes.spec, FOUR_TASKS, share, 100 * number + int(10 * share))
-            left = float(compute_share(gates, passes.spec, FOUR_TASKS))
+            gates = gates_of_share(passes.spec, share, 100 * number + int(10 * share))
+            left = float(shares(gates, multiply_adds(passes.spec), FOUR_TASKS))
             gated, plain = passes.run(gates), passes.run(None)
             name = f"{round(100 * share)}"
             found[f"share{name}"].append(left)

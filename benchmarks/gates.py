@@ -1,24 +1,20 @@
 """Random gates that leave a given share of an encoder's multiply-adds."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from mtlora.model.gates import Gates, StageGates
-from mtlora.model.shares import stage_costs
+from mtlora.vocabulary.compute_costs import multiply_adds
 from mtlora.vocabulary.spec import AdapterSpec
-from mtlora.vocabulary.tasks import Task
 
 
-def gates_of_share(spec: AdapterSpec, tasks: Sequence[Task], share: float, seed: int) -> Gates:
+def gates_of_share(spec: AdapterSpec, share: float, seed: int) -> Gates:
     """Of one image: random blocks are closed, and of the others random windows, until about the share is left.
 
     Half of what is saved (as factors) is saved by blocks, half by windows.
     """
     chance = torch.Generator().manual_seed(seed)
-    costs = stage_costs(spec, tasks)
-    flat = torch.tensor([cost for own in costs for cost in own.blocks], dtype=torch.float64)
+    flat = torch.tensor([cost for own in multiply_adds(spec).blocks for cost in own], dtype=torch.float64)
     opened = torch.ones(len(flat), dtype=torch.bool)
     for block in torch.randperm(len(flat), generator=chance):
         left = float(flat[opened].sum() - flat[block]) / float(flat.sum())
