@@ -4,8 +4,8 @@
 
 Two servers with the bundled set, one for each way, take turns: one connection for latencies, then several for answers a
 second and processor time of an answer (server and decoders together). `--engine-threads 1` leaves the other cores idle.
-`added_ms` is of the decoding itself, as `Server-Timing` tells it. The time of the whole answer differs by up to 2 ms from
-one server process to the next, whatever it does, because of where its memory lies.
+`added_ms` is of the decoding itself, as `Server-Timing` tells it. The time of the whole answer differs by up to 2 ms
+from one server process to the next, whatever it does, because of where its memory lies.
 """
 
 import argparse
