@@ -13,6 +13,9 @@ from mtlora.vocabulary.spec import AdapterSpec, PerStage, Spec
 from mtlora.vocabulary.tasks import Task
 
 MAX_HIDDEN = 8192
+MAX_POOLED_HIDDEN = 256
+"""A server keeps pooled policies in memory beside what it counts: with this bound less than a megabyte each."""
+
 MAX_CALIBRATION_POINTS = 64
 SMALLEST_COMPUTE = 0.05
 """Below this there is hardly an encoder left; no set is trained for it."""
@@ -57,8 +60,9 @@ class PolicySpec(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if min(self.hidden) < 1 or max(self.hidden) > MAX_HIDDEN:
-            raise SpecError(f"hidden units must be 1 to {MAX_HIDDEN}, got {self.hidden}")
+        most = MAX_POOLED_HIDDEN if self.kind is PolicyKind.POOLED else MAX_HIDDEN
+        if min(self.hidden) < 1 or max(self.hidden) > most:
+            raise SpecError(f"hidden units of a {self.kind} policy must be 1 to {most}, got {self.hidden}")
         foreign = "tokens" if self.kind is PolicyKind.POOLED else "windows"
         if getattr(self, foreign):
             raise SpecError(f"a {self.kind} policy has no gates of {foreign}, got {foreign}: true")
