@@ -62,4 +62,6 @@ def map_body(context: Any, body: Any) -> Any:
     suppress_health_check=list(HealthCheck),
 )
 def test_every_answer_is_documented(server: Live, case: Any) -> None:
-    case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=30)
+    # At `/` there is the page too, which the schema does not tell of, as it is no part of the API.
+    checks = [check for check in CHECKS if case.path != "/" or check is not unsupported_method]
+    case.call_and_validate(base_url=server.url, checks=checks, timeout=30)

@@ -55,6 +55,7 @@ async def image_segmentation(
     context: ContextDep,
     query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
     x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
+    x_compute: Annotated[HeaderText, Header(description="as `compute`")] = None,  # noqa: ARG001
     x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Masks of one photo, as Hugging Face's image segmentation answers at an endpoint's own address.
