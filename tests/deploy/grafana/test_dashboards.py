@@ -63,7 +63,7 @@ def test_every_query_answers_for_a_server_under_load(weights: Weights, tmp_path:
     tight = settings_for(weights, tmp_path / "b", device_bytes=2 * default, max_queue_images=2, max_images=2)
     with live_app(tight) as live, prometheus(live.url.removeprefix("http://"), tmp_path / "p") as watching:
         wait_until(lambda: watching.value("mtlora_ready") == 1, 60)
-        for name in ("cats", "dogs", "birds"):
+        for name in ("cats", "dogs", "birds", "gated"):
             assert live.client.post("/adapters", files={"file": weights.upload(name)}).status_code == 201
         empty, end = PANELS, time.monotonic() + 60
         while empty and time.monotonic() < end:
@@ -85,6 +85,8 @@ def small_load(client: httpx.Client) -> None:
     for _ in range(3):
         for name in ("cats", "dogs", "birds", "people", "default"):
             assert predict(f"adapter={name}") == 200
+    for compute in ("0.5", "auto"):
+        assert predict(f"adapter=gated&compute={compute}") == 200
     assert predict("tasks=saliency&format=png") == 200
     assert predict("format=npz") == 200
     assert predict("adapter=nobody") == 404
