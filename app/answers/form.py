@@ -25,5 +25,10 @@ class AnswerFormat(StrEnum):
 
 
 def to_json(document: object) -> bytes:
-    """Compact JSON; a value that JSON cannot say is a bug here, not something to send."""
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+    """Compact JSON; a value that JSON cannot say is a bug here, not something to send.
+
+    Half of a surrogate pair, which a client may have written as a name, goes back as the escape that it came as.
+    """
+    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode(
+        errors="backslashreplace"
+    )

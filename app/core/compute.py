@@ -27,6 +27,10 @@ class Budget:
         """Whether there is a choice."""
         return self.lowest < self.highest
 
+    def __str__(self) -> str:
+        """As a client may write it; equal budgets are written alike."""
+        return f"{self.lowest:g}-{self.highest:g}" if self.is_open else f"{self.highest:g}"
+
     def clamp(self, share: float) -> float:
         """The share within the budget that is nearest."""
         return min(max(share, self.lowest), self.highest)
@@ -48,18 +52,18 @@ def parse_budget(text: str) -> Budget | None:
 
 def _text(value: Any) -> Any:
     """JSON has numbers."""
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _checked(text: str) -> str:
     try:
-        parse_budget(text)
+        budget = parse_budget(text)
     except ValueError as error:
         raise PydanticCustomError("budget", "Input {words}", {"words": str(error)}) from error
-    return text
+    return text if budget is None else str(budget)
 
 
-BudgetText = Annotated[str, BeforeValidator(_text), Field(max_length=20), AfterValidator(_checked)]
+BudgetText = Annotated[str, BeforeValidator(_text), Field(max_length=60), AfterValidator(_checked)]
 """For the annotation of a budget that a client writes; it stays text, for what it means is for the set to say."""
 
 
@@ -78,6 +82,6 @@ def granted(asked: str | None, offer: Budget, ref: object) -> Budget:
     if wanted is None:
         return offer
     if wanted.lowest < offer.lowest:
-        has = f"offers compute {offer.lowest:g} to 1" if offer.is_open else "has no policy, so compute is 1"
+        has = f"offers compute {offer.lowest:g} to 1" if offer.is_open else "has no pooled policy, so compute is 1"
         raise BadParameterError(f"compute {asked}: adapter set {ref} {has}")
     return wanted

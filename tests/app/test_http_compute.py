@@ -66,6 +66,10 @@ def test_wherever_it_is_said(client: httpx.Client) -> None:
     assert maps(form) == expected
     assert maps(client.post("/predict", json=document)) == expected
     assert post(client, "compute=0.5", **{"X-Compute": "0.6"}).status_code == 400
+    assert maps(post(client, "compute=0.50", **{"X-Compute": "0.5000000000000001"})) == expected
+    masks = client.post("/?adapter=gated&tasks=semseg", content=PHOTO, headers={**JPEG, "X-Compute": "0.5"})
+    assert masks.status_code == 200
+    assert 0 < float(masks.headers["x-compute-share"]) <= 0.5
 
 
 def test_what_was_computed_is_a_picture(client: httpx.Client) -> None:
@@ -104,7 +108,7 @@ def test_sets_without_a_policy(client: httpx.Client) -> None:
     assert ask("auto").status_code == ask("1").status_code == 200
     refused = ask("0.5")
     assert refused.status_code == 422
-    assert "has no policy" in refused.json()["detail"]
+    assert "has no pooled policy" in refused.json()["detail"]
     assert client.get("/adapters/default").json()["compute"] is None
     assert client.get("/adapters/gated").json()["compute"] == 0.3
 

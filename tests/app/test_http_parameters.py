@@ -391,3 +391,10 @@ def test_the_schema_says_where_parameters_may_stand(client: httpx.Client) -> Non
         assert set(schema["properties"]) == in_query | {image}
         assert {"type": "array", "items": {"type": "string"}} in schema["properties"]["tasks"]["anyOf"]
     assert "null" not in json.dumps(multipart)
+
+
+def test_half_a_surrogate_pair_is_a_name_like_any_other(client: httpx.Client) -> None:
+    body = b'{"image": "aGk=", "\\ud800": "x"}'
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert "\\ud800" in response.text

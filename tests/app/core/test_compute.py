@@ -48,7 +48,7 @@ def test_a_budget_that_the_set_cannot_keep_is_refused_with_what_it_offers() -> N
     assert granted("1", WHOLE, "leaf@1") == WHOLE
     with pytest.raises(BadParameterError, match=r"compute 0\.2: adapter set leaf@1 offers compute 0\.3 to 1"):
         granted("0.2", offered(POLICY), "leaf@1")
-    with pytest.raises(BadParameterError, match="has no policy, so compute is 1"):
+    with pytest.raises(BadParameterError, match="has no pooled policy, so compute is 1"):
         granted("0.9", WHOLE, "leaf@1")
 
 
