@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.churn.world import OutageError, World
 from benchmarks.servers import Server, parse_metrics
 
-IMAGES = "mtlora_images"
+BY_SET = ("mtlora_images_total", "mtlora_images_computed_total")  # counters by adapter set
 RISING = ("_total", "_count", "_sum", "_bucket")
 WARM_UP_SHARE = 0.3  # of a process's life: caches, the allocator's arenas
 SHORTEST_TREND_S = 60.0  # a shorter time says nothing about growth
@@ -95,9 +95,11 @@ async def scrape(world: World, life: Life) -> dict[str, float]:
     reply, _, _ = await world.ask("GET", "/metrics")
     values = parse_metrics(reply.body.decode())
     # A deleted set's label goes, its count moves to `other`; if the name comes back it starts anew: only the sum rises.
-    values[f"{IMAGES}_total"] = sum(value for series, value in values.items() if series.startswith(f"{IMAGES}_total{{"))
+    for name in BY_SET:
+        own = (value for series, value in values.items() if series.startswith(f"{name}{{"))
+        values[name] = round(sum(own), 6)  # floats may add up a little less in another order
     for series, before in life.values.items():
-        own = series.startswith(f"{IMAGES}_total{{")
+        own = series.partition("{")[0] in BY_SET and "{" in series
         if series.partition("{")[0].endswith(RISING) and not own and values.get(series, 0.0) < before:
             world.violated(f"the counter {series} fell from {before} to {values.get(series)}")
     life.values = values
