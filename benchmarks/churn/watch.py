@@ -96,8 +96,8 @@ async def scrape(world: World, life: Life) -> dict[str, float]:
     values = parse_metrics(reply.body.decode())
     # A deleted set's label goes, its count moves to `other`; if the name comes back it starts anew: only the sum rises.
     for name in BY_SET:
-        own = (value for series, value in values.items() if series.startswith(f"{name}{{"))
-        values[name] = round(sum(own), 6)  # floats may add up a little less in another order
+        parts = (value for series, value in values.items() if series.startswith(f"{name}{{"))
+        values[name] = round(sum(parts), 6)  # floats may add up a little less in another order
     for series, before in life.values.items():
         own = series.partition("{")[0] in BY_SET and "{" in series
         if series.partition("{")[0].endswith(RISING) and not own and values.get(series, 0.0) < before:
