@@ -223,10 +223,6 @@ class Functions:
         " const float* weight, const float* bias, float eps, const float* projection, float* out, long tasks,"
         " long tokens, long width, long merged, long channels, int threads)",
     ]
-    window_moments: Annotated[
-        Procedure,
-        "void(const float* x, float* means, float* squares, long windows, long tokens, long width, int threads)",
-    ]
     mix_head_floats: Annotated[Size, "long(const MtloraMixHead* head)"]
     mix_head: Annotated[Fallible, "int(const MtloraMixHead* head, float* mixed, float* out, int threads)"]
     block: Annotated[

@@ -175,9 +175,7 @@ class MTLoRAModel(nn.Module):
 
     def _owners(self, tasks: Sequence[Task] | None) -> Owners:
         wanted = self.spec.select(tuple(tasks) if tasks else None)
-        owners = self._any_policy().owners
-        apart = owners != (None,)
-        return Owners(tuple(map(owners.index, wanted)) if apart else (0,), wanted, apart)
+        return Owners.of(self._any_policy().owners, wanted)
 
     def policy_tensors(self) -> dict[str, Tensor]:
         """What an adapter file holds of the policy, by name, detached; empty where there is none."""

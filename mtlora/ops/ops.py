@@ -192,25 +192,6 @@ def merged_projection(
     return checked(out, failed)
 
 
-def window_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of every channel in each window, and the sum of squares of what its tokens are away from it.
-
-    x:       float [W, N, C], tokens of W windows
-    returns: two float [W, C]
-    """
-    want(x.ndim == 3 and x.shape[1] > 0, "x", "[W, N, C], N at least 1", x)
-    native = native_for(x)
-    if native is None:
-        return torch_ops.window_moments(x)
-    x = x.contiguous()
-    windows, tokens, width = x.shape
-    means, squares = x.new_empty(2, windows, width)
-    native.window_moments(
-        x.data_ptr(), means.data_ptr(), squares.data_ptr(), windows, tokens, width, torch.get_num_threads()
-    )
-    return means, squares
-
-
 def mix_head(
     maps: Sequence[Tensor], mix: Sequence[Tensor], bias: Tensor, classify: Tensor, classify_bias: Tensor
 ) -> Tensor:

@@ -242,9 +242,3 @@ def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
     if maps.shape[1:] == (height, width):
         return maps
     return functional.interpolate(maps[None], (height, width), mode="bilinear", align_corners=False)[0]
-
-
-def window_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """See `ops.window_moments`."""
-    means = x.mean(dim=1)
-    return means, (x - means[:, None]).square_().sum(dim=1)

@@ -77,13 +77,10 @@ class CpuBackend(Folding[FoldedSet]):
     def _embedded(self, resident: FoldedSet, images: Tensor, layout: Plan) -> Tensor:
         return embed([resident.encoder], images, layout)
 
-    def _fold(
-        self,
-        frozen: Mapping[str, Tensor],
-        spec: AdapterSpec,
-        tensors: Mapping[str, Tensor],
-        planner: Planner | None = None,
-    ) -> FoldedSet:
+    def _with_planner(self, folded: FoldedSet, planner: Planner | None) -> FoldedSet:
+        return replace(folded, planner=planner)
+
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FoldedSet:
         shared = list(frozen.values())
         if self._kernels is not None and self._precision is Precision.FLOAT32:
             packing_plan = self._of_shape(self._packing_plans, spec, partial(self._packing_plan, self._kernels))
@@ -100,7 +97,7 @@ class CpuBackend(Folding[FoldedSet]):
             signature = (spec.image_size, spec.mode, spec.task_names, shapes)
             return signature, own_bytes((encoder, *heads.values()), shared)
 
-        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts), planner)
+        return FoldedSet(spec, encoder, heads, *self._of_shape(self._facts, spec, facts))
 
     def _packing_plan(self, native: Kernels, spec: AdapterSpec) -> PackingPlan:
         """For the blocks of a shape in float32."""

@@ -103,13 +103,10 @@ class CudaBackend(Folding[FlatSet]):
         encoder, _ = resident.layout.of(resident.flat[None])
         return embed([encoder], images.to(self._dtype), layout)
 
-    def _fold(
-        self,
-        frozen: Mapping[str, Tensor],
-        spec: AdapterSpec,
-        tensors: Mapping[str, Tensor],
-        planner: Planner | None = None,
-    ) -> FlatSet:
+    def _with_planner(self, folded: FlatSet, planner: Planner | None) -> FlatSet:
+        return replace(folded, planner=planner)
+
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> FlatSet:
         tensors = self._copies(tensors)
         encoder = _padded(fold_encoder(frozen, spec, tensors, merge=self._merge))
         shared = list(frozen.values())
@@ -123,7 +120,7 @@ class CudaBackend(Folding[FlatSet]):
                (Place, Tensor))  # fmt: skip
         decoders = tuple(task.decoder for task in spec.tasks)
         signature = (spec.image_size, spec.mode, spec.task_names, decoders, tuple(leaves))
-        return FlatSet(spec, flat, layout, signature, planner)
+        return FlatSet(spec, flat, layout, signature)
 
 
 def exact_convolutions() -> AbstractContextManager[None]:

@@ -46,7 +46,8 @@ class Folding(ABC, Generic[S]):
         """Fold a set; `AdapterMismatchError` if it was trained on another backbone."""
         check_backbone(adapter.manifest, self._backbone)
         with torch.inference_mode(), denormals_are_zero():
-            return self._fold(self._backbone.tensors, adapter.manifest.spec, adapter.tensors, planner_of(adapter))
+            folded = self._fold(self._backbone.tensors, adapter.manifest.spec, adapter.tensors)
+        return folded if adapter.manifest.policy is None else self._with_planner(folded, planner_of(adapter))
 
     def device_bytes(self, spec: AdapterSpec) -> int:
         """Exactly what `prepare` will cost: a set of this shape folded without values."""
@@ -68,13 +69,11 @@ class Folding(ABC, Generic[S]):
         """The patch embedding: float32 [n, 3, S, S] -> float [n, L, C], window by window."""
 
     @abstractmethod
-    def _fold(
-        self,
-        frozen: Mapping[str, Tensor],
-        spec: AdapterSpec,
-        tensors: Mapping[str, Tensor],
-        planner: Planner | None = None,
-    ) -> S:
+    def _with_planner(self, folded: S, planner: Planner | None) -> S:
+        """The same set that plans."""
+
+    @abstractmethod
+    def _fold(self, frozen: Mapping[str, Tensor], spec: AdapterSpec, tensors: Mapping[str, Tensor]) -> S:
         """A set from the backbone's tensors and its own, as in its file (or on the meta device: shapes only)."""
 
     def _copies(self, tensors: Mapping[str, Tensor], without: frozenset[str] = frozenset()) -> dict[str, Tensor]:

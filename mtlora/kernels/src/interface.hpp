@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0xa5ab747f75974de3;
+inline constexpr uint64_t kAbi = 0x3f58ed69e9321040;
 
 extern "C" {
 
@@ -124,8 +124,6 @@ EXPORT int mtlora_fold(const MtloraMove* moves, long count, const void* const* t
 EXPORT int mtlora_merged_projection(const float* streams, const float* instead, const uint8_t* written,
     const int64_t* gather, const float* weight, const float* bias, float eps, const float* projection, float* out,
     long tasks, long tokens, long width, long merged, long channels, int threads);
-EXPORT void mtlora_window_moments(const float* x, float* means, float* squares, long windows, long tokens, long width,
-    int threads);
 EXPORT long mtlora_mix_head_floats(const MtloraMixHead* head);
 EXPORT int mtlora_mix_head(const MtloraMixHead* head, float* mixed, float* out, int threads);
 EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks,

@@ -53,23 +53,3 @@ EXPORT int mtlora_merged_projection(const float* streams, const float* instead, 
     });
     return failed;
 }
-
-// See `ops.window_moments`: x [windows, tokens, width], means and squares [windows, width]. Two passes over what is in
-// first-level cache after the first.
-EXPORT void mtlora_window_moments(const float* x, float* means, float* squares, long windows, long tokens, long width, int threads) {
-    parallel_for(windows, 1, threads, [&](long window, long) {
-        for (long i = 0; i < width; i += kLanes) {
-            const int valid = static_cast<int>(width - i < kLanes ? width - i : kLanes);
-            const float* first = x + window * tokens * width + i;
-            vf sum{}, square{};
-            for (long t = 0; t < tokens; ++t) sum += load_up_to(first + t * width, valid);
-            const vf mean = sum * (1.0f / static_cast<float>(tokens));
-            for (long t = 0; t < tokens; ++t) {
-                const vf away = load_up_to(first + t * width, valid) - mean;
-                square += away * away;
-            }
-            store_up_to(means + window * width + i, mean, valid);
-            store_up_to(squares + window * width + i, square, valid);
-        }
-    });
-}

@@ -29,6 +29,12 @@ class Owners(NamedTuple):
     tasks: tuple[Task, ...]  # the requested ones
     apart: bool  # whether each has a row of its own
 
+    @classmethod
+    def of(cls, all_owners: Sequence[Task | None], tasks: Sequence[Task]) -> "Owners":
+        """Of a request for these tasks, where the logits have these owners."""
+        apart = tuple(all_owners) != (None,)
+        return cls(tuple(map(all_owners.index, tasks)) if apart else (0,), tuple(tasks), apart)
+
 
 class ImagePlan(NamedTuple):
     """What is computed of one image: of stages 0..3."""

@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlora.model.policy.cells import Group, cells_of
 from mtlora.vocabulary.compute_costs import StageGrid, StageGrids
 from mtlora.vocabulary.policy import PolicySpec
 from mtlora.vocabulary.spec import AdapterSpec
 
 START_LOGIT = 3.0
 """Of every gate of a fresh policy: all are open, and none is so sure that its gradient is gone."""
-
-_SMALLEST_VARIANCE = 1e-6
 
 PolicyLogits = list[Tensor]
 """Of stages 0..3: float [N, owners, D, W], W = 1 where the policy has no gates of windows."""
@@ -62,63 +61,34 @@ class PooledPolicy(nn.Module):
         grids:   windows of the stages for this input side
         """
         patches = patches.detach().float()
-        image = _image_statistics(patches)
-        budget = image.new_full((len(image), 1), compute)
-        logits = [image.new_zeros(len(image), len(self.owners), depth, 1) for depth in self._depths]
+        read = cells_of(grids, patches.shape[1]).statistics(patches, windows=self.windows is not None)
+        context = torch.cat([read.image, read.image.new_full((len(patches), 1), compute)], dim=1)
+        logits = [context.new_zeros(len(context), len(self.owners), depth, 1) for depth in self._depths]
         if self.blocks is not None:
-            each = self.blocks(torch.cat([image, budget], dim=1)).view(len(image), len(self.owners), -1, 1)
+            each = self.blocks(context).view(len(context), len(self.owners), -1, 1)
             logits = list(each.split(self._depths, dim=2))
         if self.windows is None:
             return logits
-        context = torch.cat([image, budget], dim=1)
-        return [
-            logits[stage] + self._of_windows(self.windows, patches, context, stage, grid)
-            for stage, grid in enumerate(grids)
-        ]
+        hidden = {group: _hidden(self.windows, areas, context) for group, areas in read.windows.items()}
+        return [logits[stage] + self._of_windows(self.windows, hidden, stage, grid) for stage, grid in enumerate(grids)]
 
-    def _of_windows(self, network: TwoLayers, patches: Tensor, context: Tensor, stage: int, grid: StageGrid) -> Tensor:
+    def _of_windows(self, network: TwoLayers, hidden: dict[Group, Tensor], stage: int, grid: StageGrid) -> Tensor:
         """Logits of a stage's windows, block by block in the grid of each: float [N, owners, D, W]."""
         first, depth = sum(self._depths[:stage]), self._depths[stage]
         weight = network.out.weight.view(len(self.owners), -1, network.out.in_features)[:, first : first + depth]
         bias = network.out.bias.view(len(self.owners), -1)[:, first : first + depth]
-        hidden = {}
-        for shift in {grid.shift_of(block) for block in range(depth)}:
-            areas = window_statistics(patches, grid, stage, shift)  # [N, W, 2C]
-            read = torch.cat([areas, context[:, None].expand(-1, areas.shape[1], -1)], dim=2)
-            hidden[shift] = F.relu(network.hidden(read))
         each = [
-            torch.einsum("nwh,th->ntw", hidden[grid.shift_of(block)], weight[:, block]) + bias[:, block, None]
+            torch.einsum("nwh,th->ntw", hidden[stage, grid.shift_of(block)], weight[:, block]) + bias[:, block, None]
             for block in range(depth)
         ]
         return torch.stack(each, dim=2)
 
 
-def _image_statistics(patches: Tensor) -> Tensor:
-    """Mean and deviation of every channel: float [N, 2C]."""
-    mean = patches.mean(dim=(1, 2))
-    square = (patches - mean[:, None, None]).square().mean(dim=(1, 2))
-    return torch.cat([mean, (square + _SMALLEST_VARIANCE).sqrt()], dim=1)
+def _hidden(network: TwoLayers, areas: Tensor, context: Tensor) -> Tensor:
+    """Hidden units of windows, whose areas differ and whose image does not: float [N, W, H].
 
-
-def window_statistics(patches: Tensor, grid: StageGrid, stage: int, shift: int) -> Tensor:
-    """Mean and deviation of every channel over the area of each window.
-
-    patches: float [N, H, W, C]
-    returns: float [N, windows, 2C], windows row-major in the grid of a block with this shift; where patch merging
-             padded the stage, patches outside the image do not count
+    areas: float [N, W, 2C]; context: float [N, 2C + 1]
     """
-    area, side = grid.window << stage, grid.side << stage
-    height, width = patches.shape[1:3]
-    inside = patches.new_ones(1, height, width, 1)
-    padding = (0, 0, 0, side - width, 0, side - height)
-    shifts = (-(shift << stage), -(shift << stage))
-
-    def sums(x: Tensor) -> Tensor:
-        whole = torch.roll(F.pad(x, padding), shifts=shifts, dims=(1, 2))
-        count = side // area
-        return whole.view(len(x), count, area, count, area, x.shape[-1]).sum(dim=(2, 4)).flatten(1, 2)
-
-    patches_inside = sums(inside).clamp(min=1)
-    mean = sums(patches) / patches_inside
-    square = sums(patches.square()) / patches_inside - mean.square()
-    return torch.cat([mean, (square.clamp(min=0) + _SMALLEST_VARIANCE).sqrt()], dim=2)
+    weight, split = network.hidden.weight, areas.shape[2]
+    alike = F.linear(context, weight[:, split:], network.hidden.bias)
+    return F.relu(F.linear(areas, weight[:, :split]) + alike[:, None])

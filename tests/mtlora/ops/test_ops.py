@@ -141,15 +141,6 @@ def test_merged_projection_with_tokens_from_elsewhere(seed: int, tasks: int, mer
         ops.merged_projection(streams, *rest, (other[1:], written))
 
 
-@given(seed=seeds, windows=small, tokens=st.sampled_from([1, 4, 9, 49]), channels=width, shift=st.sampled_from([0, 50]))
-def test_window_moments(seed: int, windows: int, tokens: int, channels: int, shift: float) -> None:
-    torch.manual_seed(seed)
-    x = noise(windows, tokens, channels) + shift
-    means, squares = ops.window_moments(x)
-    close(means, x.double().mean(1))
-    close(squares, x.double().var(1, correction=0) * tokens, 4e-6 * (1 + shift))
-
-
 @pytest.mark.parametrize("index", [-1, 8])
 def test_tokens_that_do_not_exist_are_not_merged(index: int) -> None:
     gather = torch.tensor([0, 1, 2, index])

@@ -13,7 +13,6 @@ from mtlora.inference.backends.cuda import CudaBackend
 from mtlora.inference.forward import batched_ops
 from mtlora.inference.prepare.planner import Planner
 from mtlora.model.mtlora import MTLoRAModel
-from mtlora.vocabulary.compute_costs import stage_grids
 from mtlora.vocabulary.errors import MTLoRAError, SpecError
 from mtlora.vocabulary.policy import Policy, PolicyMode, PolicySpec
 from mtlora.vocabulary.spec import AdapterSpec
@@ -36,25 +35,23 @@ policies = st.builds(
 ) | st.builds(pooled, mode=st.sampled_from(PolicyMode), blocks=st.just(False), windows=st.just(True))
 
 
-def planner_of(model: MTLoRAModel, policy: PolicySpec) -> Planner:
-    return Planner(model.spec, policy, model.policy_tensors())
-
-
 @given(spec=specs(), policy=policies, compute=st.floats(0.2, 1), one_task=st.booleans())
 @SOME
-def test_logits_are_those_of_the_model(spec: AdapterSpec, policy: PolicySpec, compute: float, one_task: bool) -> None:
+def test_a_plan_is_the_model_s_own(spec: AdapterSpec, policy: PolicySpec, compute: float, one_task: bool) -> None:
     model = with_policy(make_backbone(spec.backbone), spec, policy)
     tasks = spec.task_names[-1:] if one_task else spec.task_names
-    planner = planner_of(model, policy)
     image = torch.randn(1, 3, spec.image_size, spec.image_size)
     with torch.inference_mode():
         patches = model.backbone.patch_embed(image)
-        right = model.policy(patches, compute, stage_grids(spec)) if model.policy else []
-        rows = [planner._owners.index(task) for task in tasks] if policy.mode is PolicyMode.PER_TASK else [0]
-        found = planner._logits(patches[0], rows, compute)
-        plan = planner.plan(patches[0], tasks, compute)
-    for stage, (own, expected) in enumerate(zip(found, right, strict=True)):
-        torch.testing.assert_close(own, expected[:, rows], rtol=1e-4, atol=1e-3, msg=lambda m, s=stage: f"{s}: {m}")
+        plan = Planner(model.spec, policy, model.policy_tensors()).plan(patches[0], tasks, compute)
+        expected = model.plan(image, tasks, compute)
+    for own, right in zip(plan.gates, expected, strict=True):
+        assert torch.equal(own.blocks, right.blocks)
+        assert (own.windows is None) == (right.windows is None)
+        assert own.windows is None or right.windows is None or torch.equal(own.windows, right.windows)
+        assert {task: bool(gate) for task, gate in own.streams.items()} == {
+            task: bool(gate) for task, gate in right.streams.items()
+        }
     assert 0 <= plan.share <= compute + 1e-6
 
 

@@ -8,8 +8,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.model.policy.cells import cells_of
 from mtlora.model.policy.plan import shares
-from mtlora.model.policy.pooled import TwoLayers, window_statistics
+from mtlora.model.policy.pooled import TwoLayers
 from mtlora.training.pretraining.resolution import set_side
 from mtlora.vocabulary.compute_costs import ComputeCosts, StageGrid, multiply_adds, stage_grids
 from mtlora.vocabulary.errors import MTLoRAError, SpecError
@@ -46,7 +47,8 @@ def network(model: MTLoRAModel) -> TwoLayers:
 def test_statistics_are_of_the_area_under_a_window(shift: int) -> None:
     """Stage 1, windows of 2 tokens: 4 x 4 patches each; the windows of a shifted block wrap around."""
     patches = torch.randn(2, 16, 16, 3)
-    found = window_statistics(patches, StageGrid(8, 2, 1), 1, shift)
+    grids = StageGrid(16, 4, 2), StageGrid(8, 2, 1), StageGrid(4, 4, 0), StageGrid(2, 2, 0)
+    found = cells_of(grids, 16).statistics(patches, windows=True).windows[1, shift]
     assert found.shape == (2, 16, 6)
     lines = [(12 + 2 * shift + i) % 16 for i in range(4)]  # row 3, column 3 of 4 x 4: the one that wraps
     area = patches[:, lines][:, :, lines].flatten(1, 2)
@@ -57,7 +59,8 @@ def test_statistics_are_of_the_area_under_a_window(shift: int) -> None:
 def test_patches_that_padding_added_do_not_count() -> None:
     """28 patches a side make 4 tokens a side in stage 3, which would cover 32."""
     patches = torch.full((1, 28, 28, 2), 5.0)
-    found = window_statistics(patches, StageGrid(4, 4, 0), 3, 0)
+    grids = StageGrid(28, 7, 3), StageGrid(14, 7, 3), StageGrid(7, 7, 0), StageGrid(4, 4, 0)
+    found = cells_of(grids, 28).statistics(patches, windows=True).windows[3, 0]
     torch.testing.assert_close(found[0, 0], torch.tensor([5.0, 5.0, 1e-3, 1e-3]), rtol=1e-4, atol=1e-3)
 
 
