@@ -1,11 +1,12 @@
 """FastAPI dependencies: the service, its parts, the caller. Nothing here runs in a thread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, params
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
@@ -117,17 +118,23 @@ async def probing(context: ContextDep) -> None:
 
 
 def known_query(route: APIRoute) -> tuple[str, ...]:
-    """Names of the query parameters that a route's handler takes."""
+    """Names of the query parameters that a route's handler takes, or what it depends on."""
     names: list[str] = []
-    for field in route.dependant.query_params:
+    for field in (field for one in _with_dependencies(route.dependant) for field in one.query_params):
         kind = field.field_info.annotation
         names += kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [field.alias]
     return tuple(names)
 
 
 def known_headers(route: APIRoute) -> tuple[str, ...]:
-    """Names of the headers that a route's handler takes as parameters, in lower case."""
-    return tuple(field.alias.lower() for field in route.dependant.header_params)
+    """Names of the headers that a route's handler, or what it depends on, takes as parameters, in lower case."""
+    return tuple(field.alias.lower() for one in _with_dependencies(route.dependant) for field in one.header_params)
+
+
+def _with_dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for below in dependant.dependencies:
+        yield from _with_dependencies(below)
 
 
 def check_headers(request: Request) -> None:

@@ -189,8 +189,7 @@ class Pipeline:
         if forwarded.gates is not None:
             parts = (float(open_shares(stage).sum()) for stage in forwarded.gates)
             opened = [*zip(parts, depths, strict=True)]
-        took_s = forwarded.forward_s / forwarded.batch_images
-        self._metrics.image_gated(forwarded.share, opened, took_s / relative_cost(forwarded.share) - took_s)
+        self._metrics.image_gated(forwarded.share, opened)
         if job.budget.is_open:
             lowered = forwarded.share < LOWERED * job.budget.highest
             self._metrics.compute_open.labels("yes" if lowered else "no").inc()
@@ -198,6 +197,7 @@ class Pipeline:
     def _learn(self, item: Item, job: PredictionJob) -> None:
         if item.took_s:
             self._costs.measured(job.workload._replace(compute=item.compute), item.took_s)
+            self._metrics.compute_saved.inc(item.took_s / relative_cost(item.compute) - item.took_s)
 
     async def _encode(self, data: bytes, decoded: Decoded, forwarded: Forwarded, job: PredictionJob) -> Made:
         if not FORMS[job.plan.form].needs_photo:

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from google.protobuf import json_format
 
 from app.rpc.exchange import Answer, Ask
 from app.rpc.messages import message, parameters_of
-from app.rpc.tensors import infer_answer, infer_ask, model_path
+from app.rpc.tensors import infer_answer, infer_ask, model_path, segment
 
 NOT_READY = frozenset({404, 503})
 DATA_TYPES = {"TYPE_UINT8": 2, "TYPE_FP32": 11, "TYPE_STRING": 13}
@@ -58,7 +57,7 @@ def _repository(what: str) -> Callable[[bytes], Ask]:
             name: f"{len(value)} bytes" if isinstance(value, bytes) else value
             for name, value in parameters_of(asked.parameters).items()
         }
-        path = f"/v2/repository/models/{quote(asked.model_name or '-', safe='')}/{what}"
+        path = f"/v2/repository/models/{segment(asked.model_name)}/{what}"
         return _as_json(path, {"repository_name": asked.repository_name, "parameters": parameters})
 
     return ask

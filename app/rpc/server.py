@@ -86,9 +86,9 @@ class RpcServer:
 
     async def _handle(self, call: Call, messages: AsyncIterator[bytes], context: Context) -> bytes:
         """Answer a call. Its one message is read like a stream: only when there is room for it."""
-        metadata = {str(k).lower(): v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
+        metadata = [(str(k).lower(), v) for k, v in context.invocation_metadata() or () if isinstance(v, str)]
         content = b""
-        if call.open or self._is_known(metadata):  # from others nothing is read: the application refuses them
+        if call.open or self._is_known(dict(metadata)):  # from others nothing is read: the application refuses them
             content = await self._read(messages, context)
         try:
             ask = await _aside(len(content), call.ask, content)
@@ -168,11 +168,11 @@ def _words(answer: Answer) -> str:
         return f"status {answer.status}"
 
 
-def _headers(metadata: dict[str, str], context: Context) -> list[tuple[str, str]]:
-    """What the client said of itself, and its deadline as a header."""
-    headers = [(name, value) for name, value in metadata.items() if PASSED_ON.fullmatch(name)]
+def _headers(metadata: Sequence[tuple[str, str]], context: Context) -> list[tuple[str, str]]:
+    """What the client said of itself, twice if it said it twice, and its deadline as a header."""
+    headers = [(name, value) for name, value in metadata if PASSED_ON.fullmatch(name)]
     left_s = context.time_remaining()
-    if DEADLINE_HEADER not in metadata and left_s is not None and left_s * 1000 < MOST_DEADLINE_MS:
+    if DEADLINE_HEADER not in dict(metadata) and left_s is not None and left_s * 1000 < MOST_DEADLINE_MS:
         headers.append((DEADLINE_HEADER, str(max(1, math.ceil(left_s * 1000)))))
     return headers
 

@@ -15,10 +15,15 @@ MOST_ANSWER_BYTES = 2**31 - 2**20  # a message of protobuf has no more
 _LENGTH = struct.Struct("<I")
 
 
+def segment(name: str, safe: str = "") -> str:
+    """A part of a path; a slash in a name divides nothing, so it stays escaped where the rest is read."""
+    return quote((name or "-").replace("/", "%2F"), safe=safe)
+
+
 def model_path(name: str, version: str, what: str = "") -> str:
     """The path of a model, or of something about it; what cannot be a name is for the application to refuse."""
-    path = f"/v2/models/{quote(name or '-', safe='@')}"
-    path += f"/versions/{quote(version, safe='')}" if version else ""
+    path = f"/v2/models/{segment(name, '@')}"
+    path += f"/versions/{segment(version)}" if version else ""
     return f"{path}/{what}" if what else path
 
 

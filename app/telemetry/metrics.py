@@ -147,13 +147,12 @@ class Metrics(Collector):
         for task in tasks:
             self.task_outputs.labels(task.value).inc()
 
-    def image_gated(self, share: float, opened: Sequence[tuple[float, int]], saved_s: float) -> None:
+    def image_gated(self, share: float, opened: Sequence[tuple[float, int]]) -> None:
         """An image with a budget was computed.
 
         opened: of the stages, blocks that were computed, and blocks
         """
         self.compute_share.observe(share)
-        self.compute_saved.inc(saved_s)
         for stage, (computed, blocks) in enumerate(opened):
             self.blocks.labels(str(stage), "computed").inc(computed)
             self.blocks.labels(str(stage), "skipped").inc(blocks - computed)

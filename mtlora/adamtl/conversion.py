@@ -16,7 +16,7 @@ from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file.load import not_finite
 from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
 from mtlora.weights.convert.config import Config, load_config, merged
-from mtlora.weights.convert.conversion import is_floating, notes_of, state_and_config
+from mtlora.weights.convert.conversion import misplaced, notes_of, state_and_config
 from mtlora.weights.convert.describe import Evidence
 from mtlora.weights.convert.globals_allowed import TensorRef
 
@@ -102,15 +102,7 @@ def _differences(spec: AdaSpec, source: _Source) -> list[str]:
             f"the configuration has policy {spec.policy}, block selectors {spec.ada_blocks} and token selectors "
             f"{spec.ada_tokens}, and not all of them are in the checkpoint; the published code would run random ones"
         )
-    for name, ref in source.tensors.items():
-        key = source.keys[name]
-        if name not in expected:
-            problems.append(f"left over: {key} (the configuration has no place for it)")
-        elif ref.shape != expected[name]:
-            problems.append(f"{key}: shape {list(ref.shape)}, expected {list(expected[name])}")
-        elif not is_floating(ref):
-            problems.append(f"{key}: numbers of type {ref.storage.dtype}, expected floating point")
-    return problems
+    return problems + misplaced(expected, source.tensors, source.keys)
 
 
 def _with_tasks(spec: AdaSpec, tasks: Sequence[Task] | None) -> AdaSpec:

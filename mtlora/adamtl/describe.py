@@ -9,11 +9,11 @@ from typing import Any
 
 from mtlora.adamtl.quirks import Quirks
 from mtlora.adamtl.spec import SHARED, AdaSpec, AdaTask, Efficiency, LayerLoss, Policy
-from mtlora.vocabulary.errors import SpecError, TaskError
+from mtlora.vocabulary.errors import SpecError
 from mtlora.vocabulary.spec import BackboneSpec
-from mtlora.vocabulary.tasks import TRAITS, Task, task_of_reference_key
+from mtlora.vocabulary.tasks import TRAITS, Task
 from mtlora.weights.convert.config import Config, shown
-from mtlora.weights.convert.describe import Evidence, backbone_of
+from mtlora.weights.convert.describe import Evidence, backbone_of, tasks_of
 
 _MUST_BE: tuple[tuple[str, Any], ...] = (
     ("MODEL.SWIN.PATCH_SIZE", 4),
@@ -61,17 +61,8 @@ def describe_adamtl(evidence: Evidence) -> AdaSpec | None:
 
 def _tasks(evidence: Evidence) -> tuple[AdaTask, ...]:
     """Tasks in the configuration's order, or else in that of the decoders in the checkpoint."""
-    config, found = evidence.config, []
-    for key in config.names("TASKS"):
-        try:
-            found.append(task_of_reference_key(key))
-        except TaskError as error:
-            config.problems.append(f"config TASKS: {error}")
     present = dict.fromkeys(Task(m["task"]) for name in evidence.shapes if (m := _DECODER.match(name)))
-    tasks = found or list(present)
-    if not tasks:
-        config.problems.append("no tasks: neither in the configuration nor as decoders among the tensors")
-    described = (_task(evidence, task) for task in tasks)
+    described = (_task(evidence, task) for task in tasks_of(evidence.config, present))
     return tuple(task for task in described if task is not None)
 
 

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc._utils import _get_inference_request
 from tritonclient.utils import InferenceServerException
 
 from app.access.keys import Scope
@@ -135,6 +136,8 @@ def test_refusals_have_codes_and_words(client: Any) -> None:
         (infer(PHOTO, compression_algorithm="gzip"), "UNIMPLEMENTED", "ompress"),
         (lambda: client.infer("default", [wrong]), "INVALID_ARGUMENT", "BYTES"),
         (lambda: client.infer("", [image_of(PHOTO)]), "NOT_FOUND", "no adapter set"),
+        (lambda: client.get_model_metadata("default/stats"), "NOT_FOUND", "no adapter set"),
+        (lambda: client.load_model("default/unload"), "NOT_FOUND", "no adapter set"),
     ):
         found, words = refused(question)
         assert found == code and says in words, (found, words)
@@ -153,6 +156,20 @@ def test_bytes_that_are_no_message_and_calls_that_are_none(served: Served) -> No
             with pytest.raises(grpc.RpcError) as caught:
                 call(content, timeout=20)
             assert caught.value.code() is code, (name, caught.value)
+
+
+def test_what_is_said_twice_in_two_ways_is_refused(served: Served) -> None:
+    metadata = (("x-deadline-ms", "50000"), ("x-deadline-ms", "40000"))
+    request = _get_inference_request(
+        model_name="default", inputs=[image_of(PHOTO)], model_version="", request_id="", outputs=None, sequence_id=0,
+        sequence_start=False, sequence_end=False, priority=0, timeout=None, parameters=None,
+    )  # fmt: skip
+    with grpc.insecure_channel(served.target) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request.SerializeToString(), timeout=20, metadata=metadata)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "deadline_ms" in caught.value.details()
 
 
 def test_a_message_that_does_not_come_is_not_waited_for_for_ever(served: Served) -> None:

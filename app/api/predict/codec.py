@@ -94,6 +94,8 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
     form = choose_format(query.format, accept, tasks=tasks, images=images)
     if query.logits and form is not AnswerFormat.NPZ:
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
+    if query.masks == "none" and form is not AnswerFormat.JSON:
+        raise BadParameterError(f"masks=none is given with format json only, this answer is {form.value}")
     if query.masks in {"rle", "polygons"} and form not in {AnswerFormat.JSON, AnswerFormat.ZIP}:
         raise BadParameterError(
             f"masks={query.masks} is given with formats json and zip only, this answer is {form.value}"

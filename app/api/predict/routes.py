@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from app.access.keys import Caller, Scope
@@ -20,21 +20,27 @@ HEADERS = {"x-adapter": "adapter", "x-compute": "compute", "x-deadline-ms": "dea
 ERRORS = problem_responses(400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
+def _documented(
+    query: Annotated[PredictQuery, Query()],
+    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,
+    x_compute: Annotated[HeaderText, Header(description="as `compute`")] = None,
+    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,
+) -> None:
+    """For the schema: what is in the query and in headers is read with what the body says."""
+
+
 @router.post(
     "/predict",
     responses={**OK_RESPONSES, **ERRORS},
     openapi_extra=REQUEST_BODY,
     response_class=Response,
+    dependencies=[Depends(_documented)],
 )
 async def predict(
     request: Request,
     caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
     service: ServiceDep,
     context: ContextDep,
-    query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
-    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
-    x_compute: Annotated[HeaderText, Header(description="as `compute`")] = None,  # noqa: ARG001
-    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Maps of one photo, or of several.
 
@@ -47,16 +53,18 @@ async def predict(
     return await _answer(request, caller, service, context)
 
 
-@router.post("/", responses={**OK_RESPONSES, **ERRORS}, openapi_extra=REQUEST_BODY, response_class=Response)
+@router.post(
+    "/",
+    responses={**OK_RESPONSES, **ERRORS},
+    openapi_extra=REQUEST_BODY,
+    response_class=Response,
+    dependencies=[Depends(_documented)],
+)
 async def image_segmentation(
     request: Request,
     caller: Annotated[Caller, require(Scope.PREDICT, prediction=True)],
     service: ServiceDep,
     context: ContextDep,
-    query: Annotated[PredictQuery, Query()],  # noqa: ARG001  this and the headers are documented here
-    x_adapter: Annotated[HeaderText, Header(description="as `adapter`")] = None,  # noqa: ARG001
-    x_compute: Annotated[HeaderText, Header(description="as `compute`")] = None,  # noqa: ARG001
-    x_deadline_ms: Annotated[Milliseconds | None, Header(description="as `deadline_ms`")] = None,  # noqa: ARG001
 ) -> Response:
     """Masks of one photo, as Hugging Face's image segmentation answers at an endpoint's own address.
 

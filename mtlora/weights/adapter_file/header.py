@@ -97,11 +97,15 @@ def parse_json(text: bytes, source: str) -> dict[str, Any]:
     return dict(raw)
 
 
+class _TwiceError(ValueError):
+    """Readers differ in which of two values of one key counts."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {clip(key)!r} occurs twice")
+            raise _TwiceError(f"the key {clip(key)!r} occurs twice")
         found[key] = value
     return found
 
@@ -159,12 +163,19 @@ def _tiling(entries: dict[str, Entry], data_bytes: int) -> list[str]:
 
 
 def manifest_text(header: Header, key: str, source: str) -> str:
-    """The manifest's JSON text from the metadata."""
+    """The manifest's JSON text from the metadata, in which no key occurs twice; what it says is for others to check."""
     try:
-        return header.metadata[key]
+        text = header.metadata[key]
     except KeyError:
         known = ", ".join(clip(name) for name in header.metadata) or "nothing"
         raise AdapterFileError(f"{source}: no {key!r} in the metadata, which has {known}: not an adapter set") from None
+    try:
+        json.loads(text, object_pairs_hook=_unique)
+    except _TwiceError as error:
+        raise AdapterFileError(f"{source}: the manifest is not valid", [str(error)]) from None
+    except (ValueError, RecursionError):
+        return text  # no JSON: whoever parses it says why
+    return text
 
 
 def invalid_manifest(source: str, error: SpecError) -> AdapterFileError:

@@ -154,9 +154,14 @@ def _differences(spec: AdapterSpec, source: _Source, absent: set[str]) -> list[s
     """Every tensor that the spec calls for and the checkpoint lacks, and the other way round."""
     expected: Shapes = model_shapes(spec)
     problems = [f"missing tensor {name}" for name in expected.keys() - source.tensors.keys() - absent]
-    problems.sort()
-    for name, ref in source.tensors.items():
-        key = source.keys[name]
+    return sorted(problems) + misplaced(expected, source.tensors, source.keys)
+
+
+def misplaced(expected: Shapes, tensors: Mapping[str, TensorRef], keys: Mapping[str, str]) -> list[str]:
+    """What of a checkpoint has no place, another shape or other numbers than are expected; keys: published names."""
+    problems = []
+    for name, ref in tensors.items():
+        key = keys[name]
         if name not in expected:
             problems.append(f"left over: {key} (the configuration has no place for it)")
         elif ref.shape != expected[name]:

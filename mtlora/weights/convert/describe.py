@@ -6,7 +6,7 @@ what was frozen) the configuration must say. Where both speak, they must agree.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -153,15 +153,19 @@ def backbone_of(evidence: Evidence) -> BackboneSpec | None:
 
 
 def _tasks(evidence: Evidence) -> tuple[Task, ...]:
-    """Tasks in the configuration's order, or else those that have a decoder."""
-    config, found = evidence.config, []
+    present = (task for task in Task if any(name.startswith(f"decoders.{task}.") for name in evidence.shapes))
+    return tasks_of(evidence.config, present)
+
+
+def tasks_of(config: Config, present: Iterable[Task]) -> tuple[Task, ...]:
+    """Tasks in the configuration's order, or else those that have a decoder; problems are added to its own."""
+    found = []
     for key in config.names("TASKS"):
         try:
             found.append(task_of_reference_key(key))
         except TaskError as error:
             config.problems.append(f"config TASKS: {error}")
-    present = tuple(task for task in Task if any(name.startswith(f"decoders.{task}.") for name in evidence.shapes))
-    tasks = tuple(found) or present
+    tasks = tuple(found or present)
     if not tasks:
         config.problems.append("no tasks: neither in the configuration nor as decoders among the tensors")
     return tasks

@@ -160,3 +160,14 @@ def test_thresholds_are_interpolated(compute: float, threshold: float) -> None:
 def test_thresholds_beyond_the_calibration_are_refused(policy: str, compute: float, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         POLICIES[policy].threshold(compute)
+
+
+@pytest.mark.parametrize("twice", ['"format_version":1,', '"policy":null,'])
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path, twice: str) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path, POLICIES["pooled"])
+    header, data = split(path.read_bytes())
+    header["__metadata__"][METADATA_KEY] = "{" + twice + header["__metadata__"][METADATA_KEY][1:]
+    path.write_bytes(join(json.dumps(header).encode(), data))
+    with pytest.raises(AdapterFileError, match="occurs twice"):
+        load_adapter(path)
