@@ -1,5 +1,7 @@
 """Sums over the cells of an image; as in `ops`, native code where that is built and fits, plain torch otherwise."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def cell_sums(patches: Tensor, starts: Tensor) -> Tensor:
     items, side, _, channels = patches.shape
     cuts = starts.tolist()
     whole = len(cuts) > 1 and cuts[0] == 0 and cuts[-1] == side
-    ascending = starts.dtype == torch.int32 and all(a <= b for a, b in zip(cuts, cuts[1:], strict=False))
+    ascending = starts.dtype == torch.int32 and all(a <= b for a, b in pairwise(cuts))
     want(starts.ndim == 1 and whole and ascending, "starts", f"int32 [K + 1], ascending from 0 to {side}", starts)
     cells, patches = len(cuts) - 1, patches.detach()
     native = native_for(patches)

@@ -1,5 +1,7 @@
 """Sums over cells against sums written out in float64."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -23,8 +25,8 @@ def test_sums_of_values_and_squares(seed: int, images: int, channels: int, sizes
     patches = torch.randn(images, side, side, channels)
     starts = torch.tensor([0, *sizes]).cumsum(0).int()
     expected = torch.zeros(images, len(sizes), len(sizes), 2, channels, dtype=torch.float64)
-    for down, (top, bottom) in enumerate(zip(starts, starts[1:], strict=False)):
-        for across, (left, right) in enumerate(zip(starts, starts[1:], strict=False)):
+    for down, (top, bottom) in enumerate(pairwise(starts)):
+        for across, (left, right) in enumerate(pairwise(starts)):
             cell = patches[:, top:bottom, left:right].double()
             expected[:, down, across, 0] = cell.sum(dim=(1, 2))
             expected[:, down, across, 1] = cell.square().sum(dim=(1, 2))
