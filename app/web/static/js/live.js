@@ -91,7 +91,7 @@ export class Live {
       if (photo && mine === this.turn) {
         try {
           await this.show(photo);
-          this.#tell(name, photo, performance.now() - begin);
+          if (mine === this.turn) this.#tell(name, photo, performance.now() - begin);
         } catch (error) {
           if (mine !== this.turn) return;
           if (/** @type {{status?: number}} */ (error).status !== BUSY) {
