@@ -70,6 +70,19 @@ class Photo:
         return self._orientation
 
     @property
+    def is_transparent(self) -> bool:
+        """Whether white shows through anywhere."""
+        if not self._image.has_transparency_data:
+            return False
+        darkest, _ = self._image.convert("RGBA").getchannel("A").getextrema()
+        return bool(darkest != _WHITE[-1])
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is grey of more than 8 bits, and is scaled to 8."""
+        return self._grey is not None
+
+    @property
     def width(self) -> int:
         """Of the upright photo."""
         return self._image.height if self._orientation in _SIDEWAYS else self._image.width

@@ -1,0 +1,49 @@
+"""What a check finds, gathered by cause: one line for each, with a count, a few files, and what mends it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause, and where it was seen.
+
+    cause: in words; what it is about comes first, such as `semseg labels hold class 30, expected 0..20 or 255`
+    where: files or IDs, in the order in which they were seen; empty where the cause names no file
+    mend:  a command, or what to do; may be empty
+    """
+
+    cause: str
+    where: tuple[str, ...] = ()
+    mend: str = ""
+
+    def line(self, most: int = _SHOWN) -> str:
+        """All of it in one line, `most` of the files by name."""
+        shown = ", ".join(self.where[:most])
+        more = len(self.where) - most
+        files = f": {len(self.where)}, {shown}" if self.where else ""
+        return f"{self.cause}{files}{f' and {more} more' if more > 0 else ''}{f'. {self.mend}' if self.mend else ''}"
+
+
+@dataclass(slots=True)
+class Findings:
+    """Findings while they come, file by file."""
+
+    _where: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+
+    def add(self, cause: str, where: str = "", mend: str = "") -> None:
+        """One more file with this cause; causes of the same words are one, and so are files of the same name."""
+        files = self._where.setdefault((cause, mend), {})
+        if where:
+            files[where] = None
+
+    def extend(self, findings: Sequence[Finding]) -> None:
+        """More of them."""
+        for finding in findings:
+            self._where.setdefault((finding.cause, finding.mend), {}).update(dict.fromkeys(finding.where))
+
+    def all(self) -> tuple[Finding, ...]:
+        """One for each cause, in the order in which causes were first seen."""
+        return tuple(Finding(cause, tuple(files), mend) for (cause, mend), files in self._where.items())
