@@ -25,4 +25,7 @@ def _listed(what: str, findings: Sequence[Finding], all_files: bool) -> list[str
     if not findings:
         return []
     shown = (finding.line(len(finding.where) if all_files else _FILES) for finding in findings)
-    return [f"{len(findings)} {what}:", *(f"  - {line}" for line in shown)]
+    return [
+        f"{len(findings)} {what if len(findings) > 1 else what.removesuffix('s')}:",
+        *(f"  - {line}" for line in shown),
+    ]

@@ -8,10 +8,10 @@ from pathlib import Path
 from mtlora.data import folder
 from mtlora.data.agreement import cannot_be_told, disagreement, sizes_in_words
 from mtlora.data.cache import Progress, no_progress
-from mtlora.data.findings import Finding, Findings
-from mtlora.data.histogram import TO_MASKS, ClassCounts, Histogram, wrong_values
+from mtlora.data.findings import TO_MASKS, Finding, Findings
+from mtlora.data.histogram import ClassCounts, Histogram, wrong_values
 from mtlora.data.layout import collect, find_layout, splits_of
-from mtlora.data.magnitudes import Magnitudes, fault_measure, label_fault
+from mtlora.data.magnitudes import Magnitudes, fault_measure, label_fault, label_note
 from mtlora.data.own_classes import OwnClasses, classes_of
 from mtlora.data.photos import PhotoShape, PhotoTraits, photo_traits
 from mtlora.data.records import LabelArray, LabelSource, PhotoDataset, PhotoRecord
@@ -138,9 +138,9 @@ class _Check:
     def _label(self, split: str, task: Task, source: LabelSource, label: LabelArray) -> None:
         if task not in self._classes:
             self._magnitudes.setdefault(task, Magnitudes(task, self._axes)).add(label)
-            fault = label_fault(task, label)
-            if fault:
-                self.problems.add(f"{task} labels {fault}", f"{source.shown} ({fault_measure(task, label)})")
+            for found, where in ((label_fault(task, label), self.problems), (label_note(task, label), self.notes)):
+                if found:
+                    where.add(f"{task} labels {found}", f"{source.shown} ({fault_measure(task, label)})")
             return
         self._values[task][split].add(label)
         highest = len(self._classes[task]) - 1

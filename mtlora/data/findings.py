@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 _SHOWN = 3
 
+TO_MASKS = "`mtlora data import masks DIR OUT` turns masks of other values or colours into indices"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -23,8 +25,9 @@ class Finding:
         """All of it in one line, `most` of the files by name."""
         shown = ", ".join(self.where[:most])
         more = len(self.where) - most
-        files = f": {len(self.where)}, {shown}" if self.where else ""
-        return f"{self.cause}{files}{f' and {more} more' if more > 0 else ''}{f'. {self.mend}' if self.mend else ''}"
+        text = f"{self.cause}: {len(self.where)}, {shown}" if self.where else self.cause
+        text += f" and {more} more" if more > 0 else ""
+        return f"{text}{'' if text.endswith('?') else '.'} {self.mend}" if self.mend else text
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.data.findings import Finding
+from mtlora.data.findings import TO_MASKS, Finding
 from mtlora.data.records import LabelArray
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
@@ -15,8 +15,6 @@ _LIKE_A_CLASS = 0.01
 """Above this share of the pixels 255 may be a class that never occurs."""
 _MOST_IGNORED = 0.5
 _SHOWN = 8
-
-TO_MASKS = "`mtlora data import masks DIR OUT` turns masks of other values or colours into indices"
 
 
 @dataclass(slots=True)

@@ -127,12 +127,13 @@ def _readings(line: str) -> Iterator[tuple[str, str]]:
     yield line, ""
     bare = line.strip(_QUOTES)
     yield bare, "quotes"
-    yield from _of_file(bare)
+    yield _without_suffix(bare), "names of files"
     first, *others = _COLUMNS.split(bare)
     if others:
         first = first.strip(_QUOTES)
         yield first, "more than one column"
         yield from ((name, "more than one column") for name, _ in _of_file(first))
+    yield from _of_file(bare)
 
 
 def _of_file(text: str) -> Iterator[tuple[str, str]]:

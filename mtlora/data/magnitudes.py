@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtlora.data.findings import Finding
+from mtlora.data.findings import TO_MASKS, Finding
 from mtlora.data.read import FARTHEST_MM, MM_PER_M, PEAK
 from mtlora.data.records import LabelArray
 from mtlora.vocabulary.tasks import NORMALS_AXES, Task
@@ -50,8 +50,9 @@ class Magnitudes:
         self.count += 1
         self.empty += not found.known
         self.known += found.known
+        self.most = max(self.most, found.most)
         if found.known:
-            self.least, self.most = min(self.least, found.least), max(self.most, found.most)
+            self.least = min(self.least, found.least)
             self.mean += found.mean
 
     def line(self) -> str:
@@ -59,9 +60,8 @@ class Magnitudes:
         share = self.known / max(1, self.count)
         if self.task in (Task.SALIENCY, Task.EDGE):
             what = "salient" if self.task is Task.SALIENCY else "edges"
-            return (
-                f"{self.task}: {share:.2%} of the pixels are {what} ({_POSITIVE} or more); none in {self.empty} labels"
-            )
+            words = f"{self.task}: {share:.2%} of the pixels are {what} ({_POSITIVE} or more)"
+            return f"{words}; none in {self.empty} of {self.count} labels"
         words = f"{self.task}: known in {share:.2%} of the pixels"
         if self.task is Task.DEPTH and share:
             words += f", {self.least:.3g} to {self.most:.3g} m"
@@ -73,7 +73,8 @@ class Magnitudes:
             return []
         if self.task in (Task.SALIENCY, Task.EDGE):
             cause = f"{self.task} labels have no pixel of {_POSITIVE} or more: nothing can be learned from them"
-            return [Finding(f"{cause}. Are these 0/1 masks? {PEAK} is fully salient, not 1")]
+            is_mask = self.most == 1
+            return [Finding(cause, mend=f"Are these 0/1 masks? They go up to {PEAK}: {TO_MASKS}" if is_mask else "")]
         return [Finding(f"{self.task} labels say nothing in any pixel: nothing can be learned from them")]
 
     def notes(self) -> list[Finding]:
@@ -88,11 +89,13 @@ class Magnitudes:
         return []
 
 
+def label_note(task: Task, label: LabelArray) -> str:
+    """What of one label's values does not count, in words, or nothing."""
+    return f"have pixels at {FARTHEST_MM} mm or beyond, which count as unknown" if _at_limit(task, label) else ""
+
+
 def label_fault(task: Task, label: LabelArray) -> str:
     """What is wrong with the values of one label that has no classes, in words, or nothing."""
-    if task is Task.DEPTH:
-        share = float((label == FARTHEST_MM).mean())
-        return f"have pixels at {FARTHEST_MM} mm or beyond, which count as unknown" if share else ""
     if task is Task.NORMALS:
         vectors = _vectors(label)
         length = float(np.linalg.norm(vectors, axis=-1).mean()) if len(vectors) else 1.0
@@ -101,10 +104,15 @@ def label_fault(task: Task, label: LabelArray) -> str:
 
 
 def fault_measure(task: Task, label: LabelArray) -> str:
-    """The number of such a fault, short."""
+    """The number of such a note or fault, short."""
     if task is Task.DEPTH:
-        return f"{float((label == FARTHEST_MM).mean()):.1%}"
+        return f"{_at_limit(task, label):.1%}"
     return f"{float(np.linalg.norm(_vectors(label), axis=-1).mean()):.2f}"
+
+
+def _at_limit(task: Task, label: LabelArray) -> float:
+    """Share of the pixels of depth that lie at the largest value."""
+    return float((label == FARTHEST_MM).mean()) if task is Task.DEPTH else 0.0
 
 
 def _positive(label: LabelArray) -> Magnitude:
