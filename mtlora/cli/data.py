@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from mtlora.cli import data_mend
 from mtlora.cli import options as o
 from mtlora.cli.say import say
 
 data = typer.Typer(help="Look at a dataset before training on it.", no_args_is_help=True)
+data.command()(data_mend.split)
+data.command()(data_mend.upright)
 
 
 @data.command()

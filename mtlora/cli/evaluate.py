@@ -84,7 +84,7 @@ def _report_lines(task: "Task", report: "TaskReport") -> list[str]:
     from mtlora.metrics import HEADLINE
 
     lines = [f"{task.value}: {HEADLINE[task]} {report.scores[HEADLINE[task]]:.4g} ({report.photos} photos)"]
-    lines += [f"  {report.remark}"] if report.remark else []
+    lines += [f"  warning: {report.remark}"] if report.remark else []
     lines += [f"  {name} {value:.4g}" for name, value in report.scores.items() if name != HEADLINE[task]]
     lines += [
         f"  labels {origin}: {HEADLINE[task]} {part.scores[HEADLINE[task]]:.4g} ({part.photos} photos)"

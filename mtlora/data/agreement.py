@@ -28,7 +28,7 @@ def disagreement(label: Size, photo: PhotoShape) -> tuple[str, str]:
     if _same_shape(label, photo.stored):
         return (
             "are drawn on the photo as it is stored, not as it is shown (EXIF orientation)",
-            "`mtlora data upright DIR OUT` writes a copy with such labels turned",
+            "`mtlora data upright DIR OUT` writes a copy with them turned",
         )
     return (
         "have another aspect ratio than their photos: labels of a part of a photo cannot be laid over it",

@@ -72,7 +72,9 @@ def check_dataset(
             done += 1
             progress(done, total)
     counts = {name: _counts(dataset) for name, dataset in datasets.items()}
-    return check.report(layout.NAME, counts)
+    others = folder.other_folders(root) if layout is folder else ()
+    elsewhere = f"Labels lie in semseg/, human_parts/, …; there are {', '.join(others)}" if others else ""
+    return check.report(layout.NAME, counts, elsewhere)
 
 
 @dataclass(slots=True)
@@ -154,8 +156,8 @@ class _Check:
             cause = f"{task} labels hold classes that there are not, expected 0..{highest} or {IGNORE_INDEX}"
             self.problems.add(cause, shown, f"Name all classes in classes.txt, or {TO_MASKS}")
 
-    def report(self, layout: str, counts: dict[str, dict[Task | None, int]]) -> CheckReport:
-        """All of it."""
+    def report(self, layout: str, counts: dict[str, dict[Task | None, int]], elsewhere: str) -> CheckReport:
+        """All of it; elsewhere: where labels may lie instead, in words."""
         tables: list[str] = []
         for task, splits in self._values.items():
             histogram = Histogram(task, self._classes[task], task in self._named, splits)
@@ -168,7 +170,7 @@ class _Check:
             self.notes.extend(magnitudes.notes())
         for name, count in counts.items():
             if len(count) == 1:
-                self.problems.add(f"{name}: no photo has any label")
+                self.problems.add(f"{name}: no photo has any label", mend=elsewhere)
         if "train" in counts and "val" not in counts:
             self.notes.add("there is no split val: nothing to score on")
         traits = _traits(list(self._photos.values()))

@@ -17,7 +17,7 @@ Any label may be missing for any photo.
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from pathlib import Path
 
 from mtlora.data.class_names import CLASS_FILES, read_class_files
@@ -82,7 +82,7 @@ def orphans(root: Path) -> tuple[Finding, ...]:
     for task, labels in label_files(root).items():
         lost = tuple(f"{task.value}/{labels[name].name}" for name in sorted(labels.keys() - photos.keys()))
         if lost:
-            found.append(Finding(f"labels belong to no photo of {PHOTO_FOLDER}/", lost))
+            found.append(Finding(f"labels belong to no photo of {PHOTO_FOLDER}/", lost, _named(labels.keys(), photos)))
         found += _other_kinds(root / task.value)
     rows = tuple(repr(name) for name in read_meta(root / META_FILE, photos) if name not in photos)
     if rows:
@@ -100,6 +100,18 @@ def read_meta(path: Path, photos: Collection[str]) -> dict[str, dict[str, str]]:
     if rows and "id" not in rows[0]:
         raise DataError(f"{path} has no column 'id', only {', '.join(map(str, rows[0]))}")
     return {resolve(row["id"], photos)[0] or row["id"]: row for row in rows}
+
+
+def _named(labels: Set[str], photos: Collection[str]) -> str:
+    """What to do where labels have their photos' names with an ending."""
+    longer = any(label.startswith(photo) for label in labels - set(photos) for photo in photos)
+    return "Labels have the names of their photos; `mtlora data import masks` takes off endings" if longer else ""
+
+
+def other_folders(root: Path) -> tuple[str, ...]:
+    """Folders that are none of this layout: labels may lie there."""
+    known = {PHOTO_FOLDER, SPLITS, *(task.value for task in Task)}
+    return tuple(sorted(f"{path.name}/" for path in root.glob("*/") if path.name not in known))
 
 
 def _other_kinds(folder: Path) -> list[Finding]:

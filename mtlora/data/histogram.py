@@ -63,6 +63,8 @@ class Histogram:
     def lines(self) -> list[str]:
         """A table: value, name, share of all pixels, and how many labels of each split show it."""
         total = self._total()
+        if not total.total:
+            return []
         shown = [v for v in range(len(self.names)) if self.own or total.pixels[v]]
         shown += [value for value in total.values if value >= len(self.names)]
         rows = [(value, self._name(value)) for value in shown]
@@ -90,6 +92,8 @@ class Histogram:
     def notes(self) -> list[Finding]:
         """Classes that never occur, and 255 where it looks like one."""
         total, notes = self._total(), []
+        if not total.total:
+            return []
         absent = [name for value, name in enumerate(self.names) if not total.pixels[value]]
         ignored = total.share(IGNORE_INDEX)
         if absent and self.own and ignored > _LIKE_A_CLASS:
@@ -102,7 +106,7 @@ class Histogram:
             )
         elif absent and self.own:
             notes.append(Finding(f"{self.task} labels never hold {_listed(absent)}"))
-        elif absent and total.total and len(absent) > 1:
+        elif len(absent) > 1:
             notes.append(Finding(self._of_the_layout(absent)))
         if ignored > _MOST_IGNORED:
             notes.append(Finding(f"255 (ignore) covers {ignored:.1%} of the {self.task} labels"))

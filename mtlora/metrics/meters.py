@@ -75,10 +75,13 @@ class ClassMeter:
         """See `Meter.remark`: a set that gives all pixels one class, although there are others."""
         counts = self._matrix.counts
         found, labelled = np.flatnonzero(counts.sum(axis=0)), np.flatnonzero(counts.sum(axis=1))
-        if len(found) != 1 or set(labelled) <= set(found):
+        if len(found) != 1 or len(self._names) == 1:
             return ""
+        only = f"predicts only {self._names[found[0]]}"
         missed = [self._names[index] for index in labelled if index not in found]
-        return f"predicts only {self._names[found[0]]}; {', '.join(missed)} in the labels, found nowhere"
+        if not missed:
+            return f"{only}, and labels show nothing else: these scores say nothing"
+        return f"{only}; {', '.join(missed)} in the labels, found nowhere"
 
 
 class SaliencyMeter:
