@@ -31,8 +31,8 @@ def disagreement(label: Size, photo: PhotoShape) -> tuple[str, str]:
             "`mtlora data upright DIR OUT` writes a copy with them turned",
         )
     return (
-        "have another aspect ratio than their photos: labels of a part of a photo cannot be laid over it",
-        "Crop the photos alike, or make labels of whole photos",
+        "have another aspect ratio than their photos",
+        "A label shows its whole photo in the photo's shape: crop both alike, and do not stretch labels to a square",
     )
 
 

@@ -58,7 +58,7 @@ def check_dataset(
         try:
             found = collect(root, name)
         except DataError as error:
-            check.problems.add(str(error))
+            check.problems.add("; ".join(filter(None, (error.summary, *error.problems))))
             continue
         datasets[name] = found.dataset
         check.problems.extend(found.problems)

@@ -34,6 +34,7 @@ SPLITS = "ImageSets"
 PHOTO_FOLDER = "JPEGImages"
 META_FILE = "meta.csv"
 LABEL_SUFFIX = ".png"
+_LOOKED_AT = 20
 _READERS: dict[Task, Reader] = {
     Task.SEMSEG: read_classes,
     Task.HUMAN_PARTS: read_classes,
@@ -104,7 +105,8 @@ def read_meta(path: Path, photos: Collection[str]) -> dict[str, dict[str, str]]:
 
 def _named(labels: Set[str], photos: Collection[str]) -> str:
     """What to do where labels have their photos' names with an ending."""
-    longer = any(label.startswith(photo) for label in labels - set(photos) for photo in photos)
+    lost = sorted(labels - set(photos))[:_LOOKED_AT]
+    longer = any(label.startswith(photo) for label in lost for photo in photos)
     return "Labels have the names of their photos; `mtlora data import masks` takes off endings" if longer else ""
 
 

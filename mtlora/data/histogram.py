@@ -66,7 +66,8 @@ class Histogram:
         if not total.total:
             return []
         shown = [v for v in range(len(self.names)) if self.own or total.pixels[v]]
-        shown += [value for value in total.values if value >= len(self.names)]
+        strays = [value for value in total.values if value >= len(self.names)]
+        shown += strays[:_SHOWN]
         rows = [(value, self._name(value)) for value in shown]
         rows += [(IGNORE_INDEX, "(ignored)")] if total.pixels[IGNORE_INDEX] else []
         width = max([len(name) for _, name in rows], default=0)
@@ -75,7 +76,8 @@ class Histogram:
         for value, name in rows:
             seen = "  ".join(f"{split} {counts.labels[value]}" for split, counts in self.splits.items())
             lines.append(f"  {value:>3} {name:<{width}} {total.share(value):>7.2%}  {seen}")
-        return lines
+        rest = len(strays) - _SHOWN
+        return [*lines, f"  and {rest} more values that are no class"] if rest > 0 else lines
 
     def problems(self) -> list[Finding]:
         """Labels from which nothing can be learned."""
