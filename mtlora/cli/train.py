@@ -23,7 +23,7 @@ def train(options: TrainOptions) -> None:
     """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors."""
     config = make_config(options)
     if options.dry_run:
-        _dry_run(config)
+        _dry_run(config, options.resume)
     else:
         _run(config, options.resume)
 
@@ -189,7 +189,7 @@ def _warn(line: str) -> None:
     say(f"warning: {line}", err=True)
 
 
-def _dry_run(config: "TrainConfig") -> None:
+def _dry_run(config: "TrainConfig", resume: bool) -> None:
     from rich.console import Console
 
     from mtlora.training.adapters.beginning import check_folder, check_labels
@@ -201,13 +201,13 @@ def _dry_run(config: "TrainConfig") -> None:
     from mtlora.training.run.processes import ProcessGroup
     from mtlora.weights.backbone import load_backbone
 
+    check_folder(config, resume=resume)
     group = ProcessGroup()
     photos = open_cache(config, report_caching)
     for line in check_labels(config, photos):
         _warn(line)
     model = prepare_model(config, load_backbone(config.backbone), group)
     Console().print(parameter_table(model))
-    check_folder(config, resume=True)
     path = config.out / "batch.png"
     batch_picture(AdapterJob(model, photos, config, group).make(0), config.spec).save(path)
     say(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")

@@ -8,7 +8,7 @@ can see that of a square photo, nor of one that is mirrored or upside down.
 import math
 from collections.abc import Sequence
 
-from mtlora.data.findings import Findings
+from mtlora.data.findings import Findings, in_place
 from mtlora.data.photos import PhotoShape, photo_shape
 from mtlora.data.records import PhotoDataset
 from mtlora.vocabulary.errors import DataError
@@ -50,20 +50,19 @@ def check_agreement(dataset: PhotoDataset, tasks: Sequence[Task]) -> None:
     """Look at the headers of photos and labels; `DataError` has one line for each cause."""
     findings = Findings()
     for record in dataset.records:
-        sources = [(task, record.labels[task]) for task in tasks if task in record.labels]
+        sources = [record.labels[task] for task in tasks if task in record.labels]
         shape = photo_shape(record.photo) if sources else None
-        for task, source in sources:
+        for source in sources:
             size = source.size()
             if shape is None or size is None:
                 continue
             cause, mend = disagreement(size, shape)
             if cause:
-                findings.add(f"{task.value} labels {cause}", f"{source.shown} ({sizes_in_words(size, shape)})", mend)
+                findings.add(f"labels {cause}", f"{source.shown} ({sizes_in_words(size, shape)})", mend)
     found = findings.all()
     if found:
-        raise DataError(
-            f"labels of split {dataset.split!r} do not fit their photos", [finding.line() for finding in found]
-        )
+        lines = [finding.line() for finding in in_place(found, dataset.root)]
+        raise DataError(f"labels of split {dataset.split!r} do not fit their photos", lines)
 
 
 def _same_shape(label: Size, photo: Size) -> bool:

@@ -1,16 +1,17 @@
 """The check of `mtlora data check`: reads every file of a dataset and reports all faults at once, a line a cause."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
 from mtlora.data import folder
 from mtlora.data.agreement import cannot_be_told, disagreement, sizes_in_words
 from mtlora.data.cache import Progress, no_progress
-from mtlora.data.findings import TO_MASKS, Finding, Findings
+from mtlora.data.findings import TO_MASKS, Finding, Findings, in_place
 from mtlora.data.histogram import ClassCounts, Histogram, wrong_values
 from mtlora.data.layout import collect, find_layout, splits_of
+from mtlora.data.lists import lists_below
 from mtlora.data.magnitudes import Magnitudes, fault_measure, label_fault, label_note
 from mtlora.data.own_classes import OwnClasses, classes_of
 from mtlora.data.photos import PhotoShape, PhotoTraits, photo_traits
@@ -50,7 +51,8 @@ def check_dataset(
     layout = find_layout(root)
     names = tuple(splits) or tuple(splits_of(root))
     if not names:
-        raise DataError(f"{root / layout.SPLITS} holds no list of photos (SPLIT.txt)")
+        below = lists_below(root / layout.SPLITS) or f"`mtlora data split {root}` makes train.txt and val.txt"
+        raise DataError(f"{root / layout.SPLITS} holds no list of photos (SPLIT.txt): {below}")
     check = _Check(own)
     check.problems.extend(folder.orphans(root) if layout is folder else ())
     datasets: dict[str, PhotoDataset] = {}
@@ -72,9 +74,12 @@ def check_dataset(
             done += 1
             progress(done, total)
     counts = {name: _counts(dataset) for name, dataset in datasets.items()}
+    if not splits:
+        check.notes.extend(_absent(names))
     others = folder.other_folders(root) if layout is folder else ()
     elsewhere = f"Labels lie in semseg/, human_parts/, …; there are {', '.join(others)}" if others else ""
-    return check.report(layout.NAME, counts, elsewhere)
+    report = check.report(layout.NAME, counts, elsewhere)
+    return replace(report, problems=in_place(report.problems, root), notes=in_place(report.notes, root))
 
 
 @dataclass(slots=True)
@@ -123,18 +128,17 @@ class _Check:
         size = label.shape[1], label.shape[0]
         cause, mend = disagreement(size, shape)
         if cause:
-            self.problems.add(f"{task} labels {cause}", f"{source.shown} ({sizes_in_words(size, shape)})", mend)
+            self.problems.add(f"labels {cause}", f"{source.shown} ({sizes_in_words(size, shape)})", mend)
         elif size != shape.size and task not in (Task.NORMALS, Task.DEPTH):
             self.notes.add(
-                f"{task} labels have another size than their photos, of the same shape; they are resized",
+                "labels have another size than their photos, of the same shape; they are resized",
                 f"{source.shown} ({sizes_in_words(size, shape)})",
             )
         if cannot_be_told(shape):
             self.notes.add(
-                f"whether {task} labels of these turned photos (EXIF orientation) are upright cannot be seen from "
-                f"their size",
+                "whether labels of these turned photos (EXIF orientation) are upright cannot be seen from their size",
                 source.shown,
-                "Look at batch.png of `mtlora train --dry-run`",
+                "Look at batch.png of `mtlora train --dry-run`; `mtlora data upright DIR OUT --all` turns them",
             )
 
     def _label(self, split: str, task: Task, source: LabelSource, label: LabelArray) -> None:
@@ -168,13 +172,17 @@ class _Check:
             tables.append(magnitudes.line())
             self.problems.extend(magnitudes.problems())
             self.notes.extend(magnitudes.notes())
-        for name, count in counts.items():
-            if len(count) == 1:
-                self.problems.add(f"{name}: no photo has any label", mend=elsewhere)
-        if "train" in counts and "val" not in counts:
-            self.notes.add("there is no split val: nothing to score on")
-        traits = _traits(list(self._photos.values()))
-        return CheckReport(layout, counts, traits, tuple(tables), self.problems.all(), self.notes.all())
+        for name in (name for name, count in counts.items() if len(count) == 1):
+            self.problems.add("no photo of these splits has any label", name, elsewhere)
+        photos = list(self._photos.values())
+        self._endings()
+        return CheckReport(layout, counts, _traits(photos), tuple(tables), self.problems.all(), self.notes.all())
+
+    def _endings(self) -> None:
+        """Names of photos that some systems tell apart, and others do not."""
+        for path in self._photos:
+            if path.suffix != path.suffix.lower():
+                self.notes.add(f"photos end in {path.suffix}; read as {path.suffix.lower()}", path.name)
 
 
 def _traits(photos: Sequence[PhotoTraits]) -> dict[str, int]:
@@ -187,11 +195,14 @@ def _traits(photos: Sequence[PhotoTraits]) -> dict[str, int]:
 
 
 def _unreadable(task: Task, source: LabelSource, error: DataError) -> tuple[str, str, str]:
-    """Cause, file and mend of a label that cannot be read."""
-    text = _file_fault(source.files[0], error)
-    if "one 8-bit channel, got mode RGB" in text:
-        return f"{task} labels are colour images; a label has one channel of class indices", source.shown, TO_MASKS
-    return f"{task} labels cannot be read", f"{source.shown} ({text})", ""
+    """Cause, file and mend of a label that cannot be read; what follows `got` differs from file to file."""
+    path = source.files[0]
+    reason = str(error).removeprefix(f"{path}: ")
+    if reason == str(error):
+        return f"{task} labels cannot be read", f"{source.shown} ({_file_fault(path, error)})", ""
+    cause, _, found = reason.partition(", got ")
+    mend = TO_MASKS if "8-bit channel" in cause else ""
+    return f"{task} labels: {cause}", f"{source.shown} ({found})" if found else source.shown, mend
 
 
 def _file_fault(path: Path, error: DataError) -> str:
@@ -205,6 +216,16 @@ def _shared(datasets: Mapping[str, PhotoDataset]) -> list[Finding]:
         Finding(f"photos are in both {a} and {b}", tuple(sorted(ids[a] & ids[b])))
         for a, b in combinations(ids, 2)
         if {a, b} == {"train", "val"} and ids[a] & ids[b]
+    ]
+
+
+def _absent(names: Sequence[str]) -> list[Finding]:
+    """Splits that commands take where none is named."""
+    there = ", ".join(names)
+    return [
+        Finding(f"there is no split {name}, which commands take where none is named: {what}; there are {there}")
+        for name, what in (("train", "name one with --split"), ("val", "nothing to score on"))
+        if name not in names
     ]
 
 

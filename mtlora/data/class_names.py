@@ -1,5 +1,6 @@
 """Names of a dataset's own classes: `classes.txt` beside the photos, one name a line, in order of index."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def read_class_files(root: Path) -> dict[Task, tuple[str, ...]]:
 def read_classes(path: Path) -> tuple[str, ...]:
     """The names in one file, UTF-8; empty lines at the end do not count."""
     lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
+    if len(lines) == 1 and re.search(r"[,;\t]", lines[0]):
+        raise DataError(f"{path} has all classes in one line, got {lines[0]!r}: one name a line is needed")
+    if lines and all(re.match(rf"{index}[\s:,;=]", line) for index, line in enumerate(lines)):
+        raise DataError(f"{path} has numbers before the names, got {lines[0]!r}: the line's place is the label value")
     return checked_classes(lines, str(path))
 
 

@@ -1,9 +1,13 @@
 """What a check finds, gathered by cause: one line for each, with a count, a few files, and what mends it."""
 
+import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 _SHOWN = 3
+_FOLDER = re.compile(r"\bDIR\b")
 
 TO_MASKS = "`mtlora data import masks DIR OUT` turns masks of other values or colours into indices"
 
@@ -28,6 +32,12 @@ class Finding:
         text = f"{self.cause}: {len(self.where)}, {shown}" if self.where else self.cause
         text += f" and {more} more" if more > 0 else ""
         return f"{text}{'' if text.endswith('?') else '.'} {self.mend}" if self.mend else text
+
+
+def in_place(findings: Sequence[Finding], root: Path) -> tuple[Finding, ...]:
+    """The same, with the dataset's own folder in place of `DIR` in commands."""
+    name = shlex.quote(str(root))
+    return tuple(replace(finding, mend=_FOLDER.sub(lambda _: name, finding.mend)) for finding in findings)
 
 
 @dataclass(slots=True)

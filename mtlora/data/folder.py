@@ -34,6 +34,9 @@ SPLITS = "ImageSets"
 PHOTO_FOLDER = "JPEGImages"
 META_FILE = "meta.csv"
 LABEL_SUFFIX = ".png"
+_EXPORT_SUFFIXES = (".json", ".txt", ".xml", ".npy", ".mat")  # of labels that other programs write
+_PNG = "labels are PNG files"
+_WHY = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), f"{_PNG}, JPEG changes their values")
 _LOOKED_AT = 20
 _READERS: dict[Task, Reader] = {
     Task.SEMSEG: read_classes,
@@ -82,7 +85,7 @@ def orphans(root: Path) -> tuple[Finding, ...]:
     found = []
     for task, labels in label_files(root).items():
         lost = tuple(f"{task.value}/{labels[name].name}" for name in sorted(labels.keys() - photos.keys()))
-        if lost:
+        if lost and photos:
             found.append(Finding(f"labels belong to no photo of {PHOTO_FOLDER}/", lost, _named(labels.keys(), photos)))
         found += _other_kinds(root / task.value)
     rows = tuple(repr(name) for name in read_meta(root / META_FILE, photos) if name not in photos)
@@ -107,7 +110,9 @@ def _named(labels: Set[str], photos: Collection[str]) -> str:
     """What to do where labels have their photos' names with an ending."""
     lost = sorted(labels - set(photos))[:_LOOKED_AT]
     longer = any(label.startswith(photo) for label in lost for photo in photos)
-    return "Labels have the names of their photos; `mtlora data import masks` takes off endings" if longer else ""
+    return (
+        "Labels have the names of their photos; `mtlora data import masks DIR OUT` takes off endings" if longer else ""
+    )
 
 
 def other_folders(root: Path) -> tuple[str, ...]:
@@ -116,18 +121,20 @@ def other_folders(root: Path) -> tuple[str, ...]:
     return tuple(sorted(f"{path.name}/" for path in root.glob("*/") if path.name not in known))
 
 
+def _mend(suffix: str) -> str:
+    if suffix in _EXPORT_SUFFIXES:
+        return "`mtlora data import auto DIR OUT` reads what labelling tools export"
+    return "Export them as PNG from where they were drawn, or `mtlora data import masks DIR OUT`"
+
+
 def _other_kinds(folder: Path) -> list[Finding]:
-    """Pictures in a folder of labels that are not PNG files, and so no labels."""
+    """Files in a folder of labels that are not PNG files, and so no labels."""
     names: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         suffix = path.suffix.lower()
-        if suffix in PHOTO_SUFFIXES and suffix != LABEL_SUFFIX:
+        if suffix in (*PHOTO_SUFFIXES, *_EXPORT_SUFFIXES) and suffix != LABEL_SUFFIX:
             names.setdefault(suffix, []).append(f"{folder.name}/{path.name}")
     return [
-        Finding(
-            f"files end in {suffix} and are not read: labels are PNG files, JPEG changes their values",
-            tuple(files),
-            "Export them as PNG from where they were drawn, or `mtlora data import masks`",
-        )
+        Finding(f"files end in {suffix} and are not read: {_WHY.get(suffix, _PNG)}", tuple(files), _mend(suffix))
         for suffix, files in names.items()
     ]

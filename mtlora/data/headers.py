@@ -10,6 +10,7 @@ from mtlora.vocabulary.errors import DataError
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _DEPTH_AT, _COLOURS_AT, _HEADER_BYTES = 24, 25, 26
 _GREY = 0
+_LOSSY = {"JPEG", "MPO"}
 
 
 def header_size(path: Path) -> tuple[int, int] | None:
@@ -23,13 +24,15 @@ def header_size(path: Path) -> tuple[int, int] | None:
 
 
 def open_image(path: Path, *, decode: bool = True) -> Image.Image:
-    """Open an image and decode it; `DataError` names the file."""
+    """Open a label's image and decode it; `DataError` names the file, or says that it is a JPEG under another name."""
     try:
         image = Image.open(path)
         if decode:
             image.load()
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error
+    if decode and image.format in _LOSSY:
+        raise DataError(f"{path}: a JPEG file under another name; JPEG changes the values of labels")
     return image
 
 

@@ -15,6 +15,7 @@ _LIKE_A_CLASS = 0.01
 """Above this share of the pixels 255 may be a class that never occurs."""
 _MOST_IGNORED = 0.5
 _SHOWN = 8
+_FEW = 3  # a dataset with more of a layout's classes is probably that layout's
 
 
 @dataclass(slots=True)
@@ -89,7 +90,8 @@ class Histogram:
         if not ignored:
             return [Finding(f"{self.task} labels hold only {only}: nothing can be learned from them")]
         cause = f"{self.task} labels hold only {only} and 255 (ignore), which covers {ignored:.1%}"
-        return [Finding(f"{cause}: nothing can be learned from them. Are these 0/255 masks?", mend=TO_MASKS)]
+        asked = "Are these 0/255 masks?" if taught.values == [0] else "Is 255 another class, such as background?"
+        return [Finding(f"{cause}: nothing can be learned from them. {asked}", mend=TO_MASKS)]
 
     def notes(self) -> list[Finding]:
         """Classes that never occur, and 255 where it looks like one."""
@@ -101,15 +103,17 @@ class Histogram:
         if absent and self.own and ignored > _LIKE_A_CLASS:
             notes.append(
                 Finding(
-                    f"{self.task} labels never hold {_listed(absent)}, while 255 (ignore) covers {ignored:.1%}: "
+                    f"{self.task} labels never hold {listed(absent)}, while 255 (ignore) covers {ignored:.1%}: "
                     f"is 255 one of these classes?",
                     mend=TO_MASKS,
                 )
             )
         elif absent and self.own:
-            notes.append(Finding(f"{self.task} labels never hold {_listed(absent)}"))
+            notes.append(Finding(f"{self.task} labels never hold {listed(absent)}"))
         elif len(absent) > 1:
-            notes.append(Finding(self._of_the_layout(absent)))
+            is_few = len(total.values) <= _FEW and ignored > _LIKE_A_CLASS
+            asked = f". 255 (ignore) covers {ignored:.1%}: is it one of your classes?" if is_few else ""
+            notes.append(Finding(self._of_the_layout(absent) + asked, mend=TO_MASKS if asked else ""))
         if ignored > _MOST_IGNORED:
             notes.append(Finding(f"255 (ignore) covers {ignored:.1%} of the {self.task} labels"))
         if total.ends and len(total.values) > 1:
@@ -121,12 +125,12 @@ class Histogram:
         train, val = self.splits.get("train"), self.splits.get("val")
         if train is None or val is None:
             return []
-        names = [self._name(value) for value in val.values if not train.pixels[value]]
-        return [Finding(f"{self.task} labels of val hold {_listed(names)}, those of train do not")] if names else []
+        names = [self._name(v) for v in val.values if not train.pixels[v] and v < len(self.names)]
+        return [Finding(f"{self.task} labels of val hold {listed(names)}, those of train do not")] if names else []
 
     def _of_the_layout(self, absent: Sequence[str]) -> str:
         return (
-            f"{self.task}: {len(absent)} of {len(self.names)} classes occur in no label ({_listed(absent)}); "
+            f"{self.task}: {len(absent)} of {len(self.names)} classes occur in no label ({listed(absent)}); "
             f"classes of your own are named in classes.txt or with --semseg-classes"
         )
 
@@ -149,6 +153,7 @@ def wrong_values(label: LabelArray, classes: int) -> list[int]:
     return [int(value) for value in found if classes <= value < IGNORE_INDEX]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in words, the first few where they are many."""
     rest = len(names) - _SHOWN
     return f"{', '.join(names[:_SHOWN])}{f' and {rest} more' if rest > 0 else ''}"

@@ -1,7 +1,7 @@
 """Lists of photos, one ID a line, read as other programs write them.
 
-What is harmless is accepted: a byte order mark, UTF-16, any line ends, names of files, paths of either kind, quotes and
-further columns. A line counts as the first of these readings that a photo has.
+What is harmless is accepted, and noted: a byte order mark, UTF-16, any line ends, names of files, paths of either kind,
+quotes, further columns, a heading, comments. A line counts as the first of these readings that a photo has.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mtlora.data.findings import Finding, Findings
-from mtlora.data.text import read_text, unified
+from mtlora.data.text import read_encoded, unified
 from mtlora.vocabulary.errors import DataError
 
 PHOTO_SUFFIXES = (
@@ -22,6 +22,21 @@ PHOTO_SUFFIXES = (
 LIST_SUFFIX = ".txt"
 _COLUMNS = re.compile(r"[\s,;]+")
 _QUOTES = "\"'"
+_COMMENT = "#"
+_HEADINGS = {
+    "id",
+    "ids",
+    "image",
+    "images",
+    "image_id",
+    "photo",
+    "name",
+    "file",
+    "files",
+    "filename",
+    "file_name",
+    "path",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +59,25 @@ def read_list(folder: Path, split: str, photos: Collection[str], photo_folder: P
     photos: IDs of what lies in `photo_folder`
     """
     path = find_list(folder, split)
-    lines = [line for line in (line.strip() for line in read_text(path).splitlines()) if line]
+    text, encoding = read_encoded(path)
+    lines = [line for line in (line.strip() for line in text.splitlines()) if line]
     if not lines:
         raise DataError(f"split {split!r} is empty: {path}")
     ids, missing, notes = [], [], Findings()
-    for line in lines:
+    if encoding:
+        notes.add(
+            f"lists hold {encoding}, which is left out" if "mark" in encoding else f"lists are {encoding}", path.name
+        )
+    for number, line in enumerate(lines):
         name, how = resolve(line, photos)
-        if not name:
+        if name:
+            ids.append(name)
+        elif line.startswith(_COMMENT) or (not number and _is_heading(line)):
+            how = "a heading or comments, which are left out"
+        else:
             missing.append(line)
-            continue
-        ids.append(name)
         if how:
-            notes.add(f"lines of {path.name} hold {how}; read as IDs", line)
+            notes.add(f"lines of {path.name} hold {how if not name else f'{how}; read as IDs'}", line)
     doubles = sorted(name for name, count in Counter(ids).items() if count > 1)
     if doubles:
         raise DataError(f"split {split!r} lists photos twice", doubles)
@@ -68,11 +90,14 @@ def find_list(folder: Path, split: str) -> Path:
     for path in _lists(folder):
         if path.stem == split:
             return path
-    below = [path.name for path in folder.glob("*/") if _lists(path)] if folder.is_dir() else []
-    known = ", ".join(split_names(folder)) or "none"
-    if below:
-        known += f"; there are lists in {folder.name}/{below[0]}/, as PASCAL VOC has them: see `mtlora data import`"
+    known = "; ".join(filter(None, (", ".join(split_names(folder)) or "none", lists_below(folder))))
     raise DataError(f"no split {split!r}: {folder / split}{LIST_SUFFIX} does not exist; splits there: {known}")
+
+
+def lists_below(folder: Path) -> str:
+    """Where lists lie one folder deeper, as PASCAL VOC has them, in words; empty if there are none."""
+    below = [path.name for path in sorted(folder.glob("*/")) if _lists(path)] if folder.is_dir() else []
+    return f"there are lists in {folder.name}/{below[0]}/, copy those you mean to {folder.name}/" if below else ""
 
 
 def split_names(folder: Path) -> list[str]:
@@ -113,6 +138,10 @@ def doubles(folder: Path, suffixes: tuple[str, ...]) -> tuple[Finding, ...]:
     return (Finding(cause, twice, "Rename or remove one of each"),) if twice else ()
 
 
+def _is_heading(line: str) -> bool:
+    return _COLUMNS.split(line)[0].strip(_QUOTES).lower() in _HEADINGS
+
+
 def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".")  # macOS writes `._ID.jpg` beside a file on a foreign disk
 
@@ -150,8 +179,12 @@ def _without_suffix(name: str) -> str:
 
 def _missing(split: str, lines: list[str], photos: Collection[str], folder: Path) -> tuple[Finding, ...]:
     """Lines that name no photo, by the likely cause."""
+    if not folder.is_dir():
+        known = ", ".join(sorted(f"{path.name}/" for path in folder.parent.glob("*/")))
+        cause = f"photos of split {split!r} are missing: there is no folder {folder.name}/, only {known}"
+        return (Finding(cause, tuple(lines)),)
     lower = {name.lower(): name for name in photos}
-    others = {unified(path.stem): path.name for path in folder.iterdir()} if folder.is_dir() else {}
+    others = {unified(path.stem): path.name for path in folder.iterdir()}
     findings = Findings()
     for line in lines:
         names = [name for name, _ in _readings(unified(line))]

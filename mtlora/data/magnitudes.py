@@ -23,12 +23,14 @@ class Magnitude:
 
     known:    share of the pixels that say anything; of saliency and edges: that are positive
     least, most: of what is known; metres of depth, 0..255 of saliency and edges, n_z of normals
+    at_most: share of what is known that has the largest value; 0 where it is not counted
     """
 
     known: float
     least: float
     most: float
     mean: float
+    at_most: float = 0.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Magnitudes:
     least: float = float("inf")
     most: float = float("-inf")
     mean: float = 0.0
+    at_most: float = 0.0
+    beyond: int = 0
 
     def add(self, label: LabelArray) -> None:
         """One more label, as stored."""
@@ -50,6 +54,9 @@ class Magnitudes:
         self.count += 1
         self.empty += not found.known
         self.known += found.known
+        self.beyond += _at_limit(self.task, label) > 0
+        if found.most >= self.most:
+            self.at_most = (self.at_most if found.most == self.most else 0.0) + found.at_most * found.known
         self.most = max(self.most, found.most)
         if found.known:
             self.least = min(self.least, found.least)
@@ -64,7 +71,9 @@ class Magnitudes:
             return f"{words}; none in {self.empty} of {self.count} labels"
         words = f"{self.task}: known in {share:.2%} of the pixels"
         if self.task is Task.DEPTH and share:
-            words += f", {self.least:.3g} to {self.most:.3g} m"
+            words += (
+                f", {self.least:.3g} to {self.most:.3g} m; {self.at_most / self.known:.2%} of it at the largest value"
+            )
         return words
 
     def problems(self) -> list[Finding]:
@@ -75,7 +84,8 @@ class Magnitudes:
             cause = f"{self.task} labels have no pixel of {_POSITIVE} or more: nothing can be learned from them"
             is_mask = self.most == 1
             return [Finding(cause, mend=f"Are these 0/1 masks? They go up to {PEAK}: {TO_MASKS}" if is_mask else "")]
-        return [Finding(f"{self.task} labels say nothing in any pixel: nothing can be learned from them")]
+        asked = " Are these millimetres where metres are meant?" if self.beyond == self.count else ""
+        return [Finding(f"{self.task} labels say nothing in any pixel: nothing can be learned from them.{asked}")]
 
     def notes(self) -> list[Finding]:
         """Values that look like those of another unit or other axes."""
@@ -123,7 +133,9 @@ def _depth(label: LabelArray) -> Magnitude:
     known = label[(label > 0) & (label < FARTHEST_MM)] / MM_PER_M
     if not known.size:
         return Magnitude(0.0, 0.0, 0.0, 0.0)
-    return Magnitude(known.size / label.size, float(known.min()), float(known.max()), float(known.mean()))
+    most = float(known.max())
+    at_most = float((known == most).mean())
+    return Magnitude(known.size / label.size, float(known.min()), most, float(known.mean()), at_most)
 
 
 def _normals(label: LabelArray) -> Magnitude:

@@ -9,9 +9,10 @@ from PIL import Image
 
 from mtlora.data import folder
 from mtlora.data.agreement import cannot_be_told, disagreement
+from mtlora.data.headers import packed_grey_bits
 from mtlora.data.lists import LIST_SUFFIX, PHOTO_SUFFIXES, files_by_id, split_names
 from mtlora.data.photos import PhotoShape, photo_shape
-from mtlora.data.read import PEAK
+from mtlora.data.read import IGNORE_VALUE, PEAK, read_classes
 from mtlora.images.photo import TURNS
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
@@ -95,6 +96,8 @@ def _is_lying(path: Path, shape: PhotoShape, *, untold: bool) -> bool:
 def _turn(path: Path, target: Path, task: Task, orientation: int) -> None:
     with Image.open(path) as label:
         upright = label.transpose(TURNS[orientation])
+    if task in IGNORE_VALUE and packed_grey_bits(path):  # decoders stretch their values
+        upright = Image.fromarray(read_classes(path)).transpose(TURNS[orientation])
     if task is Task.NORMALS:
         upright = Image.fromarray(turned_vectors(np.asarray(upright), orientation))
     upright.save(target)

@@ -25,6 +25,12 @@ FARTHEST_MM = 2**16 - 1
 CHANNELS = {Task.NORMALS: 3}
 """Channels of a stored label; one where not listed."""
 
+_KINDS = {
+    **dict.fromkeys(("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "a colour image"),
+    **dict.fromkeys(("LA", "La", "PA"), "an image with transparency"),
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I", "F"), "an image of more than 8 bits"),
+}
+
 IGNORE_VALUE = {Task.SEMSEG: IGNORE_INDEX, Task.HUMAN_PARTS: IGNORE_INDEX}
 """Value that says `unknown` in a label of a task; zero where not listed (saliency and edge have none)."""
 
@@ -69,7 +75,7 @@ def _one_channel(path: Path) -> NDArray[Any]:
     with open_image(path) as image:
         mode, array = image.mode, np.asarray(image)
     if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{path}: this label must have one 8-bit channel, got mode {mode}, {array.dtype} {array.shape}")
+        raise DataError(f"{path}: {_KINDS.get(mode, 'an image')} of mode {mode} where one 8-bit channel is needed")
     return array
 
 
@@ -77,7 +83,7 @@ def read_normals(path: Path) -> Uint8Array:
     """A PNG of normals, uint8 [H, W, 3]."""
     with open_image(path) as image:
         if image.mode != "RGB":
-            raise DataError(f"{path}: normals must be an RGB image, got mode {image.mode}")
+            raise DataError(f"{path}: an image of mode {image.mode} where normals need RGB")
         return np.asarray(image)
 
 
@@ -86,5 +92,5 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
     with open_image(path) as image:
         array = np.asarray(image)
     if array.ndim != 2 or array.dtype not in (np.uint16, np.int32):
-        raise DataError(f"{path}: depth must have one 16-bit channel, got {array.dtype} {array.shape}")
+        raise DataError(f"{path}: an image of mode {image.mode} where depth needs one 16-bit channel")
     return array.clip(0, FARTHEST_MM).astype(np.uint16)

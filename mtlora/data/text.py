@@ -15,9 +15,16 @@ _MARKS = (
 )
 """Marks at the start of a file, longer ones before those that they begin with."""
 
+_WORDS = {"utf-8": "", "utf-8-sig": "a byte order mark"}
+
 
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8, or UTF-16 as Windows writes it; `DataError` says which other encoding stops it."""
+    return read_encoded(path)[0]
+
+
+def read_encoded(path: Path) -> tuple[str, str]:
+    """The text of a file, see `read_text`, and in words how it is written if not as plain UTF-8."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -26,7 +33,7 @@ def read_text(path: Path) -> str:
     if encoding == "utf-8" and b"\0" in data[:64]:
         encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
     try:
-        return unified(data.decode(encoding))
+        return unified(data.decode(encoding)), _WORDS.get(encoding, f"{encoding[:6].upper()} text")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not {encoding.upper()} text: byte {error.object[error.start]:#04x} at {error.start}; "

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtlora.data.agreement import disagreement, sizes_in_words
 from mtlora.data.classes import check_classes, label_table
+from mtlora.data.findings import Finding, in_place
 from mtlora.data.photos import PhotoShape, load_photo
 from mtlora.data.read import read_label
 from mtlora.data.records import LabelArray, PhotoDataset, PhotoRecord
@@ -84,7 +86,7 @@ def evaluate(
         if present:
             labels = {task: read_label(record.labels[task], task) for task in present}
             photo = load_photo(record.photo)
-            _check_sizes(record, photo, labels)
+            _check_sizes(dataset.root, record, photo, labels)
             coarse = coarse_logits(model, photo.whole(), present)
             for task, label in labels.items():
                 known = tables[task][label] if model.spec.task(task).classes else label
@@ -99,11 +101,11 @@ def _table(task: TaskSpec, dataset: PhotoDataset) -> NDArray[np.uint8]:
     return label_table(task, dataset.classes.get(task.task, ()))
 
 
-def _check_sizes(record: PhotoRecord, photo: Photo, labels: Mapping[Task, LabelArray]) -> None:
+def _check_sizes(root: Path, record: PhotoRecord, photo: Photo, labels: Mapping[Task, LabelArray]) -> None:
     shape = PhotoShape(photo.width, photo.height, photo.orientation)
     for task, label in labels.items():
         size = label.shape[-1], label.shape[-2]
         cause, mend = disagreement(size, shape)
         if cause:
-            shown = record.labels[task].shown
-            raise DataError(f"{task.value} labels {cause}: {shown} is {sizes_in_words(size, shape)}. {mend}")
+            where = f"{record.labels[task].shown} ({sizes_in_words(size, shape)})"
+            raise DataError(in_place([Finding(f"labels {cause}", (where,), mend)], root)[0].line())

@@ -43,8 +43,6 @@ TURNS = {
 }
 """What makes a picture upright that is stored with an orientation of the EXIF standard, 2 to 8."""
 
-"""What makes a picture upright that is stored with an orientation of the EXIF standard, 2 to 8."""
-
 _SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
 _FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
 _WHITE = (255, 255, 255, 255)

@@ -30,7 +30,7 @@ def check_labels(config: TrainConfig, photos: PhotoCache) -> tuple[str, ...]:
     dataset = open_dataset(config.data, config.split, config.spec.task_names)
     for task in config.spec.tasks:
         check_classes(task, dataset)
-    absent = check_taught(photos, config.spec.tasks)
+    absent = check_taught(photos, config.spec.tasks, config.data)
     if config.validation is not None:
         check_agreement(validation_photos(config, config.validation), config.spec.task_names)
     return absent
