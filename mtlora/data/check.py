@@ -8,7 +8,7 @@ from pathlib import Path
 from mtlora.data import folder
 from mtlora.data.agreement import cannot_be_told, disagreement, sizes_in_words
 from mtlora.data.cache import Progress, no_progress
-from mtlora.data.findings import TO_MASKS, Finding, Findings, in_place
+from mtlora.data.findings import AS_PNG, TO_MASKS, Finding, Findings, in_place
 from mtlora.data.histogram import ClassCounts, Histogram, wrong_values
 from mtlora.data.layout import collect, find_layout, splits_of
 from mtlora.data.lists import lists_below
@@ -190,7 +190,8 @@ def _traits(photos: Sequence[PhotoTraits]) -> dict[str, int]:
         "turned by EXIF orientation": sum(photo.is_turned for photo in photos),
         "transparent, laid over white": sum(photo.is_transparent for photo in photos),
         "grey of 16 bits, scaled to 8": sum(photo.is_deep for photo in photos),
-        "with a colour profile, converted to sRGB": sum(photo.has_profile for photo in photos),
+        "with a colour profile": sum(photo.has_profile for photo in photos),
+        "of other colours than sRGB, converted": sum(photo.is_converted for photo in photos),
     }
 
 
@@ -201,7 +202,10 @@ def _unreadable(task: Task, source: LabelSource, error: DataError) -> tuple[str,
     if reason == str(error):
         return f"{task} labels cannot be read", f"{source.shown} ({_file_fault(path, error)})", ""
     cause, _, found = reason.partition(", got ")
+    found, _, kind = found.partition(": ")
+    cause += f", got {kind}" if kind else ""
     mend = TO_MASKS if "8-bit channel" in cause else ""
+    mend = AS_PNG if "JPEG" in cause else mend
     return f"{task} labels: {cause}", f"{source.shown} ({found})" if found else source.shown, mend
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 _SHOWN = 3
 _FOLDER = re.compile(r"\bDIR\b")
 
+AS_PNG = "Export them as PNG from where they were drawn, or `mtlora data import masks DIR OUT`"
 TO_MASKS = "`mtlora data import masks DIR OUT` turns masks of other values or colours into indices"
 
 

@@ -21,7 +21,7 @@ from collections.abc import Collection, Set
 from pathlib import Path
 
 from mtlora.data.class_names import CLASS_FILES, read_class_files
-from mtlora.data.findings import Finding
+from mtlora.data.findings import AS_PNG, Finding
 from mtlora.data.lists import PHOTO_SUFFIXES, doubles, files_by_id, read_list, resolve
 from mtlora.data.read import read_classes, read_depth, read_grey, read_normals
 from mtlora.data.records import VOC_LABELS, Collected, LabelSource, PhotoDataset, PhotoRecord, Reader
@@ -124,7 +124,7 @@ def other_folders(root: Path) -> tuple[str, ...]:
 def _mend(suffix: str) -> str:
     if suffix in _EXPORT_SUFFIXES:
         return "`mtlora data import auto DIR OUT` reads what labelling tools export"
-    return "Export them as PNG from where they were drawn, or `mtlora data import masks DIR OUT`"
+    return AS_PNG
 
 
 def _other_kinds(folder: Path) -> list[Finding]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mtlora.data import folder, nyud, pascal
+from mtlora.data.findings import in_place
 from mtlora.data.lists import PHOTO_SUFFIXES, files_by_id, split_names
 from mtlora.data.records import Collected, PhotoDataset, PhotoRecord
 from mtlora.vocabulary.errors import DataError
@@ -52,10 +53,11 @@ def open_dataset(root: Path, split: str, tasks: Sequence[Task] = ()) -> PhotoDat
     tasks: each of these must have a label for at least one photo; empty asks for photos only
     """
     found = collect(root, split)
-    problems = [finding.line() for finding in found.problems]
+    problems = [finding.line() for finding in in_place(found.problems, root)]
     problems += [_unlabelled(found.dataset, task) for task in tasks if not found.dataset.count(task)]
     if problems:
-        raise DataError(f"{root} cannot be used", problems[:MAX_PROBLEMS_SHOWN])
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise DataError(f"{count} in {root}", problems[:MAX_PROBLEMS_SHOWN])
     return found.dataset
 
 

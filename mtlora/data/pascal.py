@@ -70,8 +70,12 @@ def collect(root: Path, split: str) -> Collected:
         if name in maps:
             labels[Task.EDGE] = LabelSource(read_edges, (maps[name],))
         records.append(PhotoRecord(name, photos[name], labels, {}))
-    unplaced = tuple(name for name in listed.ids if name in normals and name not in maps)
-    cause = "photos have normals_distill/ID.png, but no pascal-context/trainval/ID.mat says where they hold"
+    unplaced = tuple(
+        f"{name} (no pascal-context/trainval/{name}.mat says where they hold)"
+        for name in listed.ids
+        if name in normals and name not in maps
+    )
+    cause = "photos have files in normals_distill/ alone"
     problems = doubles(root / PHOTO_FOLDER, PHOTO_SUFFIXES) + listed.problems
     problems += (Finding(cause, unplaced),) if unplaced else ()
     dataset = PhotoDataset(root, split, tuple(records), VOC_LABELS, AXES, folders=FOLDERS)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mtlora.images.container import Container, read_container
 from mtlora.images.opening import DEFAULT_MAX_PIXELS, decode_container
-from mtlora.images.photo import UPRIGHT, Photo, decoding
+from mtlora.images.photo import DECODER_FAULTS, UPRIGHT, Photo, decoding
 from mtlora.images.resampling import Levels, square
 from mtlora.kernels import kernels
 from mtlora.vocabulary.errors import DataError, ImageError
@@ -45,12 +46,16 @@ class PhotoShape:
 
 @dataclass(frozen=True, slots=True)
 class PhotoTraits:
-    """What of a photo a reader could miss: that it is turned, lies over white, has deep greys or colours of its own."""
+    """What of a photo a reader could miss: that it is turned, lies over white, has deep greys or colours of its own.
+
+    has_profile: a colour profile; is_converted: one whose colours are not those of sRGB
+    """
 
     shape: PhotoShape
     is_transparent: bool = False
     is_deep: bool = False
     has_profile: bool = False
+    is_converted: bool = False
 
     @property
     def is_turned(self) -> bool:
@@ -94,7 +99,17 @@ def photo_traits(path: Path) -> PhotoTraits:
         container = _container(path)
         photo = decode_container(container, DEFAULT_MAX_PIXELS)
         shape = PhotoShape(photo.width, photo.height, photo.orientation)
-        return PhotoTraits(shape, photo.is_transparent, photo.is_deep, bool(container.profile))
+        other = bool(container.profile)
+        return PhotoTraits(shape, photo.is_transparent, photo.is_deep, other or _names_colours(path), other)
+
+
+def _names_colours(path: Path) -> bool:
+    """Whether a file that Pillow knows has a colour profile, be it that of sRGB; serving drops those."""
+    try:
+        with Image.open(path) as header:
+            return bool(header.info.get("icc_profile"))
+    except DECODER_FAULTS:
+        return False
 
 
 def _container(path: Path) -> Container:

@@ -75,7 +75,8 @@ def _one_channel(path: Path) -> NDArray[Any]:
     with open_image(path) as image:
         mode, array = image.mode, np.asarray(image)
     if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{path}: {_KINDS.get(mode, 'an image')} of mode {mode} where one 8-bit channel is needed")
+        found = f"{array.dtype} {array.shape}: {_KINDS.get(mode, 'an image')} (mode {mode})"
+        raise DataError(f"{path}: this label must have one 8-bit channel, got {found}")
     return array
 
 
@@ -83,7 +84,7 @@ def read_normals(path: Path) -> Uint8Array:
     """A PNG of normals, uint8 [H, W, 3]."""
     with open_image(path) as image:
         if image.mode != "RGB":
-            raise DataError(f"{path}: an image of mode {image.mode} where normals need RGB")
+            raise DataError(f"{path}: normals must be an RGB image, got mode {image.mode}")
         return np.asarray(image)
 
 
@@ -92,5 +93,5 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
     with open_image(path) as image:
         array = np.asarray(image)
     if array.ndim != 2 or array.dtype not in (np.uint16, np.int32):
-        raise DataError(f"{path}: an image of mode {image.mode} where depth needs one 16-bit channel")
+        raise DataError(f"{path}: depth must have one 16-bit channel, got {array.dtype} {array.shape}")
     return array.clip(0, FARTHEST_MM).astype(np.uint16)

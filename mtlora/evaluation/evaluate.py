@@ -20,7 +20,7 @@ from mtlora.metrics.meters import Scores, build_meter
 from mtlora.prediction.predict import Predictor, coarse_logits, map_of
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.spec import TaskSpec
-from mtlora.vocabulary.tasks import Task
+from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def evaluate(
             _check_sizes(dataset.root, record, photo, labels)
             coarse = coarse_logits(model, photo.whole(), present)
             for task, label in labels.items():
-                known = tables[task][label] if model.spec.task(task).classes else label
+                known = _known(record, model.spec.task(task), label, tables[task])
                 found = map_of(task, coarse[task], model.spec, *known.shape[-2:])
                 tallies[task].update(found, known, record.origin.get(task, ""))
         progress(done, len(dataset))
@@ -99,6 +99,18 @@ def evaluate(
 def _table(task: TaskSpec, dataset: PhotoDataset) -> NDArray[np.uint8]:
     check_classes(task, dataset)
     return label_table(task, dataset.classes.get(task.task, ()))
+
+
+def _known(record: PhotoRecord, task: TaskSpec, label: LabelArray, table: NDArray[np.uint8]) -> LabelArray:
+    """A label in the set's classes; `DataError` names a value that is none."""
+    if not task.classes:
+        return label
+    known: LabelArray = table[label]
+    strays = np.unique(label[(known >= len(task.classes)) & (known != IGNORE_INDEX)])
+    if strays.size:
+        values = ", ".join(map(str, strays))
+        raise DataError(f"{record.labels[task.task].shown} holds {values}: no class of {task.task.value}")
+    return known
 
 
 def _check_sizes(root: Path, record: PhotoRecord, photo: Photo, labels: Mapping[Task, LabelArray]) -> None:
