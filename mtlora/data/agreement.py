@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from mtlora.data.findings import Findings, in_place
 from mtlora.data.photos import PhotoShape, photo_shape
 from mtlora.data.records import PhotoDataset
+from mtlora.images.photo import UPRIGHT
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
 
 _ROUNDINGS = ((-0.5, 0.5), (0.0, 1.0), (-1.0, 0.0))  # a side was rounded, rounded down, rounded up
-_SLACK = 1e-9
+_HALF = 0.5
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -36,9 +37,9 @@ def disagreement(label: Size, photo: PhotoShape) -> tuple[str, str]:
     )
 
 
-def cannot_be_told(photo: PhotoShape) -> bool:
-    """Whether a label of a turned photo has the same size whichever way it was drawn."""
-    return photo.orientation != 1 and photo.size == photo.stored
+def cannot_be_told(label: Size, photo: PhotoShape) -> bool:
+    """Whether a label of a turned photo has a size that fits whichever way it was drawn."""
+    return photo.orientation != UPRIGHT and _same_shape(label, photo.size) and _same_shape(label, photo.stored)
 
 
 def sizes_in_words(label: Size, photo: PhotoShape) -> str:
@@ -66,12 +67,13 @@ def check_agreement(dataset: PhotoDataset, tasks: Sequence[Task]) -> None:
 
 
 def _same_shape(label: Size, photo: Size) -> bool:
-    """Whether one scale takes both sides of the photo to those of the label, rounded alike."""
-    return (
-        any(
-            max((side + low) / whole for side, whole in zip(label, photo, strict=True))
-            <= min((side + high) / whole for side, whole in zip(label, photo, strict=True)) + _SLACK
-            for low, high in _ROUNDINGS
-        )
-        and math.prod(label) > 0
+    """Whether one scale takes both sides of the photo to those of the label, rounded alike.
+
+    The photo may itself be a larger one's copy, whose sides were rounded.
+    """
+    pairs = tuple(zip(label, photo, strict=True))
+    return math.prod(label) > 0 and any(
+        max((side + low) / (whole + _HALF) for side, whole in pairs)
+        <= min((side + high) / (whole - _HALF) for side, whole in pairs)
+        for low, high in _ROUNDINGS
     )

@@ -134,7 +134,7 @@ class _Check:
                 "labels have another size than their photos, of the same shape; they are resized",
                 f"{source.shown} ({sizes_in_words(size, shape)})",
             )
-        if cannot_be_told(shape):
+        if cannot_be_told(size, shape):
             self.notes.add(
                 "whether labels of these turned photos (EXIF orientation) are upright cannot be seen from their size",
                 source.shown,

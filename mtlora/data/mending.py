@@ -9,7 +9,7 @@ from PIL import Image
 
 from mtlora.data import folder
 from mtlora.data.agreement import cannot_be_told, disagreement
-from mtlora.data.headers import packed_grey_bits
+from mtlora.data.headers import open_image, packed_grey_bits
 from mtlora.data.lists import LIST_SUFFIX, PHOTO_SUFFIXES, files_by_id, split_names
 from mtlora.data.photos import PhotoShape, photo_shape
 from mtlora.data.read import IGNORE_VALUE, PEAK, read_classes
@@ -85,10 +85,10 @@ def write_upright(root: Path, out: Path, *, untold: bool) -> dict[str, int]:
 def _is_lying(path: Path, shape: PhotoShape, *, untold: bool) -> bool:
     if shape.orientation not in TURNS:
         return False
-    if cannot_be_told(shape):
-        return untold
-    with Image.open(path) as label:
+    with open_image(path, decode=False) as label:
         size = label.size
+    if cannot_be_told(size, shape):
+        return untold
     upright, stored = (disagreement(size, PhotoShape(*each))[0] == "" for each in (shape.size, shape.stored))
     return stored and not upright
 

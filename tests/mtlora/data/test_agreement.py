@@ -16,6 +16,13 @@ def test_labels_of_any_size_and_the_photos_shape_agree(label: tuple[int, int]) -
     assert disagreement(label, PhotoShape(640, 480)) == ("", "")
 
 
+@pytest.mark.parametrize("side", [96, 128, 200, 333, 700])
+@pytest.mark.parametrize("whole", [(500, 331), (1333, 1000), (375, 500), (641, 479)])
+def test_copies_of_one_picture_agree_however_they_were_rounded(side: int, whole: tuple[int, int]) -> None:
+    small = [round(length * side / max(whole)) for length in whole]
+    assert disagreement(whole, PhotoShape(*small)) == disagreement((small[0], small[1]), PhotoShape(*whole)) == ("", "")
+
+
 @pytest.mark.parametrize("label", [(576, 448), (480, 480), (600, 480), (640, 440), (480, 640)])
 def test_other_aspect_ratios_do_not(label: tuple[int, int]) -> None:
     cause, mend = disagreement(label, PhotoShape(640, 480))
@@ -31,8 +38,11 @@ def test_labels_drawn_as_the_photo_is_stored_are_named() -> None:
 
 
 def test_what_sizes_cannot_tell() -> None:
-    assert cannot_be_told(PhotoShape(400, 300, orientation=3)) and cannot_be_told(PhotoShape(300, 300, orientation=6))
-    assert not cannot_be_told(PhotoShape(300, 400, orientation=6)) and not cannot_be_told(PhotoShape(300, 300))
+    assert cannot_be_told((400, 300), PhotoShape(400, 300, orientation=3))
+    assert cannot_be_told((300, 300), PhotoShape(300, 300, orientation=6))
+    assert cannot_be_told((400, 400), PhotoShape(400, 401, orientation=6))
+    assert not cannot_be_told((300, 400), PhotoShape(300, 400, orientation=6))
+    assert not cannot_be_told((300, 300), PhotoShape(300, 300))
 
 
 def test_one_line_a_cause_whatever_the_task(tmp_path: Path) -> None:
