@@ -75,7 +75,10 @@ def cached(
     if not path.is_dir():
         check_agreement(dataset, tasks)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be the folder of caches: {error.strerror}") from error
         _build(dataset, tasks, side, partial, progress)
         (partial / "index.json").write_text(text, encoding="utf-8")
         _publish(partial, path)

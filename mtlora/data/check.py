@@ -60,7 +60,7 @@ def check_dataset(
         try:
             found = collect(root, name)
         except DataError as error:
-            check.problems.add("; ".join(filter(None, (error.summary, *error.problems))))
+            check.problems.extend([_of_error(error)])
             continue
         datasets[name] = found.dataset
         check.problems.extend(found.problems)
@@ -221,6 +221,12 @@ def _shared(datasets: Mapping[str, PhotoDataset]) -> list[Finding]:
         for a, b in combinations(ids, 2)
         if {a, b} == {"train", "val"} and ids[a] & ids[b]
     ]
+
+
+def _of_error(error: DataError) -> Finding:
+    if len(error.problems) == 1:
+        return Finding(f"{error.summary}; {error.problems[0]}")
+    return Finding(error.summary, error.problems)
 
 
 def _absent(names: Sequence[str]) -> list[Finding]:

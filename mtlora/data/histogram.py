@@ -100,6 +100,7 @@ class Histogram:
             return []
         absent = [name for value, name in enumerate(self.names) if not total.pixels[value]]
         ignored = total.share(IGNORE_INDEX)
+        is_telling = self.task is Task.SEMSEG  # of people there are labels that know nothing, by rule
         if absent and self.own and ignored > _LIKE_A_CLASS:
             notes.append(
                 Finding(
@@ -111,12 +112,12 @@ class Histogram:
         elif absent and self.own:
             notes.append(Finding(f"{self.task} labels never hold {listed(absent)}"))
         elif len(absent) > 1:
-            is_few = len(total.values) <= _FEW and ignored > _LIKE_A_CLASS
+            is_few = is_telling and len(total.values) <= _FEW and ignored > _LIKE_A_CLASS
             asked = f". 255 (ignore) covers {ignored:.1%}: is it one of your classes?" if is_few else ""
             notes.append(Finding(self._of_the_layout(absent) + asked, mend=TO_MASKS if asked else ""))
-        if ignored > _MOST_IGNORED:
+        if is_telling and ignored > _MOST_IGNORED:
             notes.append(Finding(f"255 (ignore) covers {ignored:.1%} of the {self.task} labels"))
-        if total.ends and len(total.values) > 1:
+        if is_telling and total.ends and len(total.values) > 1:
             notes.append(Finding(f"{total.ends} of {total.total} {self.task} labels hold only 0 and 255"))
         return [*notes, *self._untaught()]
 
@@ -125,8 +126,14 @@ class Histogram:
         train, val = self.splits.get("train"), self.splits.get("val")
         if train is None or val is None:
             return []
+        notes = []
+        if len(val.values) < 2 and val.total:
+            only = self._name(val.values[0]) if val.values else "no class"
+            notes.append(Finding(f"{self.task} labels of val hold only {only}: scores on them say nothing"))
         names = [self._name(v) for v in val.values if not train.pixels[v] and v < len(self.names)]
-        return [Finding(f"{self.task} labels of val hold {listed(names)}, those of train do not")] if names else []
+        if names:
+            notes.append(Finding(f"{self.task} labels of val hold {listed(names)}, those of train do not"))
+        return notes
 
     def _of_the_layout(self, absent: Sequence[str]) -> str:
         return (

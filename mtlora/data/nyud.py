@@ -26,7 +26,7 @@ NAME = "NYUD-MT"
 SPLITS = "gt_sets"
 PHOTO_FOLDER = "images"
 AXES = "camera axes of NYUD-MT's normals; augmentation takes x as right and y as down"
-FOLDERS = {Task.SEMSEG: "segmentation"}
+FOLDERS = {Task.SEMSEG: "segmentation/"}
 _FLOAT_KINDS = "fiub"
 _TOLERANCE = 0.01  # of what must lie in a range, and was rounded
 

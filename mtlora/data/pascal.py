@@ -36,10 +36,10 @@ SPLITS = "ImageSets/Context"
 PHOTO_FOLDER = "JPEGImages"
 AXES = "axes of PASCAL-Context's normals_distill; augmentation takes x as right and y as down"
 FOLDERS = {
-    Task.SEMSEG: "semseg/VOC12/ or semseg/pascal-context",
-    Task.SALIENCY: "sal_distill",
-    Task.NORMALS: "normals_distill (with pascal-context/trainval/)",
-    Task.EDGE: "pascal-context/trainval",
+    Task.SEMSEG: "semseg/VOC12/ or semseg/pascal-context/",
+    Task.SALIENCY: "sal_distill/",
+    Task.NORMALS: "normals_distill/ with pascal-context/trainval/",
+    Task.EDGE: "pascal-context/trainval/",
 }
 PERSON = 15
 _OBJECTS = 1  # anno: image name, objects

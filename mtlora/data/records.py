@@ -63,7 +63,7 @@ class PhotoDataset:
     classes:  names of the label values 0, 1, … of a task, where the dataset or its layout fixes them
     axes:     what x, y and z of the normals mean
     declared: tasks whose classes the dataset itself names, and the file that does
-    folders:  where labels of a task lie, in words for messages; the task's own name where it is not listed
+    folders:  where labels of a task lie, in words for messages; the task's own name and a slash where it is not listed
     """
 
     root: Path

@@ -82,3 +82,19 @@ def test_grey_normals_and_8_bit_depth_are_refused(tmp_path: Path) -> None:
         read_normals(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"one 16-bit channel, got uint8 \(4, 4\)"):
         read_depth(tmp_path / "x.png")
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data"), "train")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file cannot be the folder of caches"):
+        cached(dataset, TASKS, 32, tmp_path / "file")
+
+
+def test_a_cache_of_another_reader_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data"), "train")
+    monkeypatch.setattr("mtlora.data.cache._FORMAT", 2)
+    cached(dataset, TASKS, 32, tmp_path / "cache")
+    monkeypatch.undo()
+    cached(dataset, TASKS, 32, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2

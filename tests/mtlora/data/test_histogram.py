@@ -64,6 +64,8 @@ def test_a_layouts_classes_are_not_ones_own() -> None:
 def test_what_is_scored_and_not_taught_is_noted() -> None:
     causes = [note.cause for note in histogram(counts(1), counts(2)).notes()]
     assert causes == ["semseg labels of val hold stem, those of train do not"]
+    causes = [note.cause for note in histogram(counts(1, 2), counts(255)).notes()]
+    assert "semseg labels of val hold only background: scores on them say nothing" in causes
 
 
 def test_values_that_are_no_class() -> None:
