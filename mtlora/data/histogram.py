@@ -117,7 +117,7 @@ class Histogram:
             notes.append(Finding(self._of_the_layout(absent) + asked, mend=TO_MASKS if asked else ""))
         if is_telling and ignored > _MOST_IGNORED:
             notes.append(Finding(f"255 (ignore) covers {ignored:.1%} of the {self.task} labels"))
-        if is_telling and total.ends and len(total.values) > 1:
+        if is_telling and self.own and total.ends and len(total.values) > 1:
             notes.append(Finding(f"{total.ends} of {total.total} {self.task} labels hold only 0 and 255"))
         return [*notes, *self._untaught()]
 

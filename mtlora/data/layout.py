@@ -65,7 +65,7 @@ def _unlabelled(dataset: PhotoDataset, task: Task) -> str:
     there = [each.value for each in Task if dataset.count(each)]
     folder = dataset.folders.get(task, f"{task.value}/")
     return (
-        f"no photo of split {dataset.split!r} has a label of {task.value} in {folder}; "
+        f"no photo of split {dataset.split!r} has a label in {folder}; "
         f"labelled are {', '.join(there) or 'no tasks'} (docs/dataset-format.md has the files of each task)"
     )
 

@@ -7,6 +7,7 @@ from PIL import Image
 from mtlora.data.headers import header_size, open_image
 from mtlora.data.read import read_classes
 from mtlora.vocabulary.errors import DataError
+from testing.label_files import grey_png
 
 
 def test_sizes_without_reading_all(tmp_path: Path) -> None:
@@ -33,20 +34,5 @@ def test_a_jpeg_under_another_name_is_no_label(tmp_path: Path) -> None:
 def test_indices_of_few_bits_keep_their_values(tmp_path: Path, bits: int) -> None:
     """Decoders stretch grey of 2 and 4 bits to 0..255; an index is an index."""
     indices = (np.arange(64).reshape(8, 8) % 2**bits).astype(np.uint8)
-    _write_grey(tmp_path / "a.png", indices, bits)
+    (tmp_path / "a.png").write_bytes(grey_png(indices, bits))
     np.testing.assert_array_equal(read_classes(tmp_path / "a.png"), indices)
-
-
-def _write_grey(path: Path, indices: np.ndarray, bits: int) -> None:
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    height, width = indices.shape
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    ones = np.unpackbits(indices[..., None], axis=-1)[..., 8 - bits :].reshape(height, -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in ones)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)

@@ -6,9 +6,11 @@ from PIL import Image
 
 from mtlora.data.check import check_dataset
 from mtlora.data.mending import turned_vectors, write_splits, write_upright
+from mtlora.data.read import read_classes, read_depth
 from mtlora.images.photo import TURNS
 from mtlora.vocabulary.errors import DataError
-from testing.tiny_dataset import COUNT, write_dataset
+from testing.label_files import grey_png
+from testing.tiny_dataset import COUNT, SIZE, write_dataset
 
 
 def test_splits_hold_every_labelled_photo_once(tmp_path: Path) -> None:
@@ -44,6 +46,33 @@ def test_labels_are_turned_as_their_photos_are(tmp_path: Path, orientation: int)
     assert check_dataset(tmp_path / "out", ["train"]).problems == ()
     with Image.open(root / "semseg" / "photo1.png") as stored, Image.open(tmp_path / "out/semseg/photo1.png") as made:
         np.testing.assert_array_equal(np.asarray(made), np.asarray(stored.transpose(TURNS[orientation])))
+
+
+@pytest.mark.parametrize("kind", ["depth", "palette", "bits", "few bits"])
+def test_labels_of_every_kind_keep_their_values(tmp_path: Path, kind: str) -> None:
+    root = write_dataset(tmp_path / "data", count=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(root / "JPEGImages" / "photo0.jpg") as photo:
+        photo.save(root / "JPEGImages" / "photo0.jpg", exif=exif)
+    task, read = ("depth", read_depth) if kind == "depth" else ("semseg", read_classes)
+    (root / task).mkdir(exist_ok=True)
+    path = root / task / "photo0.png"
+    values = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE[::-1])
+    if kind == "depth":
+        Image.fromarray((values * 31).astype(np.uint16)).save(path)
+    elif kind == "bits":
+        Image.fromarray(values % 2 == 1).save(path)
+    elif kind == "palette":
+        image = Image.fromarray((values % 5).astype(np.uint8))
+        image.putpalette([9, 8, 7] * 256)
+        image.save(path)
+    else:
+        path.write_bytes(grey_png((values % 4).astype(np.uint8), 2))
+    before = read(path)
+    assert before.any()
+    write_upright(root, tmp_path / "out", untold=False)
+    np.testing.assert_array_equal(read(tmp_path / "out" / task / "photo0.png"), np.rot90(before, -1))
 
 
 def test_labels_that_lie_well_stay(tmp_path: Path) -> None:

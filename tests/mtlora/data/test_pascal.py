@@ -125,6 +125,6 @@ def test_an_archive_without_normals_is_told_by_its_own_folders(root: Path) -> No
     with pytest.raises(DataError, match="2 problems") as caught:
         open_dataset(root, "train", (Task.SEMSEG, Task.SALIENCY, Task.NORMALS))
     saliency, normals = caught.value.problems
-    assert "no photo of split 'train' has a label of saliency in sal_distill/; " in saliency
+    assert "no photo of split 'train' has a label in sal_distill/; " in saliency
     assert "in normals_distill/ with pascal-context/trainval/; labelled are semseg, human_parts, edge" in normals
     assert "docs/dataset-format.md" in normals
