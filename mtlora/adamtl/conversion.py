@@ -14,11 +14,11 @@ from mtlora.adamtl.spec import AdaSpec, Policy
 from mtlora.vocabulary.errors import ConversionError
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file.load import not_finite
-from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.globals_allowed import TensorRef
 from mtlora.weights.convert.config import Config, load_config, merged
 from mtlora.weights.convert.conversion import misplaced, notes_of, state_and_config
 from mtlora.weights.convert.describe import Evidence
-from mtlora.weights.convert.globals_allowed import TensorRef
 
 
 @dataclass(frozen=True, slots=True, eq=False)

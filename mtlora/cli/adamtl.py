@@ -55,7 +55,7 @@ def convert_model(
 
     from mtlora.adamtl.conversion import convert_adamtl, is_adamtl
     from mtlora.adamtl.file import save_ada_file
-    from mtlora.weights.convert.checkpoint import open_checkpoint
+    from mtlora.weights.checkpoint.container import open_checkpoint
 
     if not is_adamtl(open_checkpoint(checkpoint)):
         raise ConversionError(
@@ -72,7 +72,7 @@ def convert_model(
 def refuse_model(checkpoint: Path) -> None:
     """`ConversionError` if a checkpoint that shall become an adapter set is AdaMTL's."""
     from mtlora.adamtl.conversion import is_adamtl
-    from mtlora.weights.convert.checkpoint import open_checkpoint
+    from mtlora.weights.checkpoint.container import open_checkpoint
 
     if is_adamtl(open_checkpoint(checkpoint)):
         raise ConversionError(

@@ -9,21 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlora.model.backbone import Backbone
 from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import BackboneError, ConversionError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_decoder, is_lora
-from mtlora.weights.backbone import Backbone
-from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.choice import choose
+from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.globals_allowed import TensorRef
+from mtlora.weights.checkpoint.other_methods import refuse_other_methods
 from mtlora.weights.convert.config import Config, load_config, merged
 from mtlora.weights.convert.describe import Evidence, describe
-from mtlora.weights.convert.globals_allowed import TensorRef
 from mtlora.weights.convert.names import rename
-
-_STATE_KEYS = ("model", "state_dict")
-_PARALLEL_PREFIX = "module."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,15 +49,18 @@ class _Source:
 
 
 def convert_checkpoint(
-    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None
+    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None, weights: str = ""
 ) -> Converted:
     """Convert a published `.pth`; `ConversionError.problems` lists everything that stands in the way.
 
-    config: a YAML file that adds to, or replaces, what the configuration in the checkpoint says
-    tasks:  keep only these; None: all
+    config:  a YAML file that adds to, or replaces, what the configuration in the checkpoint says
+    tasks:   keep only these; None: all
+    weights: which of several sets of weights; empty: the model's own
     """
     checkpoint = open_checkpoint(path)
-    state, said = state_and_config(checkpoint)
+    choice = choose(checkpoint, weights)
+    state, said = choice.taken.model(), choice.config
+    refuse_other_methods(checkpoint.path.name, state)
     source = _renamed(state)
     evidence = Evidence(
         Config(merged(said, load_config(config)) if config else said),
@@ -75,28 +77,16 @@ def convert_checkpoint(
         problems += _differences(spec, source, absent)
     if problems or spec is None:
         raise ConversionError(f"{checkpoint.path.name} cannot be converted", problems)
-    return _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
+    converted = _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
+    if choice.others:
+        converted.provenance["weights"] = choice.taken.name
+    return converted
 
 
-def state_and_config(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
-    """State dict and configuration of a checkpoint; the state dict may also be all there is."""
-    document, name = checkpoint.document, checkpoint.path.name
-    if not isinstance(document, dict):
-        raise ConversionError(f"{name} holds a {type(document).__name__}, a checkpoint is a dictionary")
-    state = next((document[key] for key in _STATE_KEYS if key in document), document)
-    if not isinstance(state, dict) or not state:
-        raise ConversionError(f"{name} holds no state dict, neither at the top nor under {' or '.join(_STATE_KEYS)}")
-    others = [str(key)[:80] for key, value in state.items() if not isinstance(key, str) or not _is_tensor(value)]
-    if others:
-        raise ConversionError(f"{name}: its state dict holds more than tensors", others)
-    config = document.get("config") if state is not document else None
-    return {key.removeprefix(_PARALLEL_PREFIX): ref for key, ref in state.items()}, (
-        config if isinstance(config, dict) else {}
-    )
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, TensorRef)
+def state_and_config(checkpoint: Checkpoint, weights: str = "") -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
+    """State dict, under the published names, and configuration of a checkpoint; weights: which set, see `choose`."""
+    choice = choose(checkpoint, weights)
+    return choice.taken.model(), choice.config
 
 
 def _renamed(state: Mapping[str, TensorRef]) -> _Source:
