@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from mtlora.weights.checkpoint.container import Checkpoint
 from mtlora.weights.checkpoint.globals_allowed import TensorRef
 from mtlora.weights.checkpoint.opaque import Opaque
 from mtlora.weights.checkpoint.wrappers import unwrapped
+
+Tell = Callable[[str], None]
 
 TOP = "."
 """How the weights at the top of a file are called."""
@@ -74,16 +76,16 @@ class Choice:
     others: tuple[str, ...]
     config: Mapping[str, Any]
 
-    def told(self, file: str) -> str:
-        """One line that says what was taken; empty where there was nothing to choose."""
-        if not self.others:
-            return ""
-        more = ", ".join(self.others)
-        return f"{shown(file)}: weights of {self.taken.name} are taken; --weights chooses another of its sets: {more}"
+
+def no_word(_: str) -> None:
+    """Nobody listens."""
 
 
-def choose(checkpoint: Checkpoint, weights: str = "") -> Choice:
-    """The set called `weights`, or by default the model's own; `ConversionError` lists the names if it is not clear."""
+def choose(checkpoint: Checkpoint, weights: str = "", tell: Tell = no_word) -> Choice:
+    """The set called `weights`, or by default the model's own; `ConversionError` lists the names if it is not clear.
+
+    tell: gets a line that says what was taken, where there was a choice
+    """
     document, file = checkpoint.document, shown(checkpoint.path.name)
     if isinstance(document, Opaque) or not isinstance(document, dict):
         kind = document.kind if isinstance(document, Opaque) else f"a {type(document).__name__}"
@@ -97,6 +99,9 @@ def choose(checkpoint: Checkpoint, weights: str = "") -> Choice:
     if not encoders and taken.name == TOP:
         _only_tensors(document, file)
     others = tuple(found.name for found in encoders if found is not taken)
+    if others:
+        more = ", ".join(map(shown, others))
+        tell(f"{file}: weights of {shown(taken.name)} are taken; --weights takes another of its sets: {more}")
     return Choice(taken, others, _config(document))
 
 

@@ -86,13 +86,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             file.seek(0)
             if magic.startswith(_ZIP_MAGIC):
                 return _open_zip(path, file)
-            # A safetensors header is a JSON object; the older container begins with a pickle's protocol.
-            is_safetensors = magic[LENGTH_BYTES:] == b"{" and not magic.startswith(b"\x80")
-            return (
-                _open_safetensors(path, file)
-                if is_safetensors or path.suffix == ".safetensors"
-                else _open_legacy(path, file)
-            )
+            # A header of JSON follows the length; no pickle of torch's has a brace there.
+            if path.suffix == ".safetensors" or magic[LENGTH_BYTES:] == b"{":
+                return _open_safetensors(path, file)
+            return _open_legacy(path, file)
     except AdapterFileError as error:
         raise ConversionError(f"{path.name} is no whole .safetensors file", [error.summary, *error.problems]) from error
     except OSError as error:

@@ -48,7 +48,7 @@ METHODS = (
     _method("DoRA", r"\.(lora_(?:shared|tasks)_m|lora_magnitude\w*)(?=\.|$)"),
     _method("a mixture of experts", r"\.(routers?|experts?|moe)(?=[._])"),
     _method(
-        "a sharded FullyShardedDataParallel",
+        "a shard of FullyShardedDataParallel",
         r"(?:^|\.)(_?flat_param)",
         "save it with StateDictType.FULL_STATE_DICT",
     ),
@@ -85,7 +85,8 @@ def _flows(tensors: Mapping[str, TensorRef]) -> list[str]:
 
 
 def _message(file: str, names: list[str], keys: list[str], signs: Collection[str], hints: list[str]) -> str:
-    owner = names[0] if len(names) == 1 else f"{_ANOTHER} ({', '.join(names)})"
+    owner = names[0] if len(names) == 1 else _ANOTHER
     examples = ", ".join(shown(key, 120) for key in keys[:_EXAMPLES])
-    told = f"{shown(file)} is of {owner}, which is not supported: {', '.join(map(shown, signs))} in {len(keys)} tensors"
-    return "; ".join([f"{told}, such as {examples}", *hints])
+    found = ", ".join(map(shown, signs))
+    told = f"{shown(file)}: this is {owner} ({found}), which is not supported"
+    return "; ".join([f"{told}: {len(keys)} of its tensors belong to it, such as {examples}", *hints])

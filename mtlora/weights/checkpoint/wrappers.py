@@ -19,6 +19,7 @@ WRAPPERS = frozenset(
 )
 """Parts of a name that say nothing but that a module was wrapped."""
 
+_LISTED = 20
 _COUNTER = "n_averaged"  # of AveragedModel, beside the model's own tensors
 
 
@@ -40,6 +41,6 @@ def unwrapped(state: Mapping[str, T]) -> dict[str, T]:
         raise ConversionError(
             f"{len(problems)} tensors are there twice once the names of wrappers ({', '.join(sorted(WRAPPERS))}) "
             "are dropped; leave out one of each",
-            problems,
+            [*problems[:_LISTED], *([f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else [])],
         )
     return found

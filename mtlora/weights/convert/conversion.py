@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_decoder, is_lora
-from mtlora.weights.checkpoint.choice import choose
+from mtlora.weights.checkpoint.choice import Tell, choose, no_word
 from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
 from mtlora.weights.checkpoint.globals_allowed import TensorRef
 from mtlora.weights.checkpoint.other_methods import refuse_other_methods
@@ -49,16 +48,22 @@ class _Source:
 
 
 def convert_checkpoint(
-    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None, weights: str = ""
+    path: str | Path,
+    *,
+    config: str | Path | None = None,
+    tasks: Sequence[Task] | None = None,
+    weights: str = "",
+    tell: Tell = no_word,
 ) -> Converted:
     """Convert a published `.pth`; `ConversionError.problems` lists everything that stands in the way.
 
     config:  a YAML file that adds to, or replaces, what the configuration in the checkpoint says
     tasks:   keep only these; None: all
     weights: which of several sets of weights; empty: the model's own
+    tell:    gets a line where there are several
     """
     checkpoint = open_checkpoint(path)
-    choice = choose(checkpoint, weights)
+    choice = choose(checkpoint, weights, tell)
     state, said = choice.taken.model(), choice.config
     refuse_other_methods(checkpoint.path.name, state)
     source = _renamed(state)
@@ -81,12 +86,6 @@ def convert_checkpoint(
     if choice.others:
         converted.provenance["weights"] = choice.taken.name
     return converted
-
-
-def state_and_config(checkpoint: Checkpoint, weights: str = "") -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
-    """State dict, under the published names, and configuration of a checkpoint; weights: which set, see `choose`."""
-    choice = choose(checkpoint, weights)
-    return choice.taken.model(), choice.config
 
 
 def _renamed(state: Mapping[str, TensorRef]) -> _Source:
