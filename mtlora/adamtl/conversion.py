@@ -18,7 +18,7 @@ from mtlora.weights.checkpoint.choice import Tell, choose, no_word
 from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
 from mtlora.weights.checkpoint.globals_allowed import TensorRef
 from mtlora.weights.convert.config import Config, load_config, merged
-from mtlora.weights.convert.conversion import misplaced, notes_of
+from mtlora.weights.convert.conversion import misplaced, notes_of, unknown_tensors
 from mtlora.weights.convert.describe import Evidence
 
 
@@ -81,15 +81,15 @@ def convert_adamtl(
 
 
 def _renamed(state: Mapping[str, TensorRef]) -> tuple[_Source, list[str]]:
-    source, problems = _Source({}, {}), []
+    source, unknown = _Source({}, {}), list[str]()
     for key, ref in state.items():
         ours = rename(key)
         if ours is None:
-            problems.append(f"unknown tensor {key[:200]!r}")
+            unknown.append(key)
         elif ours:
             source.tensors[ours] = ref
             source.keys[ours] = key
-    return source, problems
+    return source, unknown_tensors(unknown)
 
 
 def _drop_unused_selectors(spec: AdaSpec, source: _Source) -> list[str]:

@@ -97,6 +97,8 @@ def hub_errors(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    if getattr(getattr(error, "response", None), "status_code", 0) in _NOT_ALLOWED and type(error).__name__ == _PLAIN:
+        return "the token is missing or may not do this (`hf auth login`, or HF_TOKEN): "
     kinds = {kind.__name__ for kind in type(error).__mro__}
     for kind, words in _REASONS.items():
         if kind in kinds:
@@ -104,6 +106,8 @@ def _reason(error: Exception) -> str:
     return ""
 
 
+_NOT_ALLOWED = (401, 403)
+_PLAIN = "HfHubHTTPError"  # the others say more
 _REASONS = {
     "GatedRepoError": "the repository's terms must be accepted on the Hub first",
     "RevisionNotFoundError": "there is no such revision",

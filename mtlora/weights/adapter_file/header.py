@@ -52,7 +52,7 @@ def header_length(prefix: bytes, file_bytes: int, source: str) -> int:
         raise AdapterFileError(f"{source}: {len(prefix)} bytes are too few for a safetensors file")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES and prefix.startswith(_PICKLES):
-        raise AdapterFileError(f"{source}: this is a PyTorch checkpoint, not an adapter file; {CONVERSION}")
+        raise AdapterFileError(f"{source}: this is a PyTorch checkpoint, no safetensors file; {CONVERSION}")
     if length > MAX_HEADER_BYTES:
         raise AdapterFileError(
             f"{source}: header says {length} bytes, the limit is {MAX_HEADER_BYTES}: no safetensors file"

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mtlora.model.backbone import Backbone, infer_spec
-from mtlora.vocabulary.errors import BackboneError, ConversionError
+from mtlora.vocabulary.errors import BackboneError, ConversionError, UnsafeCheckpointError
 from mtlora.vocabulary.shown import shown
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
 from mtlora.weights.backbone.files import load_backbone
@@ -36,6 +36,8 @@ def import_backbone(source: str, *, pretrained: bool = True, weights: str = "", 
         if SPEC_KEY in checkpoint.metadata:
             return load_backbone(path)
         return _from_checkpoint(checkpoint, weights, tell)
+    except UnsafeCheckpointError as error:
+        raise BackboneError(f"cannot read {shown(path)} as a plain weights file", [error.summary]) from error
     except ConversionError as error:
         raise BackboneError(error.summary, error.problems) from error
 

@@ -12,9 +12,11 @@ from mtlora.model.backbone import Backbone
 from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import BackboneError, ConversionError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
+from mtlora.vocabulary.shown import shown
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_decoder, is_lora
+from mtlora.weights.adapter_file.manifest import METADATA_KEY
 from mtlora.weights.checkpoint.choice import Tell, choose, no_word
 from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
 from mtlora.weights.checkpoint.globals_allowed import TensorRef
@@ -22,6 +24,9 @@ from mtlora.weights.checkpoint.other_methods import refuse_other_methods
 from mtlora.weights.convert.config import Config, load_config, merged
 from mtlora.weights.convert.describe import Evidence, describe
 from mtlora.weights.convert.names import rename
+
+_LISTED = 6  # unknown tensors, each with a line of its own
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,9 +68,15 @@ def convert_checkpoint(
     tell:    gets a line where there are several
     """
     checkpoint = open_checkpoint(path)
+    if METADATA_KEY in checkpoint.metadata:
+        raise ConversionError(
+            f"{checkpoint.path.name} is an adapter set already; `mtlora remote push` takes it as it is"
+        )
     choice = choose(checkpoint, weights, tell)
     state, said = choice.taken.model(), choice.config
     refuse_other_methods(checkpoint.path.name, state)
+    if not Config(said).has("MODEL.MTLORA"):
+        _refuse_plain(checkpoint.path.name, state)
     source = _renamed(state)
     evidence = Evidence(
         Config(merged(said, load_config(config)) if config else said),
@@ -88,19 +99,37 @@ def convert_checkpoint(
     return converted
 
 
+def _refuse_plain(file: str, state: Mapping[str, TensorRef]) -> None:
+    """`ConversionError` for a Swin without adapters and decoders."""
+    if not any("lora_" in key or key.startswith(("decoders.", "downsampler.")) for key in state):
+        raise ConversionError(
+            f"{file} holds neither adapters nor decoders of MTLoRA; `mtlora backbone` reads a plain Swin, "
+            f"and these are its names: {', '.join(shown(key, 80) for key in list(state)[:_EXAMPLES])}, …"
+        )
+
+
 def _renamed(state: Mapping[str, TensorRef]) -> _Source:
-    source = _Source({}, {}, [])
+    source, unknown = _Source({}, {}, []), list[str]()
     for key, ref in state.items():
         renamed = rename(key)
         if renamed is None:
-            source.problems.append(f"unknown tensor {key[:200]!r}")
+            unknown.append(key)
         elif renamed.name in source.tensors:
             source.problems.append(f"{key} and {source.keys[renamed.name]} are the same tensor {renamed.name}")
         elif renamed.name:
             is_scaling = renamed.name.endswith(".scaling") and ref.shape == ()
             source.tensors[renamed.name] = _as_vector(ref) if is_scaling else ref
             source.keys[renamed.name] = key
+    source.problems.extend(unknown_tensors(unknown))
     return source
+
+
+def unknown_tensors(keys: Sequence[str]) -> list[str]:
+    """A line for each tensor that nobody knows, or one for many: then the checkpoint is of something else."""
+    if len(keys) <= _LISTED:
+        return [f"unknown tensor {key[:200]!r}" for key in keys]
+    examples = ", ".join(shown(key, 120) for key in keys[:_EXAMPLES])
+    return [f"{len(keys)} unknown tensors, such as {examples}: the checkpoint is not of MTLoRA alone"]
 
 
 def _as_vector(ref: TensorRef) -> TensorRef:
