@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mtlora.cli.hub import local_path
 from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ WARMUP_SHARE = PUBLISHED_WARMUP_EPOCHS / PUBLISHED_EPOCHS
 
 DataOption = Annotated[Path, typer.Option(help="Dataset folder; docs/dataset-format.md has the layouts.")]
 OutOption = Annotated[Path, typer.Option(help="Folder of the run: checkpoint, metrics.csv, run.json, result.")]
-BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+BackboneOption = Annotated[
+    Path | None,
+    typer.Option(
+        parser=local_path, metavar="FILE", help="Backbone file, or hf://ORG/REPO/FILE; default: the bundled one."
+    ),
+]
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks.")]
 SplitOption = Annotated[str, typer.Option(help="Split: the name of a list of photos.")]
 CacheOption = Annotated[

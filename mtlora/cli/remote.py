@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
+from mtlora.cli.pushing import file_to_push, name_for, playground_link
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import RefusedError, RemoteError
 from mtlora.vocabulary.shown import shown
@@ -62,17 +63,23 @@ def predict(
 @with_server
 def push(
     server: Server,
-    files: Annotated[list[Path], typer.Argument(help="Adapter files (.safetensors).")],
+    files: Annotated[
+        list[str], typer.Argument(help="Adapter files (.safetensors), folders of runs, or hf://ORG/REPO/FILE.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the set; default: the one the file carries.")] = "",
     activate: Annotated[bool, typer.Option(help="Make it the current revision.")] = True,
 ) -> None:
-    """Upload adapter files; the server checks each and says everything that is wrong with it."""
+    """Upload adapter files; the server checks each and says everything that is wrong with it.
+
+    Of a run's folder its best set is uploaded, under the name it carries or else the folder's.
+    """
     if name and len(files) > 1:
         raise RemoteError(f"--name names one set, got {len(files)} files")
     with server.client() as client:
-        for file in files:
+        for source in files:
+            file = file_to_push(source)
             try:
-                pushed = client.push(file, name, activate=activate)
+                pushed = client.push(file, name or name_for(source, file), activate=activate)
             except RefusedError as error:
                 if error.status == UNAUTHORIZED:
                     raise
@@ -81,6 +88,7 @@ def push(
             what = "new" if pushed.created else "there already"
             current = "current" if pushed.revision == found.current else f"current is {found.current}"
             say(f"{found.name}@{pushed.revision}: {what}, {current}; {', '.join(found.tasks)}")
+            say(playground_link(server.url, found.name if activate else f"{found.name}@{pushed.revision}"))
 
 
 @remote.command(name="list")

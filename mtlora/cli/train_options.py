@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.hub import local_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,14 @@ class ShapeOptions:
 class ScheduleOptions:
     """Where a run begins, how long it is, and what a step does to the weights."""
 
-    init: Annotated[Path | None, typer.Option(help="Run or adapter file whose weights are taken over.")] = None
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            parser=local_path,
+            metavar="PATH",
+            help="Run, adapter file or hf://ORG/REPO/FILE whose weights are taken.",
+        ),
+    ] = None
     photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0
     steps: o.StepsOption = 0
     epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS)
