@@ -47,13 +47,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._serve_file()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._serve_file()
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self._body()
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
         if parts[:3] == ["api", "repos", "create"]:
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer({}, 200 if parts[:2] == ["api", "validate-yaml"] else 404)
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         content = self._body()
         self.hub.large[hashlib.sha256(content).hexdigest()] = content
         self._answer({})
