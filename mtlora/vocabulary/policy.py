@@ -4,9 +4,9 @@ A policy belongs to an adapter set but not to its `AdapterSpec`: sets that diffe
 """
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
 from mtlora.vocabulary.errors import SpecError
 from mtlora.vocabulary.spec import AdapterSpec, PerStage, Spec
@@ -105,6 +105,32 @@ class Policy(PolicySpec):
     """A policy as a manifest has it: its shape, and what was found when it was calibrated (empty: it was not)."""
 
     calibration: tuple[CalibrationPoint, ...] = Field(default=(), max_length=MAX_CALIBRATION_POINTS)
+    default_compute: float | None = Field(
+        default=None,
+        ge=SMALLEST_COMPUTE,
+        le=1,
+        description="the budget of requests that a server gets without one; pooled policies only; None: 1",
+    )
+
+    @model_validator(mode="after")
+    def _default_is_kept(self) -> Self:
+        least = self.calibration[0].compute if self.calibration else SMALLEST_COMPUTE
+        if self.default_compute is not None and self.kind is not PolicyKind.POOLED:
+            raise SpecError(
+                f"default_compute is of pooled policies, which servers run, got {self.default_compute:g} "
+                f"with kind {self.kind}"
+            )
+        if self.default_compute is not None and self.default_compute < least:
+            raise SpecError(f"default_compute must be {least:g} to 1, as calibrated, got {self.default_compute:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files whose set says nothing have the same bytes as before a set could say it."""
+        written: dict[str, Any] = handler(self)
+        if self.default_compute is None:
+            del written["default_compute"]
+        return written
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -120,7 +146,11 @@ class Policy(PolicySpec):
 
     def calibrated(self, points: tuple[CalibrationPoint, ...]) -> "Policy":
         """The same policy with another calibration."""
-        return Policy(**{name: getattr(self, name) for name in PolicySpec.model_fields}, calibration=points)
+        return Policy(**{**dict(self), "calibration": points})
+
+    def usually(self, compute: float | None) -> "Policy":
+        """The same policy with another default; None: everything is computed unless a request says otherwise."""
+        return Policy(**{**dict(self), "default_compute": compute})
 
     def threshold(self, compute: float) -> tuple[float, float]:
         """Thresholds of blocks (or windows) and of tokens for a budget, interpolated between calibrated points."""
