@@ -4,10 +4,12 @@ Everything that decides a tensor's name or shape is here; below the builders the
 Names follow the paper (TA-LoRA: task-agnostic, TS-LoRA: task-specific): MTLoRA, CVPR 2024, sections 3.2 to 3.4.
 """
 
+import json
 from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from mtlora.vocabulary.errors import SpecError, TaskError
 from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, TRAITS, VOC_CLASSES, Task, voc_color
@@ -19,6 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_CLASSES = 255  # class maps are uint8 and 255 is the ignore index
 MAX_IMAGE_SIZE = 4096
 MAX_STAGES = 4
+_TELL_THEMSELVES = frozenset({"value_error", "missing", "extra_forbidden", "json_invalid"})
 
 RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared", "linear_ranks": {}}
 """Names in a set's spec, and in its tasks', that format version 2 keeps for pairs to come, with what they are today:
@@ -41,9 +44,9 @@ class Spec(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Parse JSON strictly; `SpecError` names every field that is wrong."""
+        """Parse JSON strictly, in which `true` is no number and "4" none either; `SpecError` names every wrong field."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
             raise SpecError(_in_words(cls.__name__, error)) from error
 
@@ -66,10 +69,16 @@ def _without_reserved(data: Any) -> Any:
 
 def _in_words(name: str, error: ValidationError) -> str:
     faults = [
-        ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")]))
-        for fault in error.errors(include_url=False, include_input=False)
+        ": ".join(filter(None, [".".join(map(str, fault["loc"])), _fault_in_words(fault)]))
+        for fault in error.errors(include_url=False)
     ]
     return f"{name}: " + "; ".join(faults)
+
+
+def _fault_in_words(fault: ErrorDetails) -> str:
+    words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
+    is_told = fault["type"] in _TELL_THEMSELVES or not isinstance(given, str | int | float)
+    return words if is_told else f"{words}, got {json.dumps(given) if not isinstance(given, str) else repr(given):.60}"
 
 
 class SharedMode(StrEnum):

@@ -36,8 +36,8 @@ def maps(response: httpx.Response) -> dict[str, str]:
 
 def test_less_is_computed_and_the_answer_says_how_much(client: httpx.Client) -> None:
     whole = post(client)
-    assert "compute" not in whole.json()
-    assert "x-compute-share" not in whole.headers
+    assert whole.json()["compute"] == {"share": 1.0}
+    assert whole.headers["x-compute-share"] == "1"
     shares = {}
     for compute in ("0.3", "0.6", "0.9"):
         response = post(client, f"compute={compute}")
@@ -108,7 +108,7 @@ def test_sets_without_a_policy(client: httpx.Client) -> None:
     assert ask("auto").status_code == ask("1").status_code == 200
     refused = ask("0.5")
     assert refused.status_code == 422
-    assert "has no pooled policy" in refused.json()["detail"]
+    assert "has no policy; a server computes everything of it: leave compute away" in refused.json()["detail"]
     assert client.get("/adapters/default").json()["compute"] is None
     assert client.get("/adapters/gated").json()["compute"] == 0.3
 
@@ -123,7 +123,7 @@ def test_tensors_of_a_budget(client: httpx.Client) -> None:
 
     whole = infer({}, {})
     answers = [infer({"compute": 0.5}, {}), infer({"compute": "0.5"}, {}), infer({}, {"X-Compute": "0.5"})]
-    assert "x-compute-share" not in whole.headers
+    assert whole.headers["x-compute-share"] == "1"
     assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers]
     assert {answer.headers["x-compute-share"] for answer in answers} == {answers[0].headers["x-compute-share"]}
     assert all(answer.json()["outputs"] == answers[0].json()["outputs"] for answer in answers)
