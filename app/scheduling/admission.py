@@ -122,7 +122,7 @@ class Admission:
             self._check_deadline(demand, wait_s)
 
     def _check_deadline(self, demand: Demand, wait_s: float) -> None:
-        """The request's own pass counts as well: an image whose turn comes in time and whose answer does not is waste."""
+        """The request's own pass counts as well: whose turn comes in time and whose answer does not is waste."""
         own_s = demand.images * demand.cost_us / 1e6
         if own_s > demand.patience_s:
             raise DeadlineError(

@@ -6,9 +6,9 @@ Names follow the paper (TA-LoRA: task-agnostic, TS-LoRA: task-specific): MTLoRA,
 
 import json
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from mtlora.vocabulary.errors import SpecError, TaskError
@@ -27,8 +27,24 @@ RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared", 
 """Names in a set's spec, and in its tasks', that format version 2 keeps for pairs to come, with what they are today:
 pairs with magnitudes (DoRA), and ranks of single linears. No release reads other values yet."""
 
-PerStage = tuple[int, int, int, int]
-PerStageFloat = tuple[float, float, float, float]
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Switch = Annotated[bool, Strict()]
+"""Of fields of specs: `true` is no number, 1 no switch, "4" neither; 4 may stand where 4.0 may, but not vice versa."""
+
+
+def _whole(value: Any) -> Any:
+    """Of a literal, for which 1.0 and `true` are 1."""
+    if type(value) is not int:
+        raise SpecError(f"must be a whole number, got {json.dumps(value, default=str)[:60]}")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)
+"""For the annotation of a `Literal` of numbers."""
+
+PerStage = tuple[Whole, Whole, Whole, Whole]
+PerStageFloat = tuple[Number, Number, Number, Number]
 
 
 class Spec(BaseModel):
@@ -44,9 +60,9 @@ class Spec(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Parse JSON strictly, in which `true` is no number and "4" none either; `SpecError` names every wrong field."""
+        """Parse JSON strictly; `SpecError` names every field that is wrong."""
         try:
-            return cls.model_validate_json(text, strict=True)
+            return cls.model_validate_json(text)
         except ValidationError as error:
             raise SpecError(_in_words(cls.__name__, error)) from error
 
@@ -72,7 +88,8 @@ def _in_words(name: str, error: ValidationError) -> str:
         ": ".join(filter(None, [".".join(map(str, fault["loc"])), _fault_in_words(fault)]))
         for fault in error.errors(include_url=False)
     ]
-    return f"{name}: " + "; ".join(faults)
+    words = "; ".join(faults)  # of an own `SpecError`, which begins so already
+    return words if words.startswith(f"{name}: ") else f"{name}: {words}"
 
 
 def _fault_in_words(fault: ErrorDetails) -> str:
@@ -102,11 +119,11 @@ class BackboneSpec(Spec):
     """Shape of a Swin encoder: all that is needed to build it, besides the input side."""
 
     name: str = Field(min_length=1, max_length=100, description="timm name, or a name of one's own")
-    embed_dim: int = Field(ge=4, le=1024, description="channels of stage 0 (96 for Swin-T)")
-    depths: tuple[int, int, int, int] = Field(description="blocks in stages 0..3")
-    num_heads: tuple[int, int, int, int] = Field(description="attention heads in stages 0..3")
-    window_size: int = Field(ge=2, le=64, description="side of an attention window, in tokens")
-    mlp_ratio: float = Field(default=4.0, gt=0, le=16)
+    embed_dim: Whole = Field(ge=4, le=1024, description="channels of stage 0 (96 for Swin-T)")
+    depths: tuple[Whole, Whole, Whole, Whole] = Field(description="blocks in stages 0..3")
+    num_heads: tuple[Whole, Whole, Whole, Whole] = Field(description="attention heads in stages 0..3")
+    window_size: Whole = Field(ge=2, le=64, description="side of an attention window, in tokens")
+    mlp_ratio: Number = Field(default=4.0, gt=0, le=16)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -160,7 +177,7 @@ class ClassSpec(Spec):
     """One class of a class map: its name and the colour it is shown in."""
 
     name: str = Field(min_length=1, max_length=100)
-    color: tuple[int, int, int] = Field(description="red, green, blue, each 0..255")
+    color: tuple[Whole, Whole, Whole] = Field(description="red, green, blue, each 0..255")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -185,7 +202,7 @@ class TaskSpec(Spec):
     """One task of an adapter set: its outputs, its task-specific pairs, its decoder."""
 
     task: Task
-    outputs: int = Field(ge=1, le=MAX_CLASSES, description="channels of the logits")
+    outputs: Whole = Field(ge=1, le=MAX_CLASSES, description="channels of the logits")
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=MAX_CLASSES)
     ranks: PerStage = Field(description="rank of the TS-LoRA pairs in stages 0..3; 0: none")
     scaling: PerStageFloat = Field(description="multiplier of B A x in stages 0..3; not alpha, not alpha / rank")
@@ -237,29 +254,29 @@ class AdapterSpec(Spec):
     """Everything that decides which tensors an adapter set holds, their shapes, and what is computed with them."""
 
     backbone: BackboneSpec
-    image_size: int = Field(description="input side S in pixels; photos are resized to S x S")
+    image_size: Whole = Field(description="input side S in pixels; photos are resized to S x S")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1, max_length=len(Task))
     mode: SharedMode = SharedMode.MATRIX
     ranks: PerStage = Field(description="rank of the TA-LoRA pairs in stages 0..3; 0 switches a stage's pairs off")
     scaling: PerStageFloat = (4.0, 4.0, 4.0, 4.0)
     dropout: PerStageFloat = (0.05, 0.05, 0.05, 0.05)
-    learned_scaling: bool = Field(default=False, description="scaling of the TA pairs is a trained tensor")
-    learned_task_scaling: bool = Field(default=False, description="scaling of the TS pairs is a trained tensor")
-    adapt_qkv: bool = True
-    adapt_proj: bool = True
-    adapt_fc1: bool = True
-    adapt_fc2: bool = True
-    adapt_reduction: bool = Field(default=False, description="MTLoRA+: patch merging is frozen and gets a TA pair")
-    intermediate_specialization: bool = Field(default=False, description="TS pairs in every block, not only the last")
-    train_patch_embed: bool = True
-    train_layer_norm: bool = True
-    train_position_bias: bool = True
-    train_reduction: bool = True
+    learned_scaling: Switch = Field(default=False, description="scaling of the TA pairs is a trained tensor")
+    learned_task_scaling: Switch = Field(default=False, description="scaling of the TS pairs is a trained tensor")
+    adapt_qkv: Switch = True
+    adapt_proj: Switch = True
+    adapt_fc1: Switch = True
+    adapt_fc2: Switch = True
+    adapt_reduction: Switch = Field(default=False, description="MTLoRA+: patch merging is frozen and gets a TA pair")
+    intermediate_specialization: Switch = Field(default=False, description="TS pairs in every block, not only the last")
+    train_patch_embed: Switch = True
+    train_layer_norm: Switch = True
+    train_position_bias: Switch = True
+    train_reduction: Switch = True
     decoder_channels: PerStage = (18, 36, 72, 144)
-    segformer_channels: int = Field(default=256, ge=1, le=4096)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    antialias: bool = Field(default=False, description="resize with antialiasing; published models: without")
+    segformer_channels: Whole = Field(default=256, ge=1, le=4096)
+    mean: tuple[Number, Number, Number] = IMAGENET_MEAN
+    std: tuple[Number, Number, Number] = IMAGENET_STD
+    antialias: Switch = Field(default=False, description="resize with antialiasing; published models: without")
 
     _reserved = model_validator(mode="before")(_without_reserved)
 
