@@ -23,11 +23,11 @@ PATHS = {
 }  # fmt: skip
 
 OPERATIONS = [
-    "activateRevision", "allStatistics", "deleteAdapter", "getAdapter", "getAdapterFile", "imageSegmentation", "infer",
-    "inferVersion", "listAdapters", "listTasks", "livez", "loadAdapter", "loadModel", "metrics", "modelConfig",
-    "modelMetadata", "modelReady", "modelStatistics", "namedMetadata", "pinAdapter", "predict", "readyz",
-    "repositoryIndex", "serverLive", "serverMetadata", "serverReady", "unloadAdapter", "unloadModel", "unpinAdapter", "uploadAdapter",
-    "versionConfig", "versionMetadata", "versionReady", "versionStatistics",
+    "activateRevision", "allStatistics", "deleteAdapter", "getAdapter", "getAdapterFile", "imageSegmentation",
+    "infer", "inferVersion", "listAdapters", "listTasks", "livez", "loadAdapter", "loadModel", "metrics",
+    "modelConfig", "modelMetadata", "modelReady", "modelStatistics", "namedMetadata", "pinAdapter", "predict",
+    "readyz", "repositoryIndex", "serverLive", "serverMetadata", "serverReady", "unloadAdapter", "unloadModel",
+    "unpinAdapter", "uploadAdapter", "versionConfig", "versionMetadata", "versionReady", "versionStatistics",
 ]  # fmt: skip
 """Names of requests in generated clients: a change of one breaks the code of those who use them."""
 
