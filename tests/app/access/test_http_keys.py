@@ -144,13 +144,8 @@ def test_too_many_requests_say_which_quota(weights: Weights, tmp_path: Path) -> 
 def test_a_key_says_what_is_computed_where_its_requests_do_not(weights: Weights, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     sparing, plain = secrets.token_hex(16), secrets.token_hex(16)
-    change_keys(
-        path,
-        lambda _: (
-            key(sparing, *(Scope.PREDICT, Scope.ADAPTERS_READ), label="sparing", compute="0.5"),
-            key(plain, *Scope, label="plain"),
-        ),
-    )
+    reads = (Scope.PREDICT, Scope.ADAPTERS_READ)
+    add(path, key(sparing, *reads, label="sparing", compute="0.5"), key(plain, *Scope, label="plain"))
     with live_app(settings_for(weights, tmp_path / "s", keys_file=path, compute_default="0.8")) as live:
         everything = {"Authorization": f"Bearer {plain}"}
         content = weights.upload("gated")
