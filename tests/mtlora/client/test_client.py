@@ -152,7 +152,7 @@ def test_less_compute_other_sizes_and_edges(kind: str, url: str, gated: str) -> 
     assert found.share is not None and 0 < found.share <= 0.5
     assert ask(kind, url, lambda c: c.predict(PHOTO, tasks="semseg")).share is None
     smooth, stairs = (
-        ask(kind, url, lambda c, e=edges: c.predict(PHOTO, tasks="semseg", size=300, edges=e).semseg)
+        ask(kind, url, lambda c, e=edges: c.predict(PHOTO, tasks="semseg", size=300, edges=e)).semseg
         for edges in ("scores", "nearest")
     )
     assert (smooth != stairs).any()
