@@ -16,7 +16,7 @@ from typing import Any, Unpack
 
 from mtlora.client.asynchronous import AsyncClient
 from mtlora.client.maps import TASK_NAME, Pictures
-from mtlora.client.wishes import Options, said
+from mtlora.client.wishes import Options, Wishes, said
 from mtlora.vocabulary.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
 from mtlora.vocabulary.tasks import parse_tasks
 from mtlora.weights.atomic import write_atomically
@@ -50,7 +50,7 @@ class Wanted:
     overwrite: bool = False
     masks: str = ""
     explain: bool = False
-    options: Options = field(default_factory=Options)  # without the adapter
+    options: Wishes = field(default_factory=Wishes)
 
     @classmethod
     def make(
@@ -62,7 +62,7 @@ class Wanted:
         overwrite: bool = False,
         masks: str = "",
         explain: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[Wishes],
     ) -> "Wanted":
         """From a comma list of tasks or aliases."""
         names = tuple(task.value for task in parse_tasks(tasks))

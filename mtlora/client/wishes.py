@@ -6,11 +6,9 @@ from typing import TypedDict
 from mtlora.vocabulary.errors import RemoteError
 
 
-class Options(TypedDict, total=False):
-    """Keywords of every method that predicts; what is left out is as the server has it."""
+class Wishes(TypedDict, total=False):
+    """How a photo's maps are made, by whichever set; what is left out is as the server has it."""
 
-    adapter: str
-    """NAME or NAME@REVISION; default: the server's default set."""
     deadline_ms: int | None
     """The server gives up after so long; default: the server's own limit."""
     compute: str | float
@@ -21,7 +19,14 @@ class Options(TypedDict, total=False):
     """Of all maps: "photo" (default), "model", or the pixels of the longer side."""
 
 
-def said(options: Options) -> dict[str, str]:
+class Options(Wishes, total=False):
+    """Keywords of every method that predicts."""
+
+    adapter: str
+    """NAME or NAME@REVISION; default: the server's default set."""
+
+
+def said(options: Options | Wishes) -> dict[str, str]:
     """The parameters that are said, by name; `RemoteError` for what is none."""
     unknown = [name for name in options if name not in Options.__annotations__]
     if unknown:

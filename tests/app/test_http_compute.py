@@ -159,7 +159,8 @@ def test_every_form_says_the_share_where_it_is_asked_for_or_the_set_has_a_policy
     def share(query: str) -> str | None:
         answer = client.post(f"/predict?{query}&format={form}", content=PHOTO, headers=JPEG)
         assert answer.status_code == 200, answer.text
-        return answer.headers.get("x-compute-share")
+        told: str | None = answer.headers.get("x-compute-share")
+        return told
 
     assert 0 < float(share("adapter=gated&compute=0.5") or 0) <= 0.5
     assert share("adapter=gated") == share("adapter=default&compute=1") == share("adapter=default&compute=auto") == "1"

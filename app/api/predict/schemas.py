@@ -1,14 +1,13 @@
 """The parameters and answers of POST /predict."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
 from app.core.compute import BudgetText
+from app.core.map_size import MapSize
 from app.core.numbers import PLAIN, PLAIN_DECIMAL, SWITCH
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
@@ -16,18 +15,6 @@ from mtlora.vocabulary.tasks import parse_tasks
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000), PLAIN]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), PLAIN_DECIMAL]
 FORMATS = [form.value for form in OFFERED]
-MOST_SIDE = 65_535  # of a map, as of a photo
-_SIZE = re.compile(r"photo|model|[1-9][0-9]{0,4}")
-
-
-def _size(text: str) -> str:
-    if not _SIZE.fullmatch(text) or (text.isdigit() and int(text) > MOST_SIDE):
-        words = f"Input should be photo, model, or the pixels of the longer side from 1 to {MOST_SIDE}, such as 640"
-        raise PydanticCustomError("map_size", "{words}", {"words": words})
-    return text
-
-
-MapSize = Annotated[str, AfterValidator(_size), Field(json_schema_extra={"pattern": f"^({_SIZE.pattern})$"})]
 
 
 class PredictQuery(BaseModel):

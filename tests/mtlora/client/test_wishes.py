@@ -25,7 +25,10 @@ def test_what_is_said_is_plain_text(options: Options, parameters: dict[str, str]
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"computes": 0.6}, "there is no option 'computes' of a prediction; there are adapter, deadline_ms, compute"),
+        (
+            {"computes": 0.6},
+            "no option 'computes' of a prediction; there are deadline_ms, compute, edges, size, adapter",
+        ),
         ({"compute": True}, "compute is a number or text, got True"),
         ({"size": (3, 4)}, r"size is a number or text, got \(3, 4\)"),
     ],
