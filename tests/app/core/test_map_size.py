@@ -15,7 +15,5 @@ def test_what_is_a_size(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "640.0", "+640", " 640", "6e2", "65536", "Photo", "٦٤٠"])
 def test_what_is_none_is_told_what_is(text: str) -> None:
-    with pytest.raises(
-        ValidationError, match="should be photo, model, or the pixels of the longer side from 1 to"
-    ):
+    with pytest.raises(ValidationError, match="should be photo, model, or the pixels of the longer side from 1 to"):
         SIZE.validate_python(text)
