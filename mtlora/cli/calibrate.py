@@ -47,10 +47,13 @@ def calibrate(options: CalibrateOptions) -> None:
     loaded = load_adapter(find_adapter(options.adapter))
     backbone = load_backbone(find_backbone(options.backbone)).to(o.device_name(options.device))
     model, policy = build_plain(backbone, loaded)
+    budgets = _budgets(options.budgets)
+    if options.default and not min(budgets) <= options.default <= 1:  # before photos are looked at for minutes
+        raise TrainingError(f"--default must be within --budgets, {min(budgets):g} to 1, got {options.default:g}")
     dataset = _photos(options).spread(options.photos)
     scored = [task for task in model.spec.task_names if dataset.count(task)] if options.scores else []
     with bar("calibrate") as progress:
-        found = run(model, policy.usually(None), dataset, _budgets(options.budgets), scored=scored, progress=progress)
+        found = run(model, policy.usually(None), dataset, budgets, scored=scored, progress=progress)
     found = found.usually(options.default or policy.default_compute)
     manifest = AdapterManifest(**{**dict(loaded.manifest), "policy": found})
     dtype = next(iter(loaded.tensors.values())).dtype
