@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     hub: FakeHub
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def do_HEAD(self) -> None:

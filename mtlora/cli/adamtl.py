@@ -11,6 +11,7 @@ import typer
 
 from mtlora.cli.arrays import INPUT, checked_input, read_archive
 from mtlora.cli.backbone import StorageType
+from mtlora.cli.option_groups import Needs
 from mtlora.cli.say import say
 from mtlora.vocabulary.errors import ConversionError, MTLoRAError
 from mtlora.vocabulary.shown import shown
@@ -42,7 +43,11 @@ class GatingOptions:
 
     gates: Annotated[bool, typer.Option("--gates", help="AdaMTL: write gates, features and multiply-adds too.")] = False
     gating: Annotated[Gating, typer.Option(help="AdaMTL: auto takes the input's noise, or else none.")] = Gating.AUTO
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="AdaMTL: of the noise of --gating sampled.")] = 0
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=MAX_SEED, help="AdaMTL: of the noise of --gating sampled."),
+        Needs(("gating",), Gating.SAMPLED),
+    ] = 0
     without: Annotated[str, typer.Option(help="AdaMTL: selectors to leave out: blocks, tokens or both.")] = ""
     dense: Annotated[bool, typer.Option("--dense", help="AdaMTL: compute everything, whatever the gates say.")] = False
 

@@ -12,7 +12,7 @@ from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.options import ComputeOption, SpendingOption, gated
 from mtlora.cli.say import say, say_json, say_text
-from mtlora.vocabulary.errors import ImageError, MTLoRAError
+from mtlora.vocabulary.errors import ImageError, MTLoRAError, OptionError
 from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
 AdapterOption = Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")]
 BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+UNSAID_SPENDING = "each"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class ForwardOptions:
     output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")]
     tasks: TasksOption = ""
     compute: ComputeOption = 0.0
-    spending: SpendingOption = "each"
+    spending: SpendingOption = UNSAID_SPENDING
     gating: GatingOptions
 
 
@@ -124,12 +125,14 @@ def predict(
     tasks: TasksOption = "",
     backbone: BackboneOption = None,
     compute: ComputeOption = 0.0,
-    spending: SpendingOption = "each",
+    spending: SpendingOption = UNSAID_SPENDING,
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
+    if spending != UNSAID_SPENDING and not compute:
+        raise OptionError(f"--spending {spending} says nothing without --compute: give both, or leave it away")
     model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @remote.command()
 @with_server
-def predict(
+def predict(  # noqa: PLR0913 (a command's options)
     server: Server,
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders with photos at any depth.")],
     out: Annotated[Path, typer.Option(help="Folder for the maps: PHOTO.TASK.png, and PHOTO.json.")],
@@ -36,6 +36,20 @@ def predict(
     tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set.")] = "",
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photos on their way at a time.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there.")] = False,
+    compute: Annotated[
+        str, typer.Option(help="Share of the encoder that is computed: 0.6, 0.5-1, or auto; default: the server's.")
+    ] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also PHOTO.computed.png: where something was computed.")
+    ] = False,
+    edges: Annotated[str, typer.Option(help="Of class maps: scores (default) or nearest.")] = "",
+    size: Annotated[str, typer.Option(help="Of the maps: photo (default), model, or pixels of the longer side.")] = "",
+    masks: Annotated[
+        str, typer.Option(help="Into PHOTO.json, for every class: rle (run lengths) or polygons (outlines).")
+    ] = "",
+    deadline_ms: Annotated[
+        int | None, typer.Option(min=1, help="The server gives a photo up after so long; default: its own limit.")
+    ] = None,
 ) -> None:
     """Predict the maps of photos on the server. Run it again to go on: what is there is skipped."""
     import asyncio
@@ -44,7 +58,10 @@ def predict(
     from mtlora.client.folder import Wanted, find_photos, predict_folder
 
     sources = find_photos(photos, out)
-    wanted = Wanted.make(out, tasks, adapter, overwrite=overwrite)
+    wanted = Wanted.make(
+        out, tasks, adapter, overwrite=overwrite, masks=masks, explain=explain,
+        compute=compute, edges=edges, size=size, deadline_ms=deadline_ms,
+    )  # fmt: skip
 
     async def work() -> "FolderReport":
         async with server.async_client(concurrency) as client:
