@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mtlora.data import folder, nyud, pascal
+from mtlora.data.importing.recognise import advice
 from mtlora.data.records import PHOTO_SUFFIXES, Collected, PhotoDataset, PhotoRecord, split_names
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
@@ -19,6 +20,11 @@ def find_layout(root: Path) -> ModuleType:
     for layout in LAYOUTS:
         if (root / layout.SPLITS).is_dir():
             return layout
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}")
+    export = advice(root)
+    if export:
+        raise DataError(f"{root} is not a dataset; {export}")
     needed = "; ".join(f"{layout.NAME} has {layout.SPLITS}/" for layout in LAYOUTS)
     raise DataError(f"{root} is not a dataset: {needed}")
 

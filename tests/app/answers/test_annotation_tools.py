@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.answers.annotation_tools import brush_runs
+from mtlora.annotations.brush_runs import brush_runs
 from app.answers.form import AnswerFormat
 from app.answers.forms import FORMS
 from app.answers.masks import find_masks
