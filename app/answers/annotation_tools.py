@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from app.answers.form import Pieces, to_json
 from app.answers.masks import Mask, find_masks
 from app.answers.subject import Subject
-from mtlora.annotations.label_studio import brush_result, prediction
 from mtlora.annotations.cvat import cvat_shape
+from mtlora.annotations.label_studio import brush_result, prediction
 
 BACKGROUND = "background"
 

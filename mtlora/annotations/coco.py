@@ -19,9 +19,9 @@ def to_dataset(photos: Iterable[PredictedPhoto], classes: Mapping[int, str]) -> 
         height, width = photo.labels.shape
         images.append({"id": number, "file_name": photo.name, "width": width, "height": height})
         for mask in photo.masks:
-            for region in class_regions(photo.labels, mask.index):
+            for region in class_regions(photo.labels, mask.number):
                 annotation = _annotation(region, height, width)
-                places = {"id": len(annotations) + 1, "image_id": number, "category_id": mask.index}
+                places = {"id": len(annotations) + 1, "image_id": number, "category_id": mask.number}
                 annotations.append(places | annotation)
     return {
         "info": {"description": "predicted by MTLoRA"},

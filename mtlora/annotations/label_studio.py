@@ -51,5 +51,5 @@ def to_task(photo: PredictedPhoto, model: str, address: str = "") -> dict[str, A
 
     address: what stands before the photo's name, such as `/data/local-files/?d=`
     """
-    results = [brush_result(mask.inside, mask.name, f"mask-{mask.index}") for mask in photo.masks]
+    results = [brush_result(mask.inside, mask.name, f"mask-{mask.number}") for mask in photo.masks]
     return {"data": {TO_NAME: address + photo.name}, "predictions": [prediction(results, model)]}

@@ -20,7 +20,7 @@ def to_labelme(photo: PredictedPhoto) -> dict[str, Any]:
             "mask": None,
         }
         for mask in photo.masks
-        for region in class_regions(photo.labels, mask.index)
+        for region in class_regions(photo.labels, mask.number)
     ]
     return {
         "version": "5.5.0",

@@ -63,7 +63,8 @@ def class_regions(labels: NDArray[np.uint8], index: int) -> list[Region]:
 def _beside(hole: _Points) -> NDArray[np.float64]:
     """The centre of a pixel of the class that has a side in common with a hole: to the right, as its ring goes."""
     side = np.sign(hole[1] - hole[0])
-    return hole[0] + side / 2 + np.array([-side[1], side[0]]) / 2
+    beside: NDArray[np.float64] = hole[0] + side / 2 + np.array([-side[1], side[0]]) / 2
+    return beside
 
 
 def _owner(point: NDArray[np.float64], outers: list[_Points]) -> int:

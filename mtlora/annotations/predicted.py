@@ -13,7 +13,7 @@ BACKGROUND = "background"
 class ClassMask(NamedTuple):
     """One class that is there: its pixels, bool [H, W]."""
 
-    index: int
+    number: int
     name: str
     inside: NDArray[np.bool_]
 

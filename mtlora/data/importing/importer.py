@@ -96,9 +96,7 @@ def import_export(path: Path, out: Path, options: ImportOptions, progress: Progr
     classed = next((task for task in options.tasks if task is not Task.SALIENCY), None)
     numbers = numbering(export, classed or Task.SEMSEG, wanted) if not export.soft else Numbering((), {})
     with _staged(out) as folder:
-        run = _Run(folder, export, options, numbers, classed)
-        report = run.all(progress)
-    return report
+        return _Run(folder, export, options, numbers, classed).all(progress)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

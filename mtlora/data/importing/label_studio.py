@@ -57,7 +57,7 @@ def _read_task(source: Source, path: Path, task: dict[str, Any], export: Export)
     sizes, shapes = set(), []
     for result in results:
         value = result.get("value", result)
-        kind = _kind(result, value)
+        kind = _kind(value)
         if kind in {"", "box"}:
             label = "boxes, which are no outlines" if kind else f"results of type {str(result.get('type'))[:40]}"
             export.left_out[label] += kind == "box" or result.get("type") not in {"labels", "choices"}
@@ -109,7 +109,7 @@ def _label(result: dict[str, Any]) -> str:
     return ""
 
 
-def _kind(result: dict[str, Any], value: Any) -> str:
+def _kind(value: Any) -> str:
     if not isinstance(value, dict):
         return ""
     if value.get("format") == "rle" or "rle" in value:

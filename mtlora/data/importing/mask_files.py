@@ -1,7 +1,7 @@
 """Mask files: class indices, palettes, colours."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,15 +74,12 @@ def by_colour(mask: MaskFile, table: Mapping[Colour, int], where: str) -> NDArra
         shown = mask.palette or tuple((level, level, level) for level in range(256))
         used = np.flatnonzero(np.bincount(mask.values.ravel(), minlength=256))
         lookup = np.zeros(256, np.uint8)
-        unknown = []
-        for index in used:
-            colour = shown[index] if index < len(shown) else None
-            if colour in table:
-                lookup[index] = table[colour]
-            elif index == IGNORE_INDEX:
-                lookup[index] = IGNORE_INDEX
-            else:
-                unknown.append(colour or (int(index),))
+        unknown: list[tuple[int, ...]] = []
+        for index in used.tolist():
+            colour = shown[index] if index < len(shown) else (index, index, index)
+            if colour not in table and index != IGNORE_INDEX:
+                unknown.append(colour)
+            lookup[index] = table.get(colour, IGNORE_INDEX)
         _refuse(unknown, table, where)
         return lookup[mask.values]
     codes = mask.values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
@@ -96,7 +93,7 @@ def _colour(code: int) -> Colour:
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def _refuse(unknown: list[tuple[int, ...]], table: Mapping[Colour, int], where: str) -> None:
+def _refuse(unknown: Sequence[tuple[int, ...]], table: Mapping[Colour, int], where: str) -> None:
     if unknown:
         some = ", ".join(map(str, unknown[:_SHOWN_COLOURS]))
         raise DataError(

@@ -28,10 +28,11 @@ from mtlora.vocabulary.tasks import IGNORE_INDEX
 
 NAME = "masks"
 SHOWN = "a folder of masks"
-FOLDERS = frozenset(
-    "mask masks label labels annotation annotations gt gts ground_truth groundtruth seg segs segmentation segmentations "
-    "segmentationclass segmentationclassraw semseg labelids gtfine gtcoarse png saliency".split()
-)
+FOLDERS = frozenset({
+    "mask", "masks", "label", "labels", "annotation", "annotations", "gt", "gts", "ground_truth", "groundtruth", "seg",
+    "segs", "segmentation", "segmentations", "segmentationclass", "segmentationclassraw", "semseg", "labelids",
+    "gtfine", "gtcoarse", "png", "saliency",
+})  # fmt: skip
 """What folders of masks are called, in small letters."""
 ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_gt", "_segmentation", *cityscapes.ENDINGS)
 """What stands behind a photo's name in the name of its mask."""
@@ -199,15 +200,15 @@ def _by_colour(mask: MaskFile, where: str, table: dict[Colour, int]) -> _Labels:
     return by_colour(mask, table, where)
 
 
-def _cityscapes(mask: MaskFile, where: str) -> _Labels:
+def _cityscapes(mask: MaskFile, _: str) -> _Labels:
     return np.array([cityscapes.value_of(label) for label in range(256)], np.uint8)[mask.values]
 
 
-def _as_it_is(mask: MaskFile, where: str) -> _Labels:
+def _as_it_is(mask: MaskFile, _: str) -> _Labels:
     return mask.values
 
 
-def _binary(mask: MaskFile, where: str) -> _Labels:
+def _binary(mask: MaskFile, _: str) -> _Labels:
     return (mask.values >= _MIDDLE).astype(np.uint8)
 
 

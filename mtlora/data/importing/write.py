@@ -25,7 +25,9 @@ _LONGEST_ID = 200
 def photo_ids(names: Sequence[str]) -> dict[str, str]:
     """IDs of photos by their paths: no folders, no endings, each once; what all paths begin with is left away."""
     folders = [name.split("/")[:-1] for name in names]
-    common = len(os.path.commonprefix(folders)) if len(names) > 1 else len(folders[0]) if folders else 0
+    common = 0
+    while folders and all(len(f) > common and f[common] == folders[0][common] for f in folders):
+        common += 1
     taken: set[str] = set()
     found = {}
     for name in names:
