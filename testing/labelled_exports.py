@@ -73,7 +73,13 @@ def write_coco(root: Path, made: Sequence[Scene], names: Sequence[str], *, packe
                 edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
                 runs["counts"] = np.diff(np.concatenate([[0], edges])).tolist()
             annotations.append(
-                {"id": len(annotations), "image_id": number, "category_id": 5 * value, "segmentation": runs, "iscrowd": 0}
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": 5 * value,
+                    "segmentation": runs,
+                    "iscrowd": 0,
+                }
             )
     categories = [{"id": 5 * value, "name": name, "supercategory": ""} for value, name in enumerate(names, 1)]
     document = {"images": images, "annotations": annotations, "categories": categories[::-1]}
@@ -110,7 +116,9 @@ def write_labelme(root: Path, made: Sequence[Scene], names: Sequence[str]) -> No
 def write_cvat(root: Path, made: Sequence[Scene], names: Sequence[str]) -> None:
     """CVAT's XML for images, with masks."""
     labels = "".join(f"<label><name>{name}</name></label>" for name in names)
-    text = f"<?xml version='1.0'?><annotations><version>1.1</version><meta><task><labels>{labels}</labels></task></meta>"
+    text = (
+        f"<?xml version='1.0'?><annotations><version>1.1</version><meta><task><labels>{labels}</labels></task></meta>"
+    )
     for number, scene in enumerate(made):
         file = save_photo(scene, root / "images")
         width, height = scene.size

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
+from mtlora.cli.prelabels import AsOption, check_tool, maps_of_folder, write_for_tool
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import RefusedError, RemoteError
 from mtlora.vocabulary.shown import shown
@@ -35,6 +36,7 @@ def predict(
     tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set.")] = "",
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photos on their way at a time.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there.")] = False,
+    tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos on the server. Run it again to go on: what is there is skipped."""
     import asyncio
@@ -42,6 +44,7 @@ def predict(
     from mtlora.cli.progress import bar
     from mtlora.client.folder import Wanted, find_photos, predict_folder
 
+    check_tool(tool)
     sources = find_photos(photos, out)
     wanted = Wanted.make(out, tasks, adapter, overwrite=overwrite)
 
@@ -54,6 +57,8 @@ def predict(
     for photo, reason in sorted(report.failed.items()):
         say_text(f"{shown(photo)}: {reason}", err=True)
     say(_summary(report, out))
+    if tool:
+        write_for_tool(tool, maps_of_folder(sources, wanted, report), out)
     if report.failed:
         raise typer.Exit(1)
 
