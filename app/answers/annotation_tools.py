@@ -17,7 +17,12 @@ BACKGROUND = "background"
 def to_label_studio(subject: Subject) -> Pieces:
     """One element of a task's `predictions`: a result for each mask, with brush run lengths."""
     labels, masks = _masks(subject)
-    results = [brush_result(labels == mask.id, mask.name, f"mask-{mask.id}", mask.score) for mask in masks]
+    plan = subject.plan
+    results = [
+        brush_result(labels == mask.id, mask.name, f"mask-{mask.id}", mask.score, plan.tags)
+        for mask in masks
+        if not plan.labels or mask.name in plan.labels
+    ]
     return [to_json(prediction(results, f"mtlora-{subject.spec.task.value}"))]
 
 

@@ -3,16 +3,15 @@
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 import yaml
 
+from mtlora.annotations.xml_text import parse_xml
 from mtlora.vocabulary.errors import DataError
 
 MOST_BYTES = 2**30  # COCO's own largest document has 450 MB
 MOST_TEXT_BYTES = 2**20  # of YAML, and of lists
-_DEEPEST = 64
 _HEAD_BYTES = 1 << 16
 
 
@@ -26,35 +25,7 @@ def read_json(path: Path) -> Any:
 
 def read_xml(path: Path) -> Element:
     """The root of an XML file. `DataError` also where it declares a document type: entities are never expanded."""
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    depth = 0
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > _DEEPEST:
-            raise DataError(f"{path}: elements lie within each other {depth} deep; {_DEEPEST} are read")
-        builder.start(name, attributes)
-
-    def end(name: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(name)
-
-    def refuse(name: str, *_: object) -> None:
-        raise DataError(f"{path}: a document type is declared ({name[:60]!r}); no labelling tool writes one")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(_bytes(path, MOST_BYTES), True)
-    except expat.ExpatError as error:
-        raise DataError(f"{path} is no XML: {error}") from error
-    return builder.close()
+    return parse_xml(_bytes(path, MOST_BYTES), str(path))
 
 
 def read_yaml(path: Path) -> Any:
