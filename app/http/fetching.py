@@ -70,7 +70,7 @@ def path_on(site: Site, reference: str) -> str:
         raise BadParameterError(f"photos are fetched from {site} only, not from {reference[:80]!r}")
     segments = {segment.lower() for segment in parts.path.split("/")}
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    if not parts.path.startswith(DATA_PATH) or segments & _SEGMENTS_UP or "\\" in target or not target.isprintable():
+    if not parts.path.startswith(DATA_PATH) or segments & _SEGMENTS_UP or "\\" in target or not reference.isprintable():
         raise BadParameterError(f"photos are fetched from below {DATA_PATH} only, not from {parts.path[:80]!r}")
     return target
 
@@ -167,7 +167,7 @@ def may_connect(address: str) -> bool:
     """
     found = ipaddress.ip_address(address.partition("%")[0])
     found = getattr(found, "ipv4_mapped", None) or found
-    reserved = found.is_reserved and not found.is_private
+    reserved = found.is_reserved and not found.is_loopback
     return not (found.is_link_local or found.is_multicast or found.is_unspecified or reserved)
 
 
