@@ -20,6 +20,7 @@ from app.core.compute import parse_budget
 from app.core.errors import KeyFileError
 from app.core.names import NAME, NAME_RULE
 from app.http.cross_origin import parse_origins
+from app.http.fetching import parse_site
 from app.http.forwarded import check_root_path, parse_networks
 from app.startup.config_file import read_config
 from mtlora.vocabulary.options import FormKind, Precision
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = Field(
         "127.0.0.1,::1", description="proxies whose X-Forwarded-* headers count: addresses, networks, or *"
     )
+
+    label_studio: bool = Field(False, description="answer Label Studio as an ML backend, at /label-studio/NAME")
+    label_studio_url: str = Field(
+        "", description="Label Studio whose uploaded photos are fetched, such as http://label-studio:8080; empty: none"
+    )
+    label_studio_token_file: Path | None = Field(None, description="file with the access token for fetching them")
 
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
     adapters: Path | None = Field(
@@ -244,7 +251,9 @@ class Settings(BaseSettings):
             values = read_config(Path(path), cls.model_fields)
         return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
-    @field_validator("keys_file", "backbone", "adapters", "store", "audit_log", "config", mode="before")
+    @field_validator(
+        "keys_file", "label_studio_token_file", "backbone", "adapters", "store", "audit_log", "config", mode="before"
+    )
     @classmethod
     def _check_path(cls, path: Any) -> Any:
         if path == "" or "\0" in str(path):  # the former would be the working folder
@@ -278,6 +287,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_origins(cls, text: str) -> str:
         return ",".join(parse_origins(text))
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_label_studio(cls, url: str) -> str:
+        return str(parse_site(url)) if url else ""
 
     @field_validator("root_path")
     @classmethod
