@@ -152,16 +152,17 @@ def task_specs(
     tasks: str, semseg_classes: str, ranks: str, scaling: float, decoder: str, dataset: "PhotoDataset"
 ) -> tuple[Any, ...]:
     """Descriptions of the tasks; classes are those named, or the dataset's."""
+    from mtlora.data.own_classes import OwnClasses, own_names
     from mtlora.vocabulary.spec import DecoderKind, TaskSpec, familiar_classes, palette_classes
     from mtlora.vocabulary.tasks import Task, parse_tasks
 
     wanted = parse_tasks(tasks)
     if not wanted:
         raise TrainingError(f"--tasks names no task: {tasks!r}")
-    names = tuple(part.strip() for part in semseg_classes.split(",") if part.strip())
+    own = OwnClasses.parse(semseg_classes)
     classes = {task: palette_classes(known) for task, known in dataset.classes.items()}
-    if names:
-        classes[Task.SEMSEG] = familiar_classes(names)
+    if own is not None:
+        classes[Task.SEMSEG] = familiar_classes(own_names(dataset, own))
     specs = [
         TaskSpec.make(
             task,
