@@ -74,7 +74,7 @@ class BucketDocuments:
         end, doubt = self._clock() + self._patience_s, False
         while found.data == before:
             try:
-                version = self._objects.put(_key(name), after, over=self._read(name).version if self._read(name).data else None)
+                version = self._objects.put(_key(name), after, over=found.version if before else None)
             except BucketError as error:
                 if isinstance(error, RefusedError) and not doubt:
                     raise
