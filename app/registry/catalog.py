@@ -320,7 +320,7 @@ class Catalog:
         return len(sizes), sum(sizes)
 
     def _check_named(self, ref: AdapterRef, error: OSError) -> None:
-        """Where a file lacks, look at the state again, and know it: `AdapterNotFoundError` if it was deleted meanwhile."""
+        """Where a file lacks, look at the state again, and know it: `AdapterNotFoundError` if it was deleted."""
         if isinstance(error, FileNotFoundError) and ref.name not in self._bundled:
             state = self._store.fetch(ref.name)
             self._store.adopt([state])

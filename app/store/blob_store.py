@@ -123,7 +123,7 @@ class BlobStore(Protocol):
         ...
 
     def locate(self, name: str, key: str) -> Path:
-        """A file on this machine with a blob's bytes, brought here if need be; that it lacks may show when it is opened.
+        """A file on this machine with a blob's bytes, brought here if needed; a missing one may show when it is opened.
 
         `AdapterLoadError` if something else is in its place.
         """

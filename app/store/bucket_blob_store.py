@@ -4,9 +4,9 @@
     PREFIX/sweep.json                          who swept last; see `bucket_sweep`
     PREFIX/probe.json                          written over at each start, to see that conditional writes are ones
     PREFIX/sets/NAME/state.json                the document of a name, as in a folder
-    PREFIX/sets/NAME/REV-DIGEST.RANDOM.safetensors   its blobs; a folder's names, without the random part, do as well
+    PREFIX/sets/NAME/REV-DIGEST.RANDOM.safetensors   its blobs; a folder's names, without random part, do as well
 
-A blob is put before the document names it. Its random part is of one try alone, so nothing that is done late to the blob
+A blob is put before the document names it. Its random part is of one try alone, so nothing done late to the blob
 of one try harms that of another. A lost swap removes nothing: what no document names goes by age (`bucket_sweep`).
 """
 
@@ -69,8 +69,8 @@ class BucketBlobStore:
         refused = self._objects.put(PROBE, mark + b"2", over=None), self._objects.put(PROBE, mark + b"3", over=stale)
         if refused != (None, None):
             raise StartupError(
-                "this bucket's service does not keep If-None-Match and If-Match on writes, so changes of several servers "
-                "would be lost; take one that does (Amazon S3, MinIO, Ceph from Squid on, R2, GCS, Azure), or a folder"
+                "this bucket's service does not keep If-None-Match and If-Match on writes, so changes of several "
+                "servers would be lost; take one that does (Amazon S3, MinIO, Ceph from Squid on, R2, GCS, Azure), or a folder"
             )
         if first is None:
             log.info("another server starts at the same time", extra={"entry": PROBE})

@@ -1,6 +1,6 @@
 """The index of a bucket: one small object that changes with every change, so that following costs one request.
 
-It says of each name which change was noted last. It is written after the document and may be missing changes of a writer
+It says of each name which change was noted last. It is written after the document and may lack changes of a writer
 that died between the two; who follows takes a full look at times.
 """
 

@@ -1,6 +1,6 @@
 """The sweep of a bucket: files that no document names, once they are so old that no writer can still mean to name them.
 
-Ages are in the store's own clock. One process sweeps at a time: whoever replaces the object `sweep.json` first. That two
+Ages are in the store's clock. One process sweeps at a time: whoever replaces the object `sweep.json` first. That two
 might is no danger, for both read each document again just before they remove anything.
 """
 

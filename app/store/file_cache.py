@@ -110,7 +110,7 @@ class FileCache:
                 if held <= self._max_bytes or used > self._clock() - SETTLED_S:
                     return
                 with suppress(FileNotFoundError):
-                    os.unlink(path)
+                    Path(path).unlink()
                 held -= size
 
     def _path(self, digest: str) -> Path:

@@ -15,7 +15,6 @@ instant documents name only whole blobs, and a blob that none names is left over
 """
 
 import errno
-import fcntl
 import logging
 import os
 import stat

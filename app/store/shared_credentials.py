@@ -11,7 +11,7 @@ _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "reg
 def from_profile(environment: Mapping[str, str]) -> dict[str, str]:
     """What the profile named by `AWS_PROFILE` (else `default`) says and the environment does not; files may lack.
 
-    Keys in the environment count, and then none of a file. A profile that only says where else to ask says nothing here.
+    Keys in the environment count, and then none of a file. A profile that only says where else to ask is left out.
     """
     profile = environment.get("AWS_PROFILE") or "default"
     home = Path(environment.get("HOME") or "/")

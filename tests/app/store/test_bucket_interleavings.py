@@ -1,7 +1,7 @@
 """Every order of calls to a bucket that somebody can think of: nothing acknowledged is lost, nothing hangs in the air.
 
-Writers, faults and order are drawn; see `testing.schedules`. A bucket keeps every content that each document ever had, so
-the laws are about that history: each document builds upon the one before it, and what was acknowledged is in it.
+Writers, faults and order are drawn; see `testing.schedules`. A bucket keeps every content that each document ever had,
+so the laws are about that history: each document builds upon the one before it, and what was acknowledged is in it.
 """
 
 import random
@@ -46,7 +46,9 @@ class World:
     def __init__(self, cache: FileCache) -> None:
         self.bucket = MemoryObjects()
         self.told: list[SetState] = []
-        self.made: list[tuple[str, int, str]] = []  # revisions that a writer was told to have made: name, number, digest
+        self.made: list[
+            tuple[str, int, str]
+        ] = []  # revisions that a writer was told to have made: name, number, digest
         self.tries: list[list[str]] = []  # marks that one operation tried to write
         self._cache = cache
 
@@ -150,9 +152,7 @@ def overhear(store: AdapterStore, hear: Callable[[str], None]) -> None:
     """Tell the mark of each swap that is tried."""
     swap = store._blobs.swap
 
-    def heard(
-        name: str, before: bytes, after: bytes, blob: tuple[str, Staged] | None = None, mark: str = ""
-    ) -> bool:
+    def heard(name: str, before: bytes, after: bytes, blob: tuple[str, Staged] | None = None, mark: str = "") -> bool:
         hear(mark)
         return swap(name, before, after, blob, mark)
 
@@ -164,6 +164,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> FileCache:
     return FileCache.open(tmp_path_factory.mktemp("cache"), 2**20)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs=st.lists(PROGRAM, min_size=2, max_size=3), choices=CHOICES)
 def test_writers_whose_answers_are_lost(cache: FileCache, programs: list[list[Operation]], choices: list[int]) -> None:
@@ -176,6 +177,7 @@ def test_writers_whose_answers_are_lost(cache: FileCache, programs: list[list[Op
     world.check_followers(quiet)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=PROGRAM, programs=st.lists(PROGRAM, min_size=1, max_size=2), choices=CHOICES)
 def test_sweeps_among_writers(
@@ -231,6 +233,7 @@ class BelievesRefusals(BucketBlobStore):
         self._documents.swap = swap  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "law"), [(LoserDeletes, "which are not there"), (BelievesRefusals, "made twice")])
 def test_the_laws_find_wrong_stores(
     cache: FileCache, monkeypatch: pytest.MonkeyPatch, kind: type[BucketBlobStore], law: str
