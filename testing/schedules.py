@@ -1,7 +1,7 @@
 """Several writers on one bucket, one call to it at a time, in an order that somebody chooses: the same again each time.
 
 Each writer runs in a thread of its own, and only one thread runs: it stops at its next call to the bucket and waits to
-be chosen. A call may fail before or after it was done, be done twice, or be done later, when its writer has given it up;
+be chosen. A call may fail before or after it was done, be done twice, or be done later, when its writer has given up;
 and its writer may be killed there.
 """
 

@@ -70,7 +70,8 @@ class BucketBlobStore:
         if refused != (None, None):
             raise StartupError(
                 "this bucket's service does not keep If-None-Match and If-Match on writes, so changes of several "
-                "servers would be lost; take one that does (Amazon S3, MinIO, Ceph from Squid on, R2, GCS, Azure), or a folder"
+                "servers would be lost; take one that does (Amazon S3, MinIO, Ceph from Squid on, "
+                "R2, GCS, Azure), or a folder"
             )
         if first is None:
             log.info("another server starts at the same time", extra={"entry": PROBE})

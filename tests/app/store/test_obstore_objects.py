@@ -112,7 +112,7 @@ def test_every_follower_sees_every_switch_at_its_next_look(place: BucketPlace, t
         follower.adopt(follower.changes().values())
     for switch in range(SWITCHES):
         current = 1 + switch % 2
-        writer.update("cats", lambda state, current=current: state.replacing(current=current))  # type: ignore[misc]
+        writer.update("cats", lambda state, current=current: state.replacing(current=current))
         for follower in followers:
             assert [state.current for state in follower.changes().values()] == [current]
             follower.adopt(follower.changes().values())
