@@ -102,7 +102,7 @@ def _switches(writer: AdapterStore, followers: list[AdapterStore], switches: int
     missed = 0
     for switch in range(switches):
         current = 1 + switch % 2
-        writer.update("switched", lambda state, current=current: state.replacing(current=current))  # type: ignore[misc]
+        writer.update("switched", lambda state, current=current: state.replacing(current=current))
         began = time.monotonic()
         while behind := [s for s in followers if s.read("switched").current != current]:
             if time.monotonic() - began > LONGEST_S:

@@ -119,8 +119,6 @@ def _validation(options: ValidationOptions) -> "Validation | None":
     from mtlora.training.adapters.config import Validation
 
     if not options.val_every:
-        if options.patience:
-            raise TrainingError(f"--patience {options.patience} needs --val-every")
         return None
     return Validation(
         every=options.val_every,

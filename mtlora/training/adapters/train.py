@@ -166,6 +166,8 @@ def _main(group: ProcessGroup, argument: tuple[TrainConfig, StepReport, bool]) -
         raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
     if group.leads:
         more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
+        if config.init is not None and config.init.is_file():
+            more["init_sha256"] = file_digest(config.init)
         write_record(config.out, config, photos, more)
     watch = None if config.validation is None else DeltaWatch(model, config, config.validation, group, report)
     run_loop(trainer, config.out, report, resume=resume, watch=watch)
