@@ -56,7 +56,7 @@ class Extent:
 
     width: int  # of the photo
     height: int
-    side: int  # of the model's square
+    side: int  # of the model's square, or the longer one of what tiles of it cover together
 
     @property
     def pixels(self) -> int:

@@ -18,6 +18,7 @@ from app.core.compute import WHOLE, Budget, granted, offered
 from app.core.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
+from app.core.tiling import allowed_tiling
 from app.http.body_budget import BodyBudget, Hold
 from app.http.pieces import PiecesResponse
 from app.prediction.job import Asked, ImageAnswer, Outcome, PredictionJob
@@ -30,6 +31,7 @@ from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
 from app.telemetry.model_statistics import ModelStatistics, Ran
+from mtlora.images.tiles import Tiling
 from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
@@ -153,7 +155,8 @@ class Predictions:
         if job.images:
             return job
         call.context.facts["tasks"] = ",".join(job.tasks)
-        self._pipeline.refuse_early(job.flow, job.deadline, ref, job.workload if asked.final else None)
+        work = job.workload if asked.final else None
+        self._pipeline.refuse_early(job.flow, job.deadline, ref, work, job.tiling.least)
         read = await self._read(call, hold)
         return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, offer, call)
 
@@ -174,7 +177,14 @@ class Predictions:
             deadline,
             granted(choice.compute, offer, ref),
             choice.explain,
+            self._tiling(choice.tiles, len(asked.images) or 1),
         )
+
+    def _tiling(self, asked: str | None, images: int) -> Tiling:
+        """How the photos are cut. No more tiles than the queue has room for, or such a photo would never be admitted."""
+        s = self._settings
+        most = min(s.max_tiles, s.max_queue_images)
+        return allowed_tiling(asked, images, most, max(most, s.max_images))
 
     def _write(self, call: _Call, job: PredictionJob, outcomes: Sequence[Outcome]) -> Response:
         answers = _answers_or_raise(outcomes, all_of_them=not call.codec.partial)

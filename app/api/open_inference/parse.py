@@ -32,6 +32,7 @@ class TensorRequest:
     model: str | None = None  # what the body says beside the path
     version: str | None = None
     compute: str | None = None
+    tiles: str | None = None
 
 
 def parse_request(body: bytes, announced: str | None, max_images: int) -> TensorRequest:
@@ -60,6 +61,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
         document.model_name,
         document.model_version,
         None if parameters.compute is None else str(parameters.compute),
+        parameters.tiles,
     )
 
 

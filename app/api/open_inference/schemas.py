@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.problem import PROBLEMS
 from app.core.compute import BudgetText
+from app.core.tiling import TilesText
 from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
@@ -126,6 +127,7 @@ class InferParametersIn(Strict):
     compute: BudgetText | None = Field(
         None, description="share of the encoder computed for each image, as `compute` of /predict"
     )
+    tiles: TilesText | None = Field(None, description="tiles of each photo, as `tiles` of /predict")
     priority: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] = Field(
         0, description="there are no levels of priority, so it makes no difference, as in Triton"
     )

@@ -8,6 +8,7 @@ from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
 from app.core.compute import BudgetText
 from app.core.numbers import PLAIN, PLAIN_DECIMAL
+from app.core.tiling import TilesText
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
@@ -66,6 +67,12 @@ class PredictQuery(BaseModel):
         description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
         "or auto (what the set offers); sets with a policy only. Default: everything is computed",
         examples=["0.6"],
+    )
+    tiles: TilesText | None = Field(
+        None,
+        description="cut a large photo in rows x columns of overlapping tiles, one pass each, or auto: as its size "
+        "suggests. Default: the photo is squeezed into one pass",
+        examples=["auto", "2x3"],
     )
     explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
@@ -178,6 +185,13 @@ class ComputeOut(BaseModel):
     )
 
 
+class TilesOut(BaseModel):
+    """The grid that the photo was cut in; given where tiles were asked for."""
+
+    rows: int
+    columns: int
+
+
 class PredictOut(BaseModel):
     """Answer for one image."""
 
@@ -213,6 +227,7 @@ class PredictOut(BaseModel):
     timings_ms: TimingsOut
     batch: BatchOut
     compute: ComputeOut | None = None
+    tiles: TilesOut | None = None
 
 
 class PredictManyOut(BaseModel):

@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0x3f58ed69e9321040;
+inline constexpr uint64_t kAbi = 0xe161ca9fe96e5e0e;
 
 extern "C" {
 
@@ -131,7 +131,7 @@ EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, fl
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
     long width, int threads);
 EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts,
-    long classes, long h, long w, long side, long height, long width, long top, long bottom, int threads);
+    long classes, long h, long w, long rows, long columns, long height, long width, long top, long bottom, int threads);
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
     long top, long bottom, int threads);
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
@@ -148,5 +148,5 @@ EXPORT int mtlora_antialias_rows(const uint8_t* rows, int32_t* sums, long width,
 EXPORT int mtlora_antialias_finish(const int32_t* sums, const float* table, float* out, long height, long side);
 EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* checksum, long top, long bottom, long bytes,
     long step, int last);
-EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
-    long height, long width, long top, long bottom);
+EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long rows,
+    long columns, long height, long width, long top, long bottom);
