@@ -31,7 +31,7 @@ from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
 from app.telemetry.model_statistics import ModelStatistics, Ran
-from mtlora.images.tiles import Tiling
+from mtlora.images.tiles import UNTILED, Tiling
 from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
@@ -202,6 +202,9 @@ class Predictions:
         if job.budget != WHOLE:
             context.facts["compute"] = share = round(sum(answer.share for answer in answers) / len(answers), 3)
             headers["X-Compute-Share"] = f"{share:g}"
+        if job.tiling != UNTILED:
+            context.facts["tiles"] = sum(answer.grid.count for answer in answers)
+            headers["X-Tiles"] = ", ".join(str(one.grid) if isinstance(one, ImageAnswer) else "none" for one in outcomes)
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

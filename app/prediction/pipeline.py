@@ -36,7 +36,7 @@ from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 from app.telemetry.metrics import Metrics
-from mtlora.images.tiles import Grid
+from mtlora.images.tiles import UNTILED, Grid
 from mtlora.inference import forward_bytes
 from mtlora.model.policy.plan import open_shares
 
@@ -161,6 +161,8 @@ class Pipeline:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
         share, batch = forwarded.share, (forwarded.batch_images, forwarded.batch_adapters)
         self._metrics.image_done(job.ref.name, job.tasks, share)
+        if job.tiling != UNTILED:
+            self._metrics.tiles.observe(decoded.grid.count)
         if job.budget != WHOLE:
             for one in forwarded.tiles or (forwarded,):
                 self._count_gates(one, job)

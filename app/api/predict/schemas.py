@@ -377,6 +377,10 @@ _HEADERS = {
         "description": "share of the encoder that was computed; of several images the mean",
         "schema": {"type": "string"},
     },
+    "X-Tiles": {
+        "description": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
+        "schema": {"type": "string"},
+    },
     "X-Adapter-Cold": {
         "description": "1 if this request waited for the load of its set, else 0",
         "schema": {"type": "string"},
