@@ -76,7 +76,7 @@ def render(
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = source
             if plan.logits:
-                arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
+                arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, seen).numpy())
         elif plan.form is AnswerFormat.V2:
             rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else [to_bytes(source)]
         elif draw is not None:

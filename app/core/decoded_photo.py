@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mtlora.images.tiles import CELL_PX, WHOLE, Grid
+from mtlora.images.tiles import WHOLE, Grid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +25,7 @@ class Decoded:
 
     def model_size(self, side: int) -> tuple[int, int]:
         """Height and width of what the model sees of it, tiles put together; side: of its square."""
-        if self.grid == WHOLE:
-            return side, side
-        rows, columns = self.grid.cells(side // CELL_PX)
-        return rows * CELL_PX, columns * CELL_PX
+        return self.grid.covered_px(side)
 
     def with_maps_of(self, width: int, height: int) -> "Decoded":
         """The same where maps of this size are wanted."""

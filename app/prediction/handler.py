@@ -204,7 +204,9 @@ class Predictions:
             headers["X-Compute-Share"] = f"{share:g}"
         if job.tiling != UNTILED:
             context.facts["tiles"] = sum(answer.grid.count for answer in answers)
-            headers["X-Tiles"] = ", ".join(str(one.grid) if isinstance(one, ImageAnswer) else "none" for one in outcomes)
+            headers["X-Tiles"] = ", ".join(
+                str(one.grid) if isinstance(one, ImageAnswer) else "none" for one in outcomes
+            )
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

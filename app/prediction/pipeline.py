@@ -19,7 +19,7 @@ from app.answers.reclaim import Reclaimer
 from app.answers.render import Made, separate
 from app.core.compute import WHOLE
 from app.core.decoded_photo import Decoded
-from app.core.errors import QueueFullError, ServiceError
+from app.core.errors import QueueFullError, ServiceError, TooManyPixelsError
 from app.core.names import AdapterRef
 from app.core.stages import STAGES, Stages
 from app.decoding.decoders import Decoders, Turn
@@ -42,6 +42,7 @@ from mtlora.model.policy.plan import open_shares
 
 T = TypeVar("T")
 BLEND_US = 500  # of a thread, for the scores of one tile and task: a guess, for a flow pays what it takes
+MOST_LOGITS_PIXELS = 4 << 20  # of a photo in tiles, for each of some thirty float32 values
 LOWERED = 0.98  # of the highest share: a plan spends its budget up to what one more window costs
 
 
@@ -141,7 +142,10 @@ class Pipeline:
         try:
             turn = Turn(job.flow, job.deadline)
             decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn, job.tiling))
-            decoded = decoded.with_maps_of(*job.plan.map_size(decoded.width, decoded.height, job.spec.image_size))
+            decoded = decoded.with_maps_of(
+                *job.plan.map_size(decoded.width, decoded.height, decoded.model_size(job.spec.image_size))
+            )
+            _check_tiles(decoded, job, self._max_pixels)
             _extent(decoded, job).check(self._max_pixels)
             if decoded.grid.count > places:
                 self._admission.grow(run.ticket, decoded.grid.count - places, job.deadline - time.monotonic())
@@ -290,6 +294,18 @@ class _Eviction:
 
 def _extent(decoded: Decoded, job: PredictionJob) -> Extent:
     return Extent(decoded.width, decoded.height, max(decoded.model_size(job.spec.image_size)))
+
+
+def _check_tiles(decoded: Decoded, job: PredictionJob, max_pixels: int) -> None:
+    """`TooManyPixelsError` where tiles together cover more than a photo may have, or logits of them take too much."""
+    rows, columns = decoded.model_size(job.spec.image_size)
+    most = min(max_pixels, MOST_LOGITS_PIXELS) if job.plan.logits else max_pixels
+    if decoded.grid.count > 1 and rows * columns > most:
+        what = "their logits have" if job.plan.logits else "together they cover"
+        raise TooManyPixelsError(
+            f"tiles {decoded.grid} of {job.spec.image_size} px are too many: {what} {columns} x {rows} px, the limit is "
+            f"{most}: ask for fewer tiles"
+        )
 
 
 def _computed(forwarded: Forwarded, grid: Grid, job: PredictionJob) -> bytes:

@@ -11,7 +11,7 @@ from mtlora.cli.adamtl import GatingOptions, convert_model, describe_model, forw
 from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.backbone import StorageType
 from mtlora.cli.option_groups import with_options
-from mtlora.cli.options import ComputeOption, SpendingOption, gated
+from mtlora.cli.options import ComputeOption, SpendingOption, TilesOption, gated
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import ConversionError, ImageError, MTLoRAError
 from mtlora.vocabulary.shown import shown
@@ -183,11 +183,14 @@ def predict(
     backbone: BackboneOption = None,
     compute: ComputeOption = 0.0,
     spending: SpendingOption = "each",
+    tiles: TilesOption = "",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
+    from mtlora.prediction.predict import tiling_of
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
+    tiling_of(tiles or None)
     model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
@@ -196,7 +199,7 @@ def predict(
     for photo in photos:
         base = photo.stem if stems.count(photo.stem) == 1 else photo.name
         try:
-            for path in _predict_one(model, photo, wanted, out / base):
+            for path in _predict_one(model, photo, wanted, out / base, tiles):
                 say(str(path))
         except ImageError as error:
             failed += 1
@@ -205,13 +208,15 @@ def predict(
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(
+    model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path, tiles: str
+) -> list[Path]:
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
 
     paths = []
-    for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():
+    for task, values in predict_maps(model, photo, [task.value for task in tasks], tiles or None).items():
         path = base.with_name(f"{base.name}.{task}.png")
         path.write_bytes(encode_map(values, model.spec.task(task)).png)
         paths.append(path)

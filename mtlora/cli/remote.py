@@ -35,6 +35,9 @@ def predict(
     tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set.")] = "",
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photos on their way at a time.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there.")] = False,
+    tiles: Annotated[
+        str, typer.Option(help="Cut photos in overlapping tiles: auto, or rows x columns such as 2x3.")
+    ] = "",
 ) -> None:
     """Predict the maps of photos on the server. Run it again to go on: what is there is skipped."""
     import asyncio
@@ -43,7 +46,7 @@ def predict(
     from mtlora.client.folder import Wanted, find_photos, predict_folder
 
     sources = find_photos(photos, out)
-    wanted = Wanted.make(out, tasks, adapter, overwrite=overwrite)
+    wanted = Wanted.make(out, tasks, adapter, overwrite=overwrite, tiles=tiles)
 
     async def work() -> "FolderReport":
         async with server.async_client(concurrency) as client:

@@ -70,6 +70,7 @@ class AsyncClient:
         adapter: str = "",
         logits: bool = False,
         deadline_ms: int | None = None,
+        tiles: str = "",
     ) -> Prediction:
         """Maps of a photo as arrays of its size.
 
@@ -77,18 +78,30 @@ class AsyncClient:
         adapter:     NAME or NAME@REVISION; none: the server's default set
         logits:      also the float32 logits at the model's resolution
         deadline_ms: the server gives up after so long; none: the server's own limit
+        tiles:       "2x3": rows x columns of overlapping tiles, one pass each; "auto": the server chooses by its
+                     size; none: the photo is squeezed into one pass
         """
-        return await self._ask(calls.predict(photo, tasks, adapter, logits=logits, deadline_ms=deadline_ms))
+        return await self._ask(
+            calls.predict(photo, tasks, adapter, logits=logits, deadline_ms=deadline_ms, tiles=tiles)
+        )
 
     async def pictures(
-        self, photo: Photo, *, tasks: str | Iterable[str] = (), adapter: str = "", deadline_ms: int | None = None
+        self,
+        photo: Photo,
+        *,
+        tasks: str | Iterable[str] = (),
+        adapter: str = "",
+        deadline_ms: int | None = None,
+        tiles: str = "",
     ) -> Pictures:
         """Maps of a photo as PNG files, and what the server says of them; parameters as in `predict`."""
-        return await self._ask(calls.pictures(photo, tasks, adapter, deadline_ms=deadline_ms))
+        return await self._ask(calls.pictures(photo, tasks, adapter, deadline_ms=deadline_ms, tiles=tiles))
 
-    async def overlay(self, photo: Photo, task: str, *, adapter: str = "", deadline_ms: int | None = None) -> bytes:
+    async def overlay(
+        self, photo: Photo, task: str, *, adapter: str = "", deadline_ms: int | None = None, tiles: str = ""
+    ) -> bytes:
         """A PNG for people: one task's map blended over the photo."""
-        return await self._ask(calls.overlay(photo, task, adapter, deadline_ms=deadline_ms))
+        return await self._ask(calls.overlay(photo, task, adapter, deadline_ms=deadline_ms, tiles=tiles))
 
     async def status(self) -> ServerStatus:
         """Whether the server takes requests."""

@@ -64,22 +64,29 @@ class Call(Generic[T]):
 
 
 def predict(
-    photo: Photo, tasks: str | Iterable[str], adapter: str, *, logits: bool, deadline_ms: int | None
+    photo: Photo, tasks: str | Iterable[str], adapter: str, *, logits: bool, deadline_ms: int | None, tiles: str
 ) -> Call[Prediction]:
     """Maps as arrays."""
-    params = {"format": "npz"} | ({"logits": "true"} if logits else {})
+    params = {"format": "npz"} | ({"logits": "true"} if logits else {}) | _of_tiles(tiles)
     return _prediction(photo, tasks, adapter, deadline_ms, params, read_prediction)
 
 
-def pictures(photo: Photo, tasks: str | Iterable[str], adapter: str, *, deadline_ms: int | None) -> Call[Pictures]:
+def pictures(
+    photo: Photo, tasks: str | Iterable[str], adapter: str, *, deadline_ms: int | None, tiles: str
+) -> Call[Pictures]:
     """Maps as PNG files."""
-    return _prediction(photo, tasks, adapter, deadline_ms, {"format": "zip"}, read_pictures)
+    return _prediction(photo, tasks, adapter, deadline_ms, {"format": "zip"} | _of_tiles(tiles), read_pictures)
 
 
-def overlay(photo: Photo, task: str, adapter: str, *, deadline_ms: int | None) -> Call[bytes]:
+def overlay(photo: Photo, task: str, adapter: str, *, deadline_ms: int | None, tiles: str) -> Call[bytes]:
     """One map blended over the photo, as PNG."""
     return _prediction(
-        photo, task, adapter, deadline_ms, {"format": "overlay"}, lambda reply, _: read_png(reply, reply.body)
+        photo,
+        task,
+        adapter,
+        deadline_ms,
+        {"format": "overlay"} | _of_tiles(tiles),
+        lambda reply, _: read_png(reply, reply.body),
     )
 
 
@@ -170,6 +177,10 @@ def _prediction(
         headers={"Content-Type": "image/*"},
         content=content,
     )
+
+
+def _of_tiles(tiles: str) -> dict[str, str]:
+    return {"tiles": tiles} if tiles else {}
 
 
 def _about(name: str, method: str, what: str = "", json: object = None) -> Call[AdapterSet]:

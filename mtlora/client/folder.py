@@ -40,17 +40,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of every photo; `tasks` and `adapter` as in `Client.predict`."""
+    """What is asked of every photo; `tasks`, `adapter` and `tiles` as in `Client.predict`."""
 
     out: Path
     tasks: tuple[str, ...] = ()
     adapter: str = ""
     overwrite: bool = False
+    tiles: str = ""
 
     @classmethod
-    def make(cls, out: Path, tasks: str = "", adapter: str = "", *, overwrite: bool = False) -> "Wanted":
+    def make(
+        cls, out: Path, tasks: str = "", adapter: str = "", *, overwrite: bool = False, tiles: str = ""
+    ) -> "Wanted":
         """From a comma list of tasks or aliases."""
-        return cls(out, tuple(task.value for task in parse_tasks(tasks)), adapter, overwrite)
+        return cls(out, tuple(task.value for task in parse_tasks(tasks)), adapter, overwrite, tiles)
 
 
 @dataclass(slots=True)
@@ -131,7 +134,8 @@ class _Run:
             return
         try:
             body = await asyncio.to_thread(source.photo.read_bytes)
-            answer = await self.client.pictures(body, tasks=self.wanted.tasks, adapter=self.wanted.adapter)
+            wanted = self.wanted
+            answer = await self.client.pictures(body, tasks=wanted.tasks, adapter=wanted.adapter, tiles=wanted.tiles)
             await asyncio.to_thread(_write, source, self.wanted, answer)
         except OSError as error:
             if error.filename is not None and Path(error.filename) == source.photo:
@@ -160,12 +164,13 @@ def is_there(source: Source, wanted: Wanted) -> bool:
     record_path = _file(source, wanted, "json")
     try:
         record = json.loads(record_path.read_bytes())
-        if record["asked"]["adapter"] != wanted.adapter:
+        asked = record["asked"]
+        if asked["adapter"] != wanted.adapter or asked.get("tiles", "") != wanted.tiles:
             return False
         if record_path.stat().st_mtime < source.photo.stat().st_mtime:
             return False
         had = _task_names(record)
-        whole = not record["asked"]["tasks"]  # all that the set had
+        whole = not asked["tasks"]  # all that the set had
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     needed = set(wanted.tasks) or (had if whole else None)
@@ -194,7 +199,8 @@ def _write(source: Source, wanted: Wanted, answer: Pictures) -> None:
     for task in sorted(written):
         png = answer.pngs[task]
         _save(_file(source, wanted, f"{task}.png"), png)
-    asked = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
+    asked: dict[str, Any] = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
+    asked |= {"tiles": wanted.tiles} if wanted.tiles else {}
     record: dict[str, Any] = {**answer.record, "photo": source.photo.name, "asked": asked}
     # A file's name may be no Unicode: escaped as JSON escapes it.
     text = json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")

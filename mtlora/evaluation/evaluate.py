@@ -10,7 +10,7 @@ from mtlora.data.records import LabelArray, PhotoDataset
 from mtlora.images.opening import open_photo
 from mtlora.maps.postprocessing import Map
 from mtlora.metrics.meters import Scores, build_meter
-from mtlora.prediction.predict import Predictor, coarse_logits, map_of
+from mtlora.prediction.predict import Predictor, coarse_logits, map_of, tiling_of
 from mtlora.vocabulary.spec import TaskSpec
 from mtlora.vocabulary.tasks import Task
 
@@ -57,22 +57,27 @@ def evaluate(
     dataset: PhotoDataset,
     tasks: Sequence[Task] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    tiles: str | None = None,
 ) -> dict[Task, TaskReport]:
     """Scores per task; a photo counts for the tasks it has labels of, at the size of its label.
 
     tasks: None means all of the set for which the dataset has labels
+    tiles: as of `predict`
     """
     wanted = [t for t in model.spec.select(tuple(tasks) if tasks else None) if tasks or dataset.count(t)]
     tallies = {task: _Tally(model.spec.task(task)) for task in wanted}
     tables = {task: label_table(model.spec.task(task), dataset.classes.get(task, ())) for task in wanted}
+    tiling = tiling_of(tiles)
     for done, record in enumerate(dataset.records, start=1):
         present = [task for task in wanted if task in record.labels]
         if present:
             labels = {task: read_label(record.labels[task], task) for task in present}
-            coarse = coarse_logits(model, open_photo(record.photo), present)
+            rgb = open_photo(record.photo)
+            grid = tiling.of(rgb.width, rgb.height, model.spec.image_size)
+            coarse = coarse_logits(model, rgb, present, grid)
             for task, label in labels.items():
                 known = tables[task][label] if model.spec.task(task).classes else label
-                found = map_of(task, coarse[task], model.spec, *known.shape[-2:])
+                found = map_of(task, coarse[task], model.spec, known.shape[-2], known.shape[-1], grid)
                 tallies[task].update(found, known, record.origin.get(task, ""))
         progress(done, len(dataset))
     return {task: tally.report() for task, tally in tallies.items()}

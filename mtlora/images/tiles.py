@@ -59,6 +59,16 @@ class Grid:
         """
         return _length(self.rows, side), _length(self.columns, side)
 
+    def covered_px(self, side_px: int) -> tuple[int, int]:
+        """Height and width of what the model sees in all tiles together.
+
+        side_px: of the model's square
+        """
+        if self.count == 1:
+            return side_px, side_px
+        rows, columns = self.cells(side_px // CELL_PX)
+        return rows * CELL_PX, columns * CELL_PX
+
     def boxes(self, width: int, height: int, side_px: int) -> Iterator[Box]:
         """The part of a photo that each tile sees, row by row; at least one pixel each way.
 
