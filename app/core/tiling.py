@@ -1,6 +1,6 @@
 """Tiles as clients ask for them, and how many a server allows."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -18,7 +18,7 @@ def _checked(text: str) -> str:
 
 
 TilesText = Annotated[str, Field(max_length=20), AfterValidator(_checked)]
-"""For the annotation of a grid that a client writes; it stays text, for how many are allowed is for the server to say."""
+"""For the annotation of a grid that a client writes. It stays text: how many are allowed is for the server to say."""
 
 
 def allowed_tiling(asked: str | None, images: int, most: int, most_passes: int) -> Tiling:

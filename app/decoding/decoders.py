@@ -117,10 +117,7 @@ class IsolatedDecoders:
 
         async def use(process: DecoderProcess, report: Report) -> Decoded:
             grid = tiling.of(report.width, report.height, side)
-            if tiling == UNTILED:
-                values = process.square(side)
-            else:
-                values = process.squares(side, grid.count)
+            values = process.square(side) if tiling == UNTILED else process.squares(side, grid.count)
             return _decoded(values if grid.count > 1 else values.reshape(3, side, side), report, grid)
 
         return await self._ask(data, wanted_by(spec, tiling), turn, use)

@@ -181,7 +181,7 @@ class Predictions:
         )
 
     def _tiling(self, asked: str | None, images: int) -> Tiling:
-        """How the photos are cut. No more tiles than the queue has room for, or such a photo would never be admitted."""
+        """How the photos are cut. No more tiles than fit the queue, or such a photo would never be admitted."""
         s = self._settings
         most = min(s.max_tiles, s.max_queue_images)
         return allowed_tiling(asked, images, most, max(most, s.max_images))

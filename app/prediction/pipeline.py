@@ -303,8 +303,8 @@ def _check_tiles(decoded: Decoded, job: PredictionJob, max_pixels: int) -> None:
     if decoded.grid.count > 1 and rows * columns > most:
         what = "their logits have" if job.plan.logits else "together they cover"
         raise TooManyPixelsError(
-            f"tiles {decoded.grid} of {job.spec.image_size} px are too many: {what} {columns} x {rows} px, the limit is "
-            f"{most}: ask for fewer tiles"
+            f"tiles {decoded.grid} of {job.spec.image_size} px are too many: {what} {columns} x {rows} px, at most "
+            f"{most} are allowed: ask for fewer tiles"
         )
 
 
