@@ -60,19 +60,19 @@ def main() -> None:
 
 
 def mosaics(records: Sequence[PhotoRecord], side: int) -> Iterator[tuple[Image.Image, Labels]]:
-    """Large photos of side x side small ones, and their labels: uint8 [H, W]. What is left over is left out."""
+    """Large photos of side x side small ones, and their labels: uint8 [1, H, W]. What is left over is left out."""
     many = side * side
     for begin in range(0, len(records) - many + 1, many):
         size = side * CELL_PX
         photo = Image.new("RGB", (size, size), GREY)
-        labels = {task: np.full((size, size), IGNORED, np.uint8) for task in TASKS}
+        labels = {task: np.full((1, size, size), IGNORED, np.uint8) for task in TASKS}
         for number, record in enumerate(records[begin : begin + many]):
             top, left = (CELL_PX * at for at in divmod(number, side))
             one = open_photo(record.photo)
             photo.paste(one, (left, top))
             for task in TASKS:
                 if task in record.labels:
-                    labels[task][top : top + one.height, left : left + one.width] = read_label(
+                    labels[task][0, top : top + one.height, left : left + one.width] = read_label(
                         record.labels[task], task
                     )
         yield photo, labels

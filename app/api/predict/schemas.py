@@ -70,8 +70,7 @@ class PredictQuery(BaseModel):
     )
     tiles: TilesText | None = Field(
         None,
-        description="cut a large photo in rows x columns of overlapping tiles, one pass each, or auto: as its size "
-        "suggests. Default: the photo is squeezed into one pass",
+        description="rows x columns of overlapping tiles, one pass each, or auto. Default: squeezed into one pass",
         examples=["auto", "2x3"],
     )
     explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
@@ -372,19 +371,13 @@ _ANSWER = {
     }
 }
 _HEADERS = {
-    "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
-    "X-Compute-Share": {
-        "description": "share of the encoder that was computed; of several images the mean",
-        "schema": {"type": "string"},
-    },
-    "X-Tiles": {
-        "description": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
-        "schema": {"type": "string"},
-    },
-    "X-Adapter-Cold": {
-        "description": "1 if this request waited for the load of its set, else 0",
-        "schema": {"type": "string"},
-    },
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "X-Adapter-Revision": "NAME@REVISION that answered",
+        "X-Compute-Share": "share of the encoder that was computed; of several images the mean",
+        "X-Tiles": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
+        "X-Adapter-Cold": "1 if this request waited for the load of its set, else 0",
+    }.items()
 }
 OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
