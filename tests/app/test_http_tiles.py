@@ -20,7 +20,7 @@ def post(client: httpx.Client, query: str) -> httpx.Response:
     return response
 
 
-def arrays(response: httpx.Response) -> dict[str, NDArray[np.generic]]:
+def arrays(response: httpx.Response) -> dict[str, NDArray[np.float64]]:
     with np.load(io.BytesIO(response.content)) as file:
         return dict(file)
 
