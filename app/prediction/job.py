@@ -59,6 +59,7 @@ class PredictionJob:
     deadline: float = math.inf  # on the clock of time.monotonic
     budget: Budget = WHOLE
     explain: bool = False
+    tells_share: bool = False  # the answer says how much was computed
     tiling: Tiling = UNTILED
 
     @property

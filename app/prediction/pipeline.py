@@ -146,7 +146,7 @@ class Pipeline:
                 *job.plan.map_size(decoded.width, decoded.height, decoded.model_size(job.spec.image_size))
             )
             _check_tiles(decoded, job, self._max_pixels)
-            _extent(decoded, job).check(self._max_pixels)
+            _extent(decoded, job).check(self._max_pixels, job.plan.size)
             if decoded.grid.count > places:
                 self._admission.grow(run.ticket, decoded.grid.count - places, job.deadline - time.monotonic())
                 places = decoded.grid.count

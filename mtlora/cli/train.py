@@ -23,7 +23,7 @@ def train(options: TrainOptions) -> None:
     """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors."""
     config = make_config(options)
     if options.dry_run:
-        _dry_run(config)
+        _dry_run(config, options.resume)
     else:
         _run(config, options.resume)
 
@@ -119,8 +119,6 @@ def _validation(options: ValidationOptions) -> "Validation | None":
     from mtlora.training.adapters.config import Validation
 
     if not options.val_every:
-        if options.patience:
-            raise TrainingError(f"--patience {options.patience} needs --val-every")
         return None
     return Validation(
         every=options.val_every,
@@ -171,20 +169,28 @@ def _baseline(path: Path) -> "dict[Task, float]":
 
 
 def _run(config: "TrainConfig", resume: bool) -> None:
+    from mtlora.training.adapters.train import said_of
     from mtlora.training.adapters.train import train as run
     from mtlora.training.run.console import ConsoleReport, report_caching
     from mtlora.training.run.processes import leading
     from mtlora.weights.adapter_file import read_manifest
 
-    written = run(config, ConsoleReport("train"), report_caching, resume=resume)
+    written = run(config, ConsoleReport("train"), report_caching, resume=resume, tell=_warn)
     if leading():
         weights = f"weights of step {read_manifest(written).provenance['steps']} of {config.loop.steps}"
         say(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
+        for remark in said_of(config):
+            _warn(remark)
 
 
-def _dry_run(config: "TrainConfig") -> None:
+def _warn(line: str) -> None:
+    say(f"warning: {line}", err=True)
+
+
+def _dry_run(config: "TrainConfig", resume: bool) -> None:
     from rich.console import Console
 
+    from mtlora.training.adapters.beginning import check_folder, check_labels
     from mtlora.training.adapters.job import AdapterJob
     from mtlora.training.adapters.table import parameter_table
     from mtlora.training.adapters.train import open_cache, prepare_model
@@ -193,11 +199,13 @@ def _dry_run(config: "TrainConfig") -> None:
     from mtlora.training.run.processes import ProcessGroup
     from mtlora.weights.backbone import load_backbone
 
+    check_folder(config, resume=resume)
     group = ProcessGroup()
     photos = open_cache(config, report_caching)
+    for line in check_labels(config, photos):
+        _warn(line)
     model = prepare_model(config, load_backbone(config.backbone), group)
     Console().print(parameter_table(model))
-    config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "batch.png"
     batch_picture(AdapterJob(model, photos, config, group).make(0), config.spec).save(path)
     say(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")

@@ -1,5 +1,6 @@
 """The run of `mtlora train`: an adapter set on a frozen backbone (paper, section 3; specification, section 7)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset
 from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.training.adapters.beginning import check_folder, check_labels
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.job import AdapterJob
 from mtlora.training.adapters.methods import Unfreeze, unfreeze
@@ -22,7 +24,7 @@ from mtlora.training.run.loop import StepReport, Trainer, run_loop
 from mtlora.training.run.optim import build_adamw
 from mtlora.training.run.processes import ProcessGroup, leading, run_crew
 from mtlora.training.run.record import file_digest, write_record
-from mtlora.training.run.validation import DeltaWatch, validation_photos
+from mtlora.training.run.validation import DeltaWatch
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import Policy, policy_shapes
 from mtlora.weights.adapter_file import AdapterManifest, write_adapter
@@ -33,21 +35,36 @@ ADAPTER_FILE = "adapter.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 
-def train(config: TrainConfig, report: StepReport, progress: Progress = no_progress, *, resume: bool = False) -> Path:
+def train(
+    config: TrainConfig,
+    report: StepReport,
+    progress: Progress = no_progress,
+    *,
+    resume: bool = False,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Path:
     """Train to the end and write the adapter file; returns its path.
 
     A method that trains the backbone itself writes one of its own beside it. Under torchrun every process calls this.
+    tell: called with what the labels cannot teach, before the first step
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_folder(config, resume=resume)
     if leading():
-        open_cache(config, progress)  # fill it before the processes start
-        if config.validation is not None:
-            validation_photos(config, config.validation)  # its problems come before training
+        photos = open_cache(config, progress)  # fill it before the processes start
+        for line in check_labels(config, photos):
+            tell(line)
     run_crew(_main, (config, report, resume), config.processes, config.out, config.loop.device)
     path = config.out / ADAPTER_FILE
     if leading():
         export(config, path)
     return path
+
+
+def said_of(config: TrainConfig) -> list[str]:
+    """What the run's validation had to say of the weights that it kept, such as that only background is predicted."""
+    if config.validation is None or not (config.out / BEST_FILE).is_file():
+        return []
+    return [str(remark) for remark in load_checkpoint(config.out, BEST_FILE).get("remarks", [])]
 
 
 def export(config: TrainConfig, path: Path) -> str:
@@ -149,6 +166,8 @@ def _main(group: ProcessGroup, argument: tuple[TrainConfig, StepReport, bool]) -
         raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
     if group.leads:
         more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
+        if config.init is not None and config.init.is_file():
+            more["init_sha256"] = file_digest(config.init)
         write_record(config.out, config, photos, more)
     watch = None if config.validation is None else DeltaWatch(model, config, config.validation, group, report)
     run_loop(trainer, config.out, report, resume=resume, watch=watch)
