@@ -374,8 +374,7 @@ HEADERS = {
     name: {"description": description, "schema": {"type": "string"}}
     for name, description in {
         "X-Adapter-Revision": "NAME@REVISION that answered",
-        "X-Compute-Share": "share of the encoder that was computed, of several images the mean; given where the "
-        "request says anything of `compute`, or the set has a policy of kind pooled",
+        "X-Compute-Share": "share computed of the encoder, a mean; where `compute` is asked for or the set has a policy",
         "X-Tiles": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
         "X-Adapter-Cold": "1 if this request waited for the load of its set, else 0",
     }.items()
