@@ -374,7 +374,7 @@ HEADERS = {
     name: {"description": description, "schema": {"type": "string"}}
     for name, description in {
         "X-Adapter-Revision": "NAME@REVISION that answered",
-        "X-Compute-Share": "share computed of the encoder, a mean; where `compute` is asked for or the set has a policy",
+        "X-Compute-Share": "share of the encoder computed, a mean; given if asked for, or if the set has a policy",
         "X-Tiles": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
         "X-Adapter-Cold": "1 if this request waited for the load of its set, else 0",
     }.items()
