@@ -119,7 +119,7 @@ def _installation() -> dict[str, Any]:
     }
 
 
-def predict(  # noqa: PLR0913
+def predict(  # noqa: PLR0913 (a command's options)
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG, WebP, BMP, TIFF, GIF.")],
     adapter: AdapterOption,
     out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
