@@ -1,6 +1,7 @@
 """The command `mtlora train`; see docs/training.md."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,9 @@ from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say
 from mtlora.cli.train_options import PolicyOptions, TrainOptions, ValidationOptions
+from mtlora.cli.train_recipe import choose
+from mtlora.training.adapters.recipe import Recipe
+from mtlora.training.run.machine import prepare_process
 from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -20,28 +24,36 @@ if TYPE_CHECKING:
 
 @with_options
 def train(options: TrainOptions) -> None:
-    """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors."""
-    config = make_config(options)
+    """Train an adapter set on a frozen backbone; writes OUT/adapter.safetensors and OUT/report.html."""
+    prepare_process()
+    config = make_config(options, say_err)
     if options.dry_run:
         _dry_run(config)
     else:
         _run(config, options.resume)
 
 
-def make_config(options: TrainOptions) -> "TrainConfig":
-    """The settings of a run from the command's options."""
+def say_err(line: str) -> None:
+    """Print a line beside the command's output."""
+    say(line, err=True)
+
+
+def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _line: None) -> "TrainConfig":
+    """The settings of a run from the command's options; the recipe and doubts about it are told."""
     from mtlora.data.augment import AugmentConfig
     from mtlora.data.layout import open_dataset
     from mtlora.training.adapters.config import TrainConfig
     from mtlora.training.adapters.methods import Method, spec_for, unfreeze_for
     from mtlora.weights.bundled import find_backbone
 
-    made, schedule, varied, teacher = options.set, options.schedule, options.augment, options.teacher
+    made, schedule, teacher = options.set, options.schedule, options.teacher
     dataset = open_dataset(made.data, made.split).spread(schedule.photos)
+    choice = choose(options, dataset)
+    recipe = choice.recipe
     path = find_backbone(made.backbone)
     method = o.member(Method, made.method, "method")
-    loop = _loop(dataset, options)
-    return TrainConfig(
+    loop = _loop(recipe, options)
+    config = TrainConfig(
         spec=spec_for(method, _spec(path, dataset, options)),
         backbone=path,
         data=made.data,
@@ -54,25 +66,30 @@ def make_config(options: TrainOptions) -> "TrainConfig":
         split=made.split,
         photos=schedule.photos,
         init=schedule.init,
-        image_side=options.shape.image_side,
-        batch=schedule.batch,
+        image_side=recipe.image_side,
+        batch=recipe.batch,
         accumulate=schedule.accumulate,
         recompute=schedule.recompute,
-        processes=options.run.processes,
+        processes=recipe.processes,
         weight_decay=schedule.weight_decay,
-        drop_path=schedule.drop_path,
-        label_stride=options.loss.label_stride,
+        drop_path=recipe.drop_path,
+        label_stride=recipe.label_stride,
         task_weights=o.task_weights(options.loss.loss_weights),
-        class_balance=options.loss.class_balance,
-        augment=AugmentConfig(jitter=varied.jitter, rotate_deg=varied.rotate, scale=o.zoom_range(varied.zoom)),
+        class_balance=recipe.class_balance,
+        augment=AugmentConfig(jitter=recipe.jitter, rotate_deg=recipe.rotate, scale=o.zoom_range(recipe.zoom)),
         teacher=teacher.teacher,
         teacher_backbone=teacher.teacher_backbone,
         soft_labels=teacher.soft_labels,
         distill=teacher.distill,
         temperature=teacher.temperature,
-        validation=_validation(options.validation),
+        validation=_validation(recipe, options.validation),
         policy=_policy(options.policy, loop.steps),
+        report_photos=options.validation.report_photos,
+        recipe=choice.record,
     )
+    for line in (choice.line, *choice.doubts):
+        tell(line)
+    return config
 
 
 def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "AdapterSpec":
@@ -91,21 +108,19 @@ def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "Ad
     )
 
 
-def _loop(dataset: "PhotoDataset", options: TrainOptions) -> "LoopConfig":
+def _loop(recipe: Recipe, options: TrainOptions) -> "LoopConfig":
     from mtlora.training.run.loop import LoopConfig
     from mtlora.training.run.precision import Precision
 
     schedule, run = options.schedule, options.run
-    steps = o.step_count(dataset, schedule.steps, schedule.epochs, schedule.batch)
-    lr = schedule.lr or 5e-4 * schedule.batch / 512
     return LoopConfig(
-        steps=steps,
-        lr=lr,
-        warmup=round(steps * o.WARMUP_SHARE) if schedule.warmup < 0 else schedule.warmup,
-        warmup_from=lr * o.PUBLISHED_WARMUP_FROM,
+        steps=recipe.steps,
+        lr=recipe.lr,
+        warmup=recipe.warmup,
+        warmup_from=recipe.lr * o.PUBLISHED_WARMUP_FROM,
         hold=schedule.hold,
-        floor=lr * schedule.final_lr,
-        ema_decay=schedule.ema,
+        floor=recipe.lr * schedule.final_lr,
+        ema_decay=recipe.ema,
         device=o.device_name(run.device),
         precision=o.member(Precision, run.precision, "precision"),
         seed=run.seed,
@@ -115,17 +130,17 @@ def _loop(dataset: "PhotoDataset", options: TrainOptions) -> "LoopConfig":
     )
 
 
-def _validation(options: ValidationOptions) -> "Validation | None":
+def _validation(recipe: Recipe, options: ValidationOptions) -> "Validation | None":
     from mtlora.training.adapters.config import Validation
 
-    if not options.val_every:
+    if not recipe.val_every:
         if options.patience:
             raise TrainingError(f"--patience {options.patience} needs --val-every")
         return None
     return Validation(
-        every=options.val_every,
+        every=recipe.val_every,
         split=options.val_split,
-        photos=options.val_photos,
+        photos=recipe.val_photos,
         patience=options.patience,
         baseline={} if options.baseline is None else _baseline(options.baseline),
     )

@@ -81,6 +81,8 @@ class TrainConfig:
     temperature: float = 2.0
     validation: Validation | None = None
     policy: PolicyTraining | None = None
+    report_photos: int = 60  # photos that the report is made of, evenly from their list; 0: no report
+    recipe: dict[str, Any] = field(default_factory=dict)  # for the records: which defaults were chosen, and why
 
     def __post_init__(self) -> None:
         shares = self.processes * self.accumulate
@@ -103,6 +105,7 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
         free = {"out", "cache", "data", "backbone", "init", "spec", "loop", "name", "method", "recompute", "processes"}
+        free |= {"report_photos", "recipe"}
         later = {
             "photos",
             "image_side",
