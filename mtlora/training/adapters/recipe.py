@@ -82,7 +82,7 @@ class _Size(NamedTuple):
     steps: int
 
 
-SIZES = (_Size(30, 150), _Size(100, 250), _Size(400, 400), _Size(2000, 1000))
+SIZES = (_Size(30, 200), _Size(100, 300), _Size(400, 500), _Size(2000, 1200))
 """Beyond the last row: ten epochs."""
 
 
@@ -125,17 +125,17 @@ def _by_size(found: Situation) -> Recipe:
     return Recipe(
         name=RecipeName.AUTO,
         batch=batch,
-        lr=2e-3,
+        lr=5e-4,
         steps=steps,
         epochs=0.0,
         ema=0.0,
         drop_path=0.1,
         image_side=side if halved else 0,
         label_stride=2,
-        class_balance=0.0,
+        class_balance=0.3,
         jitter=0.2,
         rotate=10.0,
-        zoom="0.75,1.5",
+        zoom="0.75,1.25",
         val_every=-1,
         val_photos=48,
         processes=processes,
@@ -184,7 +184,7 @@ def told(recipe: Recipe, found: Situation, given: Mapping[str, Any]) -> str:
         f"recipe {recipe.name.value} for {_count(found.photos, 'photo')}, {_count(found.tasks, 'task')}, {where}: "
         f"{recipe.steps} steps of {recipe.batch} photos at {side} px, {recipe.epochs:.3g} epochs, "
         f"peak rate {recipe.lr:.3g}, warm-up {recipe.warmup}, rotation {recipe.rotate:g}°, zoom {recipe.zoom}, "
-        f"colours {recipe.jitter:g}, {_count(recipe.processes, 'process', 'es')}; given: {flags or 'nothing'}"
+        f"colours {recipe.jitter:g}, class balance {recipe.class_balance:g}, {_count(recipe.processes, 'process', 'es')}; given: {flags or 'nothing'}"
     )
 
 

@@ -20,7 +20,8 @@ Colours = NDArray[np.uint8]
 def map_colours(task: TaskSpec, found: Map) -> Colours:
     """A predicted map, see `Map`, as uint8 [H, W, 3]."""
     if task.classes:
-        return np.take(_palette(task), found.astype(np.intp), axis=0)
+        colours: Colours = np.take(_palette(task), found.astype(np.intp), axis=0)
+        return colours
     if task.task is Task.NORMALS:
         return _bytes((found + 1) / 2)
     return _grey(found / max(float(found.max()), 1e-6) if task.task is Task.DEPTH else found)

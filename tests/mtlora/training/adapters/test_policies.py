@@ -161,7 +161,18 @@ def test_the_command_trains_a_policy(data: Path, backbone: Path, tmp_path: Path,
     asked = ["train", "--data", data, "--backbone", backbone, "--out", tmp_path / "run", "--image-size", 64]
     asked += ["--ranks", "2,2,2,2", "--task-ranks", "2,2,2,2", "--decoder-channels", "4,4,4,4", "--tasks", "normals"]
     asked += ["--steps", 2, "--batch", 2, "--cache", data.parent / "cache", "--no-tensorboard", "--open-share", 0.5]
-    asked += ["--policy", kind, "--policy-mode", "per_task", "--policy-hidden", "3,4", "--device", "cpu"]
+    asked += [
+        "--processes",
+        1,
+        "--policy",
+        kind,
+        "--policy-mode",
+        "per_task",
+        "--policy-hidden",
+        "3,4",
+        "--device",
+        "cpu",
+    ]
     result = CliRunner().invoke(cli, [str(each) for each in asked])
     assert result.exit_code == 0, result.exception
     policy = load_adapter(tmp_path / "run" / "adapter.safetensors").manifest.policy
