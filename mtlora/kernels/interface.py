@@ -230,6 +230,11 @@ class Functions:
         "int(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks, long count,"
         " float* streams, int threads)",
     ]
+    cell_sums: Annotated[
+        Procedure,
+        "void(const float* patches, const int32_t* starts, float* sums, long images, long side, long cells,"
+        " long channels, int threads)",
+    ]
     upsample_argmax: Annotated[
         Fallible,
         "int(const float* logits, uint8_t* out, long classes, long h, long w, long height, long width, int threads)",

@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0x3f58ed69e9321040;
+inline constexpr uint64_t kAbi = 0xae6e223e8a668721;
 
 extern "C" {
 
@@ -128,6 +128,8 @@ EXPORT long mtlora_mix_head_floats(const MtloraMixHead* head);
 EXPORT int mtlora_mix_head(const MtloraMixHead* head, float* mixed, float* out, int threads);
 EXPORT int mtlora_block(const MtloraBlock* block, const MtloraRegion* region, float* x, const int32_t* tasks,
     long count, float* streams, int threads);
+EXPORT void mtlora_cell_sums(const float* patches, const int32_t* starts, float* sums, long images, long side,
+    long cells, long channels, int threads);
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
     long width, int threads);
 EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts,

@@ -2,6 +2,7 @@
 #include "antialias.hpp"
 #include "attention.hpp"
 #include "block.hpp"
+#include "cells.hpp"
 #include "class_edges.hpp"
 #include "fold.hpp"
 #include "heads.hpp"

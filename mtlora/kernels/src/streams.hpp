@@ -1,5 +1,4 @@
-// From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one. And
-// what selectors of gates read: moments of windows.
+// From the tasks' streams to their maps: gathering the tokens that are merged, layer norm and projection in one.
 #pragma once
 
 #include <atomic>

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlora.ops.cell_sums import cell_sums
 from mtlora.vocabulary.compute_costs import StageGrids
 
 _SMALLEST_VARIANCE = 1e-6
@@ -28,19 +29,15 @@ class Statistics(NamedTuple):
 class Cells(NamedTuple):
     """Which patches a cell has, and which cells a window, along a side: both directions are alike."""
 
-    patches: Tensor  # float32 [cells, patches]: 1 where a patch is in a cell
+    starts: Tensor  # int32 [cells + 1]: the first patch of each, and how many patches there are
     members: Tensor  # float32 [windows of all groups, cells]
     counts: dict[Group, int]  # windows along a side
     inside: dict[Group, Tensor]  # float32 [W, 1], patches of each window, at least 1
 
     def statistics(self, patches: Tensor, *, windows: bool) -> Statistics:
         """Of float32 [N, H, W, C], the patch embedding. Patches that merging pads do not count."""
-        items, height, width, channels = patches.shape
-        own = self.patches.to(patches.device)
-        both = torch.cat([patches, patches.square()], dim=3)
-        rows = (own @ both.view(items, height, -1)).view(items, -1, width, 2 * channels)
-        sums = own @ rows  # [N, cells, cells, 2C]
-        image = _mean_and_deviation(sums.sum(dim=(1, 2)), height * width)
+        sums = cell_sums(patches, self.starts).flatten(3)  # [N, cells, cells, 2C]
+        image = _mean_and_deviation(sums.sum(dim=(1, 2)), patches.shape[1] * patches.shape[2])
         return Statistics(image, self._windows(sums) if windows else {})
 
     def _windows(self, sums: Tensor) -> dict[Group, Tensor]:
@@ -65,13 +62,16 @@ def cells_of(grids: StageGrids, patches: int) -> Cells:
         for shift in (0, grid.shift) if grid.shift else (0,):
             labels[stage, shift] = (torch.arange(patches) - (shift << stage)) % padded // area
             counts[stage, shift] = padded // area
-    _, cell = torch.unique_consecutive(torch.stack([*labels.values()]), dim=1, return_inverse=True)
-    in_cell = F.one_hot(cell).T.float().contiguous()
+    _, cell, sizes = torch.unique_consecutive(
+        torch.stack([*labels.values()]), dim=1, return_inverse=True, return_counts=True
+    )
+    in_cell = F.one_hot(cell).T.float()
+    starts = F.pad(sizes.cumsum(0), (1, 0)).int()
     in_window = {group: F.one_hot(label, counts[group]).T.float() for group, label in labels.items()}
     members = torch.cat([(own @ in_cell.T > 0).float() for own in in_window.values()])
     along = {group: own.sum(dim=1) for group, own in in_window.items()}
     inside = {group: torch.outer(own, own).view(-1, 1).clamp(min=1) for group, own in along.items()}
-    return Cells(in_cell, members, counts, inside)
+    return Cells(starts, members, counts, inside)
 
 
 def _mean_and_deviation(sums: Tensor, count: Tensor | int) -> Tensor:
