@@ -152,9 +152,11 @@ SETS = (
 
 
 def write_set(small: SmallSet, source: Source, out: Path) -> Path:
-    """Copy photos and write labels in the set's own classes; the folder. The same photos every time."""
+    """Copy photos and write labels in the set's own classes; the folder. The same photos every time; done once."""
     folder = out / small.name
-    for part in ("JPEGImages", "semseg", "ImageSets"):
+    if (folder / "ImageSets").is_dir():
+        return folder
+    for part in ("JPEGImages", "semseg"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     left = {split: Counter(kinds) for split, kinds in small.splits.items()}
     chosen: dict[str, list[str]] = {split: [] for split in small.splits}
@@ -170,6 +172,7 @@ def write_set(small: SmallSet, source: Source, out: Path) -> Path:
             break
     else:
         raise SystemExit(f"{source.folder} has too few photos for {small.name}: missing {left}")
+    (folder / "ImageSets").mkdir()
     for split, names in chosen.items():
         (folder / "ImageSets" / f"{split}.txt").write_text("\n".join(sorted(names)) + "\n", encoding="utf-8")
     return folder

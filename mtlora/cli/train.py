@@ -187,6 +187,7 @@ def _baseline(path: Path) -> "dict[Task, float]":
 
 def _run(config: "TrainConfig", resume: bool) -> None:
     from mtlora.training.adapters.train import train as run
+    from mtlora.training.report.write import REPORT_FILE
     from mtlora.training.run.console import ConsoleReport, report_caching
     from mtlora.training.run.processes import leading
     from mtlora.weights.adapter_file import read_manifest
@@ -195,6 +196,8 @@ def _run(config: "TrainConfig", resume: bool) -> None:
     if leading():
         weights = f"weights of step {read_manifest(written).provenance['steps']} of {config.loop.steps}"
         say(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
+        if config.report_photos:
+            say(f"{config.out / REPORT_FILE}: scores, curves and photos; opens without a network")
 
 
 def _dry_run(config: "TrainConfig") -> None:

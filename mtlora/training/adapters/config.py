@@ -94,6 +94,8 @@ class TrainConfig:
             raise TrainingError(f"label stride {self.label_stride} does not divide {self.side} px")
         if self.teacher is not None and self.soft_labels is not None:
             raise TrainingError(f"give a teacher or soft labels, got {self.teacher} and {self.soft_labels}")
+        if self.report_photos < 0:
+            raise TrainingError(f"a report is made of 0 (none) or more photos, got {self.report_photos}")
         if self.distill < 0 or self.temperature <= 0:
             raise TrainingError(f"distillation needs positive numbers, got {self.distill} and {self.temperature}")
 

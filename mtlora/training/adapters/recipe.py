@@ -184,7 +184,8 @@ def told(recipe: Recipe, found: Situation, given: Mapping[str, Any]) -> str:
         f"recipe {recipe.name.value} for {_count(found.photos, 'photo')}, {_count(found.tasks, 'task')}, {where}: "
         f"{recipe.steps} steps of {recipe.batch} photos at {side} px, {recipe.epochs:.3g} epochs, "
         f"peak rate {recipe.lr:.3g}, warm-up {recipe.warmup}, rotation {recipe.rotate:g}°, zoom {recipe.zoom}, "
-        f"colours {recipe.jitter:g}, class balance {recipe.class_balance:g}, {_count(recipe.processes, 'process', 'es')}; given: {flags or 'nothing'}"
+        f"colours {recipe.jitter:g}, class balance {recipe.class_balance:g}, "
+        f"{_count(recipe.processes, 'process', 'es')}; given: {flags or 'nothing'}"
     )
 
 

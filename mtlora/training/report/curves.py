@@ -39,6 +39,8 @@ def charts_of(folder: Path) -> list[Chart]:
     charts = []
     metrics = _columns(folder / METRICS_FILE)
     losses = {name: points for name, points in metrics.items() if name not in _BESIDE}
+    if len(losses) == 2:  # the only task's loss is the whole loss
+        losses.pop("loss", None)
     if losses:
         charts.append(Chart("losses", _few(losses)))
     if "lr" in metrics:

@@ -32,11 +32,15 @@ class Page:
 SHOWN = 6
 """Photos that are shown whatever their scores."""
 
+_BESIDE_PX = 700
+"""Strips up to so wide stand two in a row."""
+
 
 def page_html(page: Page) -> str:
     """The whole page."""
     review = page.review
-    some = review.photos[:: max(1, math.ceil(len(review.photos) / SHOWN))][:SHOWN]
+    count = min(SHOWN, len(review.photos))
+    some = [review.photos[i * len(review.photos) // count] for i in range(count)]
     worst = review.worst()
     pictures = inlined([photo.strip for photo in (*some, *worst)])
     tasks = [task for task in review.spec.tasks if task.task in review.scores]
@@ -81,7 +85,7 @@ def _notes(review: Review, tasks: Iterable[TaskSpec]) -> list[str]:
             names = ", ".join(lost)
             notes.append(
                 f"{task.task.value}: {names} is labelled but predicted nowhere. Longer training, more photos that show "
-                "it, or --class-balance 0.3 helps with rare classes."
+                "it, or --class-balance 0.5 helps with rare classes."
             )
     return notes
 
@@ -121,13 +125,18 @@ def _legend(tasks: Iterable[TaskSpec]) -> str:
 def _strips(photos: Sequence[ReviewedPhoto], pictures: Sequence[str], tasks: Sequence[TaskSpec]) -> str:
     if not photos:
         return "<p>No photo has a label that counts.</p>"
-    heads = "".join(f"<span>{escape(name)}</span>" for name in titles(tasks))
+    spans = "".join(f"<span>{escape(name)}</span>" for name in titles(tasks))
+    heads = f'<div class="heads">{spans}</div>'
+    beside = max(photo.strip.width for photo in photos) <= _BESIDE_PX
     figures = "".join(
-        f'<figure><img src="{picture}" alt="{escape(photo.id)}: {escape(", ".join(titles(tasks)))}">'
+        f'<figure>{heads if beside else ""}'
+        f'<img src="{picture}" alt="{escape(photo.id)}: {escape(", ".join(titles(tasks)))}">'
         f"<figcaption>{escape(photo.id)} <b>{escape(_told(photo.scores))}</b></figcaption></figure>"
         for photo, picture in zip(photos, pictures, strict=True)
     )
-    return f'<div class="wide"><div class="strips"><div class="heads">{heads}</div>{figures}</div></div>'
+    if beside:
+        return f'<div class="pairs">{figures}</div>'
+    return f'<div class="wide"><div class="strips">{heads}{figures}</div></div>'
 
 
 def _told(scores: Mapping[Task, float]) -> str:

@@ -21,6 +21,8 @@ td.strong { font-weight: 700 } .confusion td, .confusion th { border: 1px solid 
 .chip i { width: 13px; height: 13px; margin: 0 5px; border: 1px solid var(--line); border-radius: 3px }
 .strips { display: inline-block; min-width: 420px } .heads { display: flex; font-size: 13px; color: var(--quiet) }
 .heads span { flex: 1 } figure { margin: 0 0 14px } figure img { display: block; max-width: 100%; background: #fff }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 4px 24px }
+.pairs img { width: 100% }
 figcaption { font-size: 13px; color: var(--quiet) } figcaption b { color: var(--ink); font-weight: 600 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0 } dt { color: var(--quiet) }
 dd { margin: 0; overflow-wrap: anywhere } pre { background: color-mix(in srgb, var(--ink) 7%, transparent);

@@ -9,6 +9,7 @@ from mtlora.data.layout import open_dataset
 from mtlora.data.records import PhotoDataset
 from mtlora.prediction.adapted import build_adapted
 from mtlora.training.adapters.config import TrainConfig
+from mtlora.training.adapters.methods import Unfreeze
 from mtlora.training.report.curves import charts_of, curves_svg, save_curves
 from mtlora.training.report.page import Page, page_html
 from mtlora.training.report.review import Review, confusion_csv, review
@@ -39,7 +40,7 @@ def write_report(config: TrainConfig, backbone: Backbone, adapter: AdapterSet) -
         photos=f"{len(photos)} photos of the split {photos.split!r}, seen as the service would see them.",
         curves=curves_svg(charts_of(config.out)),
         facts=_facts(config, adapter),
-        commands=_commands(config),
+        commands=_commands(config, photos.split),
         notes=[_LEARNED] if learned else [],
     )
     return _write(config.out / REPORT_FILE, page_html(page))
@@ -109,10 +110,13 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
     return f"{recipe['values']['name']}, chosen for {situation}; given: {given}; so {values}"
 
 
-def _commands(config: TrainConfig) -> list[str]:
-    result = shlex.quote(str(config.out / "adapter.safetensors"))
+def _commands(config: TrainConfig, split: str) -> list[str]:
+    result, data = shlex.quote(str(config.out / "adapter.safetensors")), shlex.quote(str(config.data))
+    if config.unfreeze is not Unfreeze.NONE:  # the set fits only the backbone beside it
+        own = shlex.quote(str(config.out / "backbone.safetensors"))
+        return [f"mtlora evaluate --data {data} --split {shlex.quote(split)} --backbone {own} --adapter {result}"]
     return [
-        f"mtlora evaluate --data {shlex.quote(str(config.data))} --split val --adapter {result}",
+        f"mtlora evaluate --data {data} --split {shlex.quote(split)} --adapter {result}",
         "mtlora serve                      # in another terminal: it stays",
         f"mtlora remote push {result}",
     ]

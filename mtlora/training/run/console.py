@@ -2,7 +2,7 @@
 
 import atexit
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console, RenderableType
@@ -25,6 +25,7 @@ class ConsoleReport:
     """A `StepReport`; can be handed to another process before its first call."""
 
     title: str
+    clock: Callable[[], float] = time.monotonic
     _bar: Progress | None = field(default=None, init=False)
     _console: Console | None = field(default=None, init=False)
     _last_line: float = field(default=0.0, init=False)
@@ -44,12 +45,12 @@ class ConsoleReport:
             return
         first_estimate = bool(left) and not self._estimated
         self._estimated = self._estimated or first_estimate
-        if looked or first_estimate or time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
-            self._last_line = time.monotonic()
+        if looked or first_estimate or self.clock() - self._last_line > _LINE_EVERY_S or step == steps:
+            self._last_line = self.clock()
             self._console.print(f"{self.title} {step}/{steps} {shown(values)}{left}", soft_wrap=True, highlight=False)
 
     def _time_left(self, step: int, steps: int) -> str:
-        now = time.monotonic()
+        now = self.clock()
         if self._began is None:
             self._began = (now, step)
         since, first = self._began

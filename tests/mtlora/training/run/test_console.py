@@ -45,13 +45,13 @@ def test_a_log_has_a_line_now_and_then_and_every_look(screen: io.StringIO) -> No
     assert "delta_m 1.250 semseg/miou 0.500" in lines[2]
 
 
-@pytest.mark.parametrize("screen", [True], indirect=True)
-def test_the_time_left_is_known_from_the_second_report(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("screen", [False], indirect=True)
+def test_the_time_left_is_known_from_the_second_report(screen: io.StringIO) -> None:
     """2 s a step, so 97 steps take 194 s; rich's own column needs half a minute of reports for an estimate."""
-    clock = iter([100.0, 104.0])
-    monkeypatch.setattr("mtlora.training.run.console.time.monotonic", lambda: next(clock))
-    report = ConsoleReport("train")
+    now = 100.0
+    report = ConsoleReport("train", clock=lambda: now)
     report(1, 100, VALUES)
     assert "left" not in screen.getvalue()
+    now = 104.0
     report(3, 100, VALUES)
-    assert "left 0:03:14" in screen.getvalue()
+    assert screen.getvalue().endswith("left 0:03:14\n")
