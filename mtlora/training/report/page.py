@@ -129,7 +129,7 @@ def _strips(photos: Sequence[ReviewedPhoto], pictures: Sequence[str], tasks: Seq
     heads = f'<div class="heads">{spans}</div>'
     beside = max(photo.strip.width for photo in photos) <= _BESIDE_PX
     figures = "".join(
-        f'<figure>{heads if beside else ""}'
+        f"<figure>{heads if beside else ''}"
         f'<img src="{picture}" alt="{escape(photo.id)}: {escape(", ".join(titles(tasks)))}">'
         f"<figcaption>{escape(photo.id)} <b>{escape(_told(photo.scores))}</b></figcaption></figure>"
         for photo, picture in zip(photos, pictures, strict=True)
