@@ -35,14 +35,17 @@ def usable_cores(quota: Path = _CGROUP_QUOTA) -> int:
 
 
 def prepare_process() -> None:
-    """Set how threads wait and how memory is kept, for this process and those it starts; what is set already stays.
+    """Set how many threads there are, how they wait, how memory is kept: here and in processes started from here.
+
+    What is set already stays.
 
     Does nothing once torch is loaded: it would come too late.
     """
     if "torch" in sys.modules:
         return
     glibc = platform.libc_ver()[0] == "glibc"
-    for name, value in (WAITING | (ALLOCATOR if glibc else {})).items():
+    threads = {"OMP_NUM_THREADS": str(usable_cores())}  # torch itself knows nothing of a container's quota
+    for name, value in (WAITING | threads | (ALLOCATOR if glibc else {})).items():
         if name in os.environ:
             continue
         os.environ[name] = value
