@@ -30,7 +30,8 @@ def map_colours(task: TaskSpec, found: Map) -> Colours:
 def label_colours(task: TaskSpec, label: LabelArray) -> Colours:
     """A stored label in the set's classes, [C, H, W] as `read_label` gives it, as uint8 [H, W, 3]."""
     if task.classes:
-        return _palette(task)[label[0]]
+        colours: Colours = np.take(_palette(task), label[0].astype(np.intp), axis=0)
+        return colours
     if task.task is Task.NORMALS:
         colours = np.ascontiguousarray(label.transpose(1, 2, 0)).astype(np.uint8)
         colours[(label == 0).all(axis=0)] = UNLABELLED

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ def dataset(tmp_path: Path) -> PhotoDataset:
     return open_dataset(write_dataset(tmp_path / "data"), "train")
 
 
-def options(dataset: PhotoDataset, **changes: object) -> TrainOptions:
-    fields = {"set": SetOptions(data=dataset.root, out=dataset.root.parent / "run", tasks="semseg")}
+def options(dataset: PhotoDataset, **changes: Any) -> TrainOptions:
+    fields: dict[str, Any] = {"set": SetOptions(data=dataset.root, out=dataset.root.parent / "run", tasks="semseg")}
     return TrainOptions(**(fields | changes))
 
 

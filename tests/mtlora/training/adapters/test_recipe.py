@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,11 @@ from mtlora.training.adapters.recipe import (
 from mtlora.vocabulary.errors import TrainingError
 
 
-def small(photos: int = 20, **changes: object) -> Situation:
+def small(photos: int = 20, **changes: Any) -> Situation:
     return Situation(photos, 1, 2, 224)._replace(**changes)
 
 
-def auto(found: Situation, **given: object) -> Recipe:
+def auto(found: Situation, **given: Any) -> Recipe:
     return settled(recipe_for(RecipeName.AUTO, found), found, given)
 
 
