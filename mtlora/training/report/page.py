@@ -91,18 +91,20 @@ def _notes(review: Review, tasks: Iterable[TaskSpec]) -> list[str]:
 
 
 def _scores(review: Review, tasks: Iterable[TaskSpec]) -> str:
-    rows = []
+    """A table of each task; classes that occur nowhere, and scores for old tables only, have no row."""
+    tables = []
     for task in tasks:
         scores, name = review.scores[task.task], HEADLINE[task.task]
-        better = "lower is better" if task.task in LOWER_IS_BETTER else "higher is better"
-        rows.append(f"<tr><th>{task.task.value}</th><th>{escape(name)}</th>{_cell(scores[name], strong=True)}</tr>")
-        rows += [
-            f"<tr><td></td><td>{escape(other)}</td>{_cell(value)}</tr>"
-            for other, value in scores.items()
-            if other != name and not other.startswith("reference_")
-        ]
-        rows.append(f'<tr><td></td><td colspan="2" class="quiet">{better}</td></tr>')
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
+        better = f"{name}: {'lower' if task.task in LOWER_IS_BETTER else 'higher'} is better"
+        others = {k: v for k, v in scores.items() if k != name and not k.startswith("reference_")}
+        known = {k: v for k, v in others.items() if not (k.startswith("iou/") and math.isnan(v))}
+        rows = [f"<tr><th>{escape(name)}</th>{_cell(scores[name], strong=True)}</tr>"]
+        rows += [f"<tr><td>{escape(other)}</td>{_cell(value)}</tr>" for other, value in known.items()]
+        if absent := len(others) - len(known):
+            better += f"; {absent} more classes occur nowhere" if absent > 1 else "; 1 more class occurs nowhere"
+        rows.append(f'<tr><td colspan="2" class="quiet">{better}</td></tr>')
+        tables.append(f"<table><caption>{task.task.value}</caption>{''.join(rows)}</table>")
+    return f'<div class="scores">{"".join(tables)}</div>'
 
 
 def _cell(value: float, *, strong: bool = False) -> str:

@@ -17,6 +17,8 @@ th { font-weight: 600 } td.number { text-align: right; min-width: 96px; padding:
   font-variant-numeric: tabular-nums;
   background: linear-gradient(90deg, var(--bar) calc(var(--share, 0) * 100%), transparent 0) }
 td.strong { font-weight: 700 } .confusion td, .confusion th { border: 1px solid var(--line); padding: 4px 8px }
+.scores { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 12px 40px }
+caption { text-align: left; font-weight: 600; padding-bottom: 2px; border-bottom: 1px solid var(--line) }
 .chip { display: inline-flex; align-items: center; margin-right: 14px }
 .chip i { width: 13px; height: 13px; margin: 0 5px; border: 1px solid var(--line); border-radius: 3px }
 .strips { display: inline-block; min-width: 420px } .heads { display: flex; font-size: 13px; color: var(--quiet) }

@@ -26,7 +26,7 @@ def page(photos: int = 20, width: int = 608, counts: tuple[tuple[int, int], ...]
     shown = tuple(
         ReviewedPhoto(f"{NASTY}{i}", {Task.SEMSEG: i / 100}, Image.new("RGB", (width, 8))) for i in range(photos)
     )
-    scores = {"miou": 0.5, f"iou/{NASTY}": math.nan, "reference_miou": 0.4}
+    scores = {"miou": 0.5, f"iou/{NASTY}": math.nan, "max_f": math.nan, "reference_miou": 0.4}
     found = Review(spec(), shown, {Task.SEMSEG: scores}, {Task.SEMSEG: np.array(counts)})
     facts, commands = {"command": NASTY}, [f"mtlora evaluate {NASTY}"]
     return Page(title=NASTY, review=found, photos="some", curves="<svg/>", facts=facts, commands=commands)
@@ -72,8 +72,10 @@ def test_wide_strips_stand_below_each_other() -> None:
 
 
 def test_scores_that_are_no_numbers_and_those_for_old_tables() -> None:
+    """A class that occurs nowhere is counted instead of listed; another score without a number is a dash."""
     html = page_html(page())
-    assert "nan" not in re.sub('base64,[^"]*', "", html).lower() and "–" in html
+    assert "nan" not in re.sub('base64,[^"]*', "", html).lower() and '<td>max_f</td><td class="number">–</td>' in html
+    assert "miou: higher is better; 1 more class occurs nowhere" in html
     assert "reference_miou" not in html
 
 
