@@ -59,7 +59,7 @@ def rows(run: Path) -> list[dict[str, float]]:
 def test_a_policy_learns_to_keep_its_budget(data: Path, backbone: Path, tmp_path: Path, mode: PolicyMode) -> None:
     """Open at first; then shares follow the budgets that are drawn, closer at the end than where all is computed."""
     policy = PolicyTraining(spec=pooled(mode=mode), open_steps=2, weight=20.0)
-    config = config_of(data, backbone, tmp_path, 60, policy=policy, loop=loop(60, lr=1e-2))
+    config = config_of(data, backbone, tmp_path, 90, policy=policy, loop=loop(90, lr=1e-2))
     adapter = load_adapter(train(config, silent))
     found = rows(tmp_path)
     assert [(row["share"], row["budget"]) for row in found[:2]] == [(1.0, 0.0)] * 2
