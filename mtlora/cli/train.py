@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from mtlora.training.run.loop import LoopConfig
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.vocabulary.tasks import Task
+
+_INTERRUPTED = 130
+_GO_ON = "stopped; the same command with --resume goes on from the last checkpoint"
+_BEGIN_AGAIN = "stopped before the first checkpoint: the same command begins again; --save-every 20 keeps one sooner"
 
 
 @with_options
@@ -188,11 +194,16 @@ def _baseline(path: Path) -> "dict[Task, float]":
 def _run(config: "TrainConfig", resume: bool) -> None:
     from mtlora.training.adapters.train import train as run
     from mtlora.training.report.write import REPORT_FILE
+    from mtlora.training.run.checkpoint import CHECKPOINT_FILE
     from mtlora.training.run.console import ConsoleReport, report_caching
     from mtlora.training.run.processes import leading
     from mtlora.weights.adapter_file import read_manifest
 
-    written = run(config, ConsoleReport("train"), report_caching, resume=resume)
+    try:
+        written = run(config, ConsoleReport("train"), report_caching, resume=resume)
+    except KeyboardInterrupt:
+        say_err(_GO_ON if (config.out / CHECKPOINT_FILE).is_file() else _BEGIN_AGAIN)
+        raise typer.Exit(_INTERRUPTED) from None
     if leading():
         weights = f"weights of step {read_manifest(written).provenance['steps']} of {config.loop.steps}"
         say(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")

@@ -98,7 +98,7 @@ def run_crew(
         meeting.unlink(missing_ok=True)
         _fault_file(meeting).unlink(missing_ok=True)
         try:
-            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes)
+            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes, daemon=True)
         except ProcessRaisedException as error:
             raise _told(meeting) or error from error
         except ProcessExitedException as error:
