@@ -11,10 +11,10 @@
 import { ApiError, photoAsSeen, predict } from "./api.js";
 import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
-import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
+import { byId, el, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
 import { computedMap, decodeMap } from "./maps.js";
-import { photoPanel } from "./photo.js";
+import { photoPanel, remade } from "./photo.js";
 import { composite } from "./picture.js";
 import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
 import { Stage } from "./stage.js";
@@ -22,6 +22,10 @@ import { History, timingBars } from "./timings.js";
 
 const ALL = "all";
 const BACKGROUND = "background";
+const WORTH_SHOWING = 0.01; // share of the photo
+const SMALLER_PX = 2048; // longest side of a photo that was too large
+const SHRINK = 0.75; // and of one that still is, of the side it had
+const LEAST_PX = 256;
 const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 
 export class Bench {
@@ -187,6 +191,27 @@ export class Bench {
     this.stage.busy(false);
     const lasting = error instanceof ApiError && [413, 415, 422].includes(error.status);
     showProblem(byId("problem"), error, lasting ? null : () => this.run());
+    if (lasting && this.photo?.bitmap) this.#offerAnother(this.photo, error.status);
+  }
+
+  /**
+   * What a server refuses as it is, the browser can write anew: smaller, until it is taken, or as JPEG.
+   * @param {Photo} photo that was refused, and can be shown here
+   * @param {number} status of the refusal
+   */
+  #offerAnother(photo, status) {
+    const { width, height } = /** @type {ImageBitmap} */ (photo.bitmap);
+    const longest = Math.min(SMALLER_PX, Math.max(width, height) * (photo.remade ? SHRINK : 1));
+    if (status === 422 || (photo.remade && (status !== 413 || longest < LEAST_PX))) return;
+    const act = async () => {
+      const made = await remade(photo, status === 413 ? longest : Infinity);
+      if (this.photo !== photo) return;
+      this.photo = made;
+      this.run(true);
+    };
+    const words = status === 413 ? "Make it smaller and send it" : "Send it as JPEG";
+    if (photo.remade) act();
+    else byId("problem").append(el("button", { type: "button", on: { click: act } }, words));
   }
 
   /**
@@ -247,7 +272,8 @@ export class Bench {
 
   #show() {
     const tasks = this.#tasks();
-    if (this.view !== ALL && !tasks.includes(this.view)) this.view = tasks[0] ?? "";
+    if (tasks.length === 1) [this.view] = tasks; // there is no tab for all of one
+    if (this.view !== ALL && !tasks.includes(this.view)) this.view = this.#richest(tasks);
     const common = tasks.filter((task) => this.runs.a?.maps.has(task) && this.runs.b?.maps.has(task));
     if (this.seekCommon && common.length) {
       this.seekCommon = false;
@@ -281,6 +307,13 @@ export class Bench {
     const history = this.history.element();
     if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
     this.code.show(shown.map(({ run }) => run));
+  }
+
+  /** @param {string[]} tasks @returns {string} the one that has most to show: the most classes, else the first */
+  #richest(tasks) {
+    const found = (/** @type {string} */ task) =>
+      (this.runs.a ?? this.runs.b)?.maps.get(task)?.classes.filter((c) => (c.fraction ?? 0) > WORTH_SHOWING).length ?? 0;
+    return tasks.reduce((best, task) => (found(task) > found(best) ? task : best), tasks[0] ?? "");
   }
 
   /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */

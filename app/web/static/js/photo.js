@@ -1,17 +1,21 @@
 /**
  * Where a photo comes from: a file, a drop, the clipboard, or a sample.
  *
- * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string, asSeen?: boolean}} Photo
+ * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string, asSeen?: boolean,
+ *   remade?: boolean}} Photo
  *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
  *   address: where anybody finds it; empty if only this visitor has it
  *   asSeen: the bitmap is the server's, not this browser's
+ *   remade: this browser has written it anew
  */
 
 import { byId, el, size, toast } from "./dom.js";
 
+const JPEG_QUALITY = 0.92;
+// The first one opens the page: the bundled sets have most to show on it.
 const SAMPLES = [
-  { file: "astronaut.jpg", words: "Astronaut before a flag" },
   { file: "grace_hopper.jpg", words: "Officer in uniform" },
+  { file: "astronaut.jpg", words: "Astronaut before a flag" },
   { file: "chelsea.jpg", words: "Cat, close" },
   { file: "coffee.jpg", words: "Cup of coffee on a table" },
 ];
@@ -20,6 +24,25 @@ const SAMPLES = [
 async function readPhoto(blob, name, address) {
   const bitmap = await createImageBitmap(blob).catch(() => null);
   return { blob, name, bitmap, address };
+}
+
+/**
+ * A photo written anew by this browser, for a server that does not take it as it is.
+ * @param {Photo} photo with a bitmap @param {number} longest px that its longer side may have
+ * @returns {Promise<Photo>} a JPEG
+ */
+export async function remade(photo, longest) {
+  const bitmap = /** @type {ImageBitmap} */ (photo.bitmap);
+  const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
+  const canvas = el("canvas", {
+    width: Math.max(1, Math.round(bitmap.width * scale)),
+    height: Math.max(1, Math.round(bitmap.height * scale)),
+  });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", JPEG_QUALITY));
+  const name = photo.name.replace(/\.[^.]*$/, "") + ".jpg";
+  byId("photo-fact").textContent = `${name} · ${canvas.width} × ${canvas.height} px · ${size(blob.size)}, made here`;
+  return { blob, name, bitmap: await createImageBitmap(blob), address: "", remade: true };
 }
 
 /** @param {DataTransfer|null} data @returns {File|undefined} the first file that is not an adapter set */
