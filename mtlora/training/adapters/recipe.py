@@ -23,7 +23,6 @@ MOST_PROCESSES = 4
 LEAST_LR = 1e-5
 """A peak learning rate below it moves fresh pairs and decoders nowhere in a run of a usual length."""
 
-_HALVED_SIDE = 224
 _PHOTO_CPU_S = 0.09
 """CPU seconds of one photo and one task in a training step at 112 px, beside `_PHOTO_CPU_S` for the encoder itself."""
 
@@ -82,7 +81,7 @@ class _Size(NamedTuple):
     steps: int
 
 
-SIZES = (_Size(30, 200), _Size(100, 300), _Size(400, 500), _Size(2000, 1200))
+SIZES = (_Size(30, 100), _Size(100, 150), _Size(400, 250), _Size(2000, 1200))
 """Beyond the last row: ten epochs."""
 
 
@@ -116,21 +115,19 @@ def _published() -> Recipe:
 
 def _by_size(found: Situation) -> Recipe:
     batch = 8 if found.photos <= SIZES[-1].photos else 16
-    halved = not found.gpu and found.side == _HALVED_SIDE
-    side = found.side // 2 if halved else found.side
     processes = 1 if found.gpu else max(n for n in range(1, MOST_PROCESSES + 1) if n <= found.cores and not batch % n)
     steps = next((size.steps for size in SIZES if found.photos <= size.photos), round(10 * found.photos / batch))
     if not found.gpu and found.photos <= SIZES[-1].photos:
-        steps = min(steps, affordable_steps(found.tasks, side, batch, processes))
+        steps = min(steps, affordable_steps(found.tasks, found.side, batch, processes))
     return Recipe(
         name=RecipeName.AUTO,
         batch=batch,
-        lr=5e-4,
+        lr=1e-3,
         steps=steps,
         epochs=0.0,
         ema=0.0,
         drop_path=0.1,
-        image_side=side if halved else 0,
+        image_side=0,
         label_stride=2,
         class_balance=0.3,
         jitter=0.2,

@@ -40,18 +40,17 @@ def test_many_photos_are_seen_ten_times() -> None:
     assert recipe.epochs == pytest.approx(10, rel=0.01)
 
 
-def test_a_cpu_trains_at_half_the_side_and_on_each_core() -> None:
+def test_a_cpu_trains_at_the_sets_side_and_on_each_core() -> None:
     recipe = auto(small())
-    assert (recipe.image_side, recipe.processes, recipe.label_stride) == (112, 2, 2)
-    assert auto(small(gpu=True)).image_side == 0 and auto(small(gpu=True)).processes == 1
-    assert auto(small(side=448)).image_side == 0  # only the usual side is known to have half of it
+    assert (recipe.image_side, recipe.processes, recipe.label_stride) == (0, 2, 2)
+    assert auto(small(gpu=True)).processes == 1
     assert auto(small(cores=3)).processes == 2  # a batch of 8 has no third part
     assert auto(small(cores=64)).processes == 4
 
 
 def test_tasks_and_cores_bound_the_steps() -> None:
     many = small(200, tasks=4, cores=1)
-    assert auto(many).steps == affordable_steps(4, 112, 8, 1) < auto(small(200)).steps
+    assert auto(many).steps == affordable_steps(4, 224, 8, 1) < auto(small(200)).steps
     assert affordable_steps(20, 448, 16, 1) == 50  # never so few that nothing is learned
 
 
@@ -81,10 +80,10 @@ def test_an_empty_situation_is_refused(field: str) -> None:
 
 
 def test_a_line_says_why() -> None:
-    found, given = small(), {"lr": 1e-3, "batch": None}
+    found, given = small(), {"lr": 2e-3, "batch": None}
     line = told(settled(recipe_for(RecipeName.AUTO, found), found, given), found, given)
     assert line.startswith("recipe auto for 20 photos, 1 task, 2 cores: ")
-    assert "peak rate 0.001" in line and line.endswith("2 processes; given: --lr")
+    assert "peak rate 0.002" in line and line.endswith("2 processes; given: --lr")
     assert told(auto(found), found, {}).endswith("given: nothing")
 
 
@@ -92,7 +91,7 @@ def test_doubts() -> None:
     found = small()
     assert doubts(auto(found), found, {}) == []
     [low] = doubts(auto(found, lr=LEAST_LR / 2), found, {"lr": LEAST_LR / 2})
-    assert low.startswith("the peak learning rate is 5e-06: below 1e-05") and "--lr 0.0005 is usual" in low
+    assert low.startswith("the peak learning rate is 5e-06: below 1e-05") and "--lr 0.001 is usual" in low
     [long] = doubts(auto(found, warmup=50), found, {"warmup": 50})
     assert long.startswith("an epoch has 2.5 steps, the warm-up 50: the rate reaches its peak after 20 epochs")
     paper = settled(recipe_for(RecipeName.PAPER, found), found, {})
