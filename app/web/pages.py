@@ -15,6 +15,7 @@ CONTENT_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
+        "media-src blob:",  # a video that was dropped on the page
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",

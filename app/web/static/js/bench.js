@@ -13,6 +13,7 @@ import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
 import { byId, el, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
+import { Live } from "./live.js";
 import { computedMap, decodeMap } from "./maps.js";
 import { photoPanel, remade } from "./photo.js";
 import { composite } from "./picture.js";
@@ -51,10 +52,19 @@ export class Bench {
     this.history = new History();
     this.code = new CodePanel();
     this.stage = new Stage();
-    this.photos = photoPanel(active, (photo) => {
-      this.photo = photo;
-      this.run(true);
-    });
+    this.live = new Live(
+      (photo) => this.#showFrame(photo),
+      (error) => this.#fail(error),
+    );
+    this.photos = photoPanel(
+      active,
+      (photo) => {
+        this.live.stop();
+        this.photo = photo;
+        this.run(true);
+      },
+      (video, name) => void this.live.file(video, name),
+    );
     this.#wire();
   }
 
@@ -163,6 +173,7 @@ export class Bench {
     if (!photo) return;
     this.aborter.abort();
     this.aborter = new AbortController();
+    if (photo.live && this.live.running) return; // the next frame asks for what is chosen now
     const { signal } = this.aborter;
     if (fresh) this.runs = { a: null, b: null };
     if (fresh) this.#show();
@@ -183,6 +194,21 @@ export class Bench {
       if (!signal.aborted) this.#fail(error);
     }
     if (!signal.aborted) this.stage.busy(false);
+  }
+
+  /** A frame of moving pictures: as `run`, but nothing is kept of it. @param {Photo} photo */
+  async #showFrame(photo) {
+    const { signal } = this.aborter;
+    const sides = this.comparing ? SIDES : SIDES.slice(0, 1);
+    const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal))).catch((error) => {
+      if (!signal.aborted) throw error;
+      return [];
+    });
+    if (signal.aborted || !this.live.running) return;
+    this.photo = photo;
+    this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
+    byId("problem").hidden = true;
+    this.#show();
   }
 
   /** @param {unknown} error */
@@ -233,7 +259,7 @@ export class Bench {
     const computed = await computedMap(answer);
     if (computed) decoded.push(computed);
     const run = { photo, wanted, answer, cold, roundTripMs, maps: new Map(decoded.map((map) => [map.task, map])), ref };
-    if (!signal.aborted) this.history.add(run);
+    if (!signal.aborted && !photo.live) this.history.add(run);
     return run;
   }
 
@@ -296,6 +322,7 @@ export class Bench {
       grid: this.view === ALL,
       readable: tasks.map((task) => this.#maps(task)),
       hidden: (task) => this.#hiddenOf(task),
+      quick: this.photo?.live ?? false,
       words: this.comparing ? { a: this.#label("a"), b: this.#label("b") } : null,
       open: choose,
     });

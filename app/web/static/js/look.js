@@ -85,27 +85,28 @@ export const lilac = (r, g, b) => [r, 255 - g, 255 - b];
  * @param {ReadonlySet<string>} hidden names of classes
  * @param {number} width px that the map is shown at, at most its own
  * @param {number} height px
+ * @param {number} [fine] px that the longest side of a small photo's outlines has, about
  * @returns {ImageData} RGBA, as large as shown, or finer for small photos
  */
-export function outlines(map, hidden, width, height) {
+export function outlines(map, hidden, width, height, fine = FINE_PX) {
   const longest = Math.max(width, height);
-  const times = longest < SMOOTH_BELOW_PX ? Math.max(1, Math.round(FINE_PX / longest)) : 1;
+  const times = longest < SMOOTH_BELOW_PX ? Math.max(1, Math.round(fine / longest)) : 1;
   const w = width * times;
   const h = height * times;
   const labels = shownLabels(map, hidden, width, height);
-  const fine = times > 1 ? smoothed(labels, width, height, times) : labels;
+  const drawn = times > 1 ? smoothed(labels, width, height, times) : labels;
   const reach = Math.max(1, Math.round(Math.max(w, h) / LINE_SHARE));
-  const edge = spread(borders(fine, w, h), w, h, reach);
+  const edge = spread(borders(drawn, w, h), w, h, reach);
   const near = spread(
-    fine.map((label) => (label ? 1 : 0)),
+    drawn.map((label) => (label ? 1 : 0)),
     w,
     h,
     Math.max(1, reach >> 1),
   );
   const image = new ImageData(w, h);
   const colors = new Map(map.classes.map((c) => [c.id + 1, [...c.color, 255]]));
-  for (let i = 0; i < fine.length; i += 1) {
-    if (fine[i] ? edge[i] : near[i]) image.data.set(fine[i] ? (colors.get(fine[i]) ?? HALO) : HALO, 4 * i);
+  for (let i = 0; i < drawn.length; i += 1) {
+    if (drawn[i] ? edge[i] : near[i]) image.data.set(drawn[i] ? (colors.get(drawn[i]) ?? HALO) : HALO, 4 * i);
   }
   return image;
 }

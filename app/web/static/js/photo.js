@@ -2,11 +2,12 @@
  * Where a photo comes from: a file, a drop, the clipboard, or a sample.
  *
  * @typedef {{blob: Blob, name: string, bitmap: ImageBitmap|null, address: string, asSeen?: boolean,
- *   remade?: boolean}} Photo
+ *   remade?: boolean, live?: boolean}} Photo
  *   bitmap: upright, null if this browser cannot show the format (the server may still read it)
  *   address: where anybody finds it; empty if only this visitor has it
  *   asSeen: the bitmap is the server's, not this browser's
  *   remade: this browser has written it anew
+ *   live: a frame; others follow
  */
 
 import { byId, el, size, toast } from "./dom.js";
@@ -52,12 +53,14 @@ const fileIn = (data) => [...(data?.files ?? [])].find((file) => !file.name.ends
  * Wire the photo panel, dropping and pasting.
  * @param {() => boolean} active whether the playground is the view in front
  * @param {(photo: Photo) => void} chosen
+ * @param {(video: Blob, name: string) => void} moving a video was chosen
  */
-export function photoPanel(active, chosen) {
+export function photoPanel(active, chosen, moving) {
   let latest = 0; // number of the last choice: one that is slower to arrive must not replace it
   /** @param {Blob} blob @param {string} name @param {string} address */
   const take = async (blob, name, address = "") => {
     const mine = (latest += 1);
+    if (blob.type.startsWith("video/")) return moving(blob, name);
     for (const button of byId("samples").children) {
       button.setAttribute("aria-pressed", String(button.dataset.file === name));
     }

@@ -13,6 +13,7 @@ import { el } from "./dom.js";
 import { isCutout, outlines } from "./look.js";
 import { paint } from "./maps.js";
 
+const QUICK_PX = 640; // longest side of outlines in moving pictures
 const MAX_SHOWN_PX = 1600; // longest side of what is on screen; the numbers behind it keep the photo's size
 
 /** @param {number} width @param {number} height @returns {[number, number]} px of a canvas that shows it */
@@ -76,9 +77,11 @@ export class Frame {
    * @param {number} height px of the photo
    * @param {FrameMaps} maps
    * @param {ReadonlySet<string>} hidden names of classes
+   * @param {boolean} [quick] outlines need not be fine
    */
-  constructor(photo, width, height, maps, hidden) {
+  constructor(photo, width, height, maps, hidden, quick = false) {
     this.task = maps.task;
+    this.quick = quick;
     this.width = width;
     this.height = height;
     const [w, h] = shownSize(width, height);
@@ -115,7 +118,7 @@ export class Frame {
   repaint(hidden) {
     for (const [canvas, map] of this.layers) drawMap(canvas, map, hidden);
     for (const [canvas, map] of this.lines) {
-      const image = outlines(map, hidden, this.shown[0], this.shown[1]);
+      const image = outlines(map, hidden, this.shown[0], this.shown[1], this.quick ? QUICK_PX : undefined);
       [canvas.width, canvas.height] = [image.width, image.height];
       pen(canvas).putImageData(image, 0, 0);
     }
