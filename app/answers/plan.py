@@ -1,9 +1,10 @@
 """Render plans: what a client wants to see, and the photos that would take too much."""
 
+import math
 from dataclasses import dataclass
 
 from app.answers.form import AnswerFormat
-from app.core.errors import ImageTooCostlyError
+from app.core.errors import BadParameterError, ImageTooCostlyError
 from mtlora.vocabulary.tasks import Task
 
 LABELS_BYTES = 1
@@ -73,14 +74,29 @@ class Extent:
         """Most runs down the columns of a class map: two for each row of the model's, where edges follow scores."""
         return self.width * min(self.height, 2 * self.side)
 
-    def check(self, max_pixels: int) -> None:
-        """`ImageTooCostlyError` where the photo counts as more than the limit because of its shape."""
+    def check(self, max_pixels: int, size: str = PHOTO_SIZE) -> None:
+        """`ImageTooCostlyError` where the photo counts as more than the limit because of its shape.
+
+        size: of the maps, as asked for; `BadParameterError` if they count as more because of it
+        """
         limit = max(max_pixels, self.side**2)
+        if self.values > limit and size.isdigit():
+            raise BadParameterError(
+                f"size={size} asks for maps of {self.width} x {self.height} pixels, which take as much work as "
+                f"{self.values}; the limit is {limit}: ask for size={self._largest(limit)} or less"
+            )
         if self.values > limit:
             raise ImageTooCostlyError(
                 f"a photo of {self.width} x {self.height} pixels takes as much work as one of {self.values}, because "
                 f"the model sees {self.side} x {self.side}; the limit is {limit}: send a photo that is less narrow"
             )
+
+    def _largest(self, limit: int) -> int:
+        """Pixels of the longer side of maps of this shape that surely count as no more than that."""
+        longer, shorter = max(self.width, self.height), min(self.width, self.height)
+        by_area = math.isqrt(limit * longer // shorter)
+        wide_enough = by_area * shorter >= self.side * longer
+        return max(1, (by_area if wide_enough else limit // self.side) - 1)
 
 
 def filtered_bytes(extent: Extent, bytes_each: int) -> int:

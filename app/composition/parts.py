@@ -65,6 +65,7 @@ class Parts:
     throttle: BackgroundThrottle
     predictions: Predictions
     statistics: ModelStatistics
+    compute_default: str | None  # of requests of which nobody else says it
 
 
 def assemble(
@@ -114,7 +115,7 @@ def assemble(
     predictions = Predictions(s, lookup, device_cache, pipeline, bodies, throttle, statistics)
     return Parts(
         catalog, lookup, adapters, device_cache, pins, watcher, decoders, pipeline, worker, bodies, throttle,
-        predictions, statistics,
+        predictions, statistics, s.compute_default,
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class PredictionJob:
     deadline: float = math.inf  # on the clock of time.monotonic
     budget: Budget = WHOLE
     explain: bool = False
+    tells_share: bool = False  # the answer says how much was computed
 
     @property
     def flow(self) -> Flow:

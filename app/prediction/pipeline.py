@@ -135,7 +135,7 @@ class Pipeline:
             decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn))
             decoded = decoded.with_maps_of(*job.plan.map_size(decoded.width, decoded.height, job.spec.image_size))
             extent = Extent(decoded.width, decoded.height, job.spec.image_size)
-            extent.check(self._max_pixels)
+            extent.check(self._max_pixels, job.plan.size)
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from app.access.gatekeeper import KeyRing
 from app.access.key_file import read_keys
 from app.access.keys import FORM, parse_keys
+from app.core.compute import parse_budget
 from app.core.errors import KeyFileError
 from app.core.names import NAME, NAME_RULE
 from app.http.cross_origin import parse_origins
@@ -153,6 +154,9 @@ class Settings(BaseSettings):
         le=YEAR_MS,
         description="expected wait above which less is computed of images that allow it (compute=auto or a range)",
     )
+    compute_default: str | None = Field(
+        None, description="compute of requests of which neither they, nor their key, nor their set say it"
+    )
     deadline_ms: int = Field(60_000, ge=1, le=YEAR_MS, description="deadline of requests that pass none")
     max_deadline_ms: int = Field(600_000, ge=1, le=YEAR_MS, description="longest deadline a request may pass")
 
@@ -261,6 +265,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_api_keys(cls, text: str) -> str:
         parse_keys(text)
+        return text
+
+    @field_validator("compute_default")
+    @classmethod
+    def _check_compute(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
         return text
 
     @field_validator("cors_origins")

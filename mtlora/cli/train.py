@@ -34,7 +34,7 @@ def train(options: TrainOptions) -> None:
     prepare_process()
     config = make_config(options, say_err)
     if options.dry_run:
-        _dry_run(config)
+        _dry_run(config, options.resume)
     else:
         _run(config, options.resume)
 
@@ -140,8 +140,9 @@ def _validation(recipe: Recipe, options: ValidationOptions) -> "Validation | Non
     from mtlora.training.adapters.config import Validation
 
     if not recipe.val_every:
-        if options.patience:
-            raise TrainingError(f"--patience {options.patience} needs --val-every")
+        asked = {"--patience": options.patience, "--baseline": options.baseline, "--val-photos": options.val_photos}
+        if idle := next((flag for flag, given in asked.items() if given), ""):
+            raise TrainingError(f"{idle} says nothing without looks at the validation split: give --val-every too")
         return None
     return Validation(
         every=recipe.val_every,
@@ -192,6 +193,7 @@ def _baseline(path: Path) -> "dict[Task, float]":
 
 
 def _run(config: "TrainConfig", resume: bool) -> None:
+    from mtlora.training.adapters.train import said_of
     from mtlora.training.adapters.train import train as run
     from mtlora.training.report.write import REPORT_FILE
     from mtlora.training.run.checkpoint import CHECKPOINT_FILE
@@ -200,7 +202,7 @@ def _run(config: "TrainConfig", resume: bool) -> None:
     from mtlora.weights.adapter_file import read_manifest
 
     try:
-        written = run(config, ConsoleReport("train"), report_caching, resume=resume)
+        written = run(config, ConsoleReport("train"), report_caching, resume=resume, tell=_warn)
     except KeyboardInterrupt:
         say_err(_GO_ON if (config.out / CHECKPOINT_FILE).is_file() else _BEGIN_AGAIN)
         raise typer.Exit(_INTERRUPTED) from None
@@ -209,11 +211,18 @@ def _run(config: "TrainConfig", resume: bool) -> None:
         say(f"{written}: {', '.join(config.spec.task_names)}, {written.stat().st_size / 1e6:.1f} MB, {weights}")
         if config.report_photos:
             say(f"{config.out / REPORT_FILE}: scores, curves and photos; opens without a network")
+        for remark in said_of(config):
+            _warn(remark)
 
 
-def _dry_run(config: "TrainConfig") -> None:
+def _warn(line: str) -> None:
+    say(f"warning: {line}", err=True)
+
+
+def _dry_run(config: "TrainConfig", resume: bool) -> None:
     from rich.console import Console
 
+    from mtlora.training.adapters.beginning import check_folder, check_labels
     from mtlora.training.adapters.job import AdapterJob
     from mtlora.training.adapters.table import parameter_table
     from mtlora.training.adapters.train import open_cache, prepare_model
@@ -222,11 +231,13 @@ def _dry_run(config: "TrainConfig") -> None:
     from mtlora.training.run.processes import ProcessGroup
     from mtlora.weights.backbone import load_backbone
 
+    check_folder(config, resume=resume)
     group = ProcessGroup()
     photos = open_cache(config, report_caching)
+    for line in check_labels(config, photos):
+        _warn(line)
     model = prepare_model(config, load_backbone(config.backbone), group)
     Console().print(parameter_table(model))
-    config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "batch.png"
     batch_picture(AdapterJob(model, photos, config, group).make(0), config.spec).save(path)
     say(f"{config.loop.steps} steps of {config.batch} photos out of {len(photos)}; {path}: the first batch")

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.hub import local_path
+from mtlora.cli.option_groups import Needs
 
 BY_RECIPE = (
     "steps",
@@ -69,7 +71,14 @@ class ScheduleOptions:
         str,
         typer.Option(help="Defaults of the options that name none: auto (by the size of the data), or paper."),
     ] = "auto"
-    init: Annotated[Path | None, typer.Option(help="Run or adapter file whose weights are taken over.")] = None
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            parser=local_path,
+            metavar="PATH",
+            help="Run, adapter file or hf://ORG/REPO/FILE whose weights are taken.",
+        ),
+    ] = None
     photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0
     steps: Annotated[int | None, typer.Option(help="Optimisation steps.")] = None
     epochs: Annotated[float | None, typer.Option(help="Passes over the photos, instead of --steps.")] = None
@@ -119,7 +128,8 @@ class ValidationOptions:
     val_photos: Annotated[int | None, typer.Option(help="Look at so many of it, evenly from the list; 0: all.")] = None
     patience: Annotated[int, typer.Option(help="Stop after so many looks without a better delta_m; 0: never.")] = 0
     baseline: Annotated[
-        Path | None, typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m.")
+        Path | None,
+        typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m."),
     ] = None
     report_photos: Annotated[
         int, typer.Option(help="Photos that report.html is made of, evenly from the list; 0: no report.")
@@ -131,12 +141,18 @@ class TeacherOptions:
     """Another set that is learned from."""
 
     teacher: Annotated[Path | None, typer.Option(help="Adapter file whose logits are learned from.")] = None
-    teacher_backbone: Annotated[Path | None, typer.Option(help="Its backbone, if it is another.")] = None
+    teacher_backbone: Annotated[
+        Path | None, typer.Option(help="Its backbone, if it is another."), Needs(("teacher",))
+    ] = None
     soft_labels: Annotated[
         Path | None, typer.Option(help="Stored logits (`mtlora data soft-labels`) instead of a teacher.")
     ] = None
-    distill: Annotated[float, typer.Option(help="Weight of the teacher, the labels' being 1.")] = 1.0
-    temperature: Annotated[float, typer.Option(help="Softens the teacher's classes.")] = 2.0
+    distill: Annotated[
+        float, typer.Option(help="Weight of the teacher, the labels' being 1."), Needs(("teacher", "soft_labels"))
+    ] = 1.0
+    temperature: Annotated[
+        float, typer.Option(help="Softens the teacher's classes."), Needs(("teacher", "soft_labels"))
+    ] = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,16 +162,28 @@ class PolicyOptions:
     policy: Annotated[
         str, typer.Option(help="pooled or published: train a policy with the set; default: all is computed, always.")
     ] = ""
-    policy_mode: Annotated[str, typer.Option(help="single, or per_task: tasks have gates of their own.")] = "single"
+    policy_mode: Annotated[
+        str, typer.Option(help="single, or per_task: tasks have gates of their own."), Needs(("policy",))
+    ] = "single"
     policy_gates: Annotated[
-        str, typer.Option(help="Comma list of blocks, windows (pooled), tokens (published); default: both it can have.")
+        str,
+        typer.Option(help="Comma list of blocks, windows (pooled), tokens (published); default: both it can have."),
+        Needs(("policy",)),
     ] = ""
     policy_hidden: Annotated[
-        str, typer.Option(help="Hidden units for blocks, and for windows or tokens; default: 32,32, published 64,64.")
+        str,
+        typer.Option(help="Hidden units for blocks, and for windows or tokens; default: 32,32, published 64,64."),
+        Needs(("policy",)),
     ] = ""
-    least_compute: Annotated[float, typer.Option(help="Budgets are drawn from here to 1, anew for each batch.")] = 0.3
-    budget_weight: Annotated[float, typer.Option(help="Weight of (share computed - budget)^2.")] = 10.0
-    open_share: Annotated[float, typer.Option(help="Share of the steps, at the start, in which all is computed.")] = 0.1
+    least_compute: Annotated[
+        float, typer.Option(help="Budgets are drawn from here to 1, anew for each batch."), Needs(("policy",))
+    ] = 0.3
+    budget_weight: Annotated[float, typer.Option(help="Weight of (share computed - budget)^2."), Needs(("policy",))] = (
+        10.0
+    )
+    open_share: Annotated[
+        float, typer.Option(help="Share of the steps, at the start, in which all is computed."), Needs(("policy",))
+    ] = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ DECODER_FAULTS = (
 """What decoders report broken data with."""
 
 UPRIGHT = 1
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -41,6 +41,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+"""What makes a picture upright that is stored with an orientation of the EXIF standard, 2 to 8."""
+
 _SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
 _FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
 _WHITE = (255, 255, 255, 255)
@@ -59,7 +61,7 @@ class Photo:
         deepest: see `Container.deepest`
         """
         self._image = image
-        self._orientation = orientation if orientation in _TURNS else UPRIGHT
+        self._orientation = orientation if orientation in TURNS else UPRIGHT
         self._colours = colours
         self._grey = _deep_grey(image, deepest)
         self._pixels: NDArray[np.uint8] | None = None
@@ -68,6 +70,19 @@ class Photo:
     def orientation(self) -> int:
         """How it was stored, of the EXIF standard: 1 is upright."""
         return self._orientation
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether white shows through anywhere."""
+        if not self._image.has_transparency_data:
+            return False
+        darkest, _ = self._image.convert("RGBA").getchannel("A").getextrema()
+        return bool(darkest != _WHITE[-1])
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is grey of more than 8 bits, and is scaled to 8."""
+        return self._grey is not None
 
     @property
     def width(self) -> int:
@@ -89,7 +104,7 @@ class Photo:
         if (top, bottom) != (0, self.height):
             part = part.crop(self._box(top, bottom))
         if self._orientation != UPRIGHT:
-            part = part.transpose(_TURNS[self._orientation])
+            part = part.transpose(TURNS[self._orientation])
         return _to_rgb(part, self._grey, self._colours)
 
     def pixels(self, top: int, bottom: int) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ MTLoRAError
 │   └── ImageTooCostlyError     far more work to read than a photo of its size
 ├── DataError               a training dataset with problems (lists every problem)
 ├── TrainingError           a run that cannot start, resume or go on
+├── OptionError             options of a command of which one would be ignored
 └── RemoteError             a server could not be asked, or said no
     ├── UnreachableError        no connection: nothing was sent
     ├── LostAnswerError         sent, but no whole answer came: what it did is unknown
@@ -87,6 +88,10 @@ class DataError(ProblemsError):
 
 class TrainingError(MTLoRAError):
     """A training run that cannot start, resume or go on."""
+
+
+class OptionError(MTLoRAError):
+    """Options of a command of which one would be ignored because of the others."""
 
 
 class RemoteError(MTLoRAError):

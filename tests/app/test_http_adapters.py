@@ -154,7 +154,8 @@ def test_sets_that_are_not_there(client: httpx.Client, name: str, method: str, p
 def test_activating_what_is_not_there(client: httpx.Client) -> None:
     assert client.put("/adapters/default/current", json={"revision": 2}).status_code == 404
     assert client.put("/adapters/nobody/current", json={"revision": 1}).status_code == 404
-    assert client.put("/adapters/default/current", json={"revision": "1"}).status_code == 422
+    assert client.put("/adapters/default/current", json={"revision": "1.0"}).status_code == 422
+    assert client.put("/adapters/default/current", json={"revision": True}).status_code == 422
     assert client.put("/adapters/default/current", content=b"{").status_code in {400, 422}
     assert client.put("/adapters/default/current", json={"revision": 1}).json()["current"] == 1
 

@@ -14,9 +14,9 @@ from app.answers.negotiation import OF_MASKS, WITH_MASKS, choose_format, overlay
 from app.answers.plan import RenderPlan
 from app.api.errors import problem_of
 from app.api.predict.schemas import LISTS, PARAMETERS, PredictQuery
-from app.core.compute import WHOLE
 from app.core.errors import BadParameterError, ServiceError
 from app.core.names import AdapterRef, plain_name
+from app.core.nearest import did_you_mean
 from app.http.body_budget import Hold
 from app.http.gzip_answers import accepts_gzip, gzipped
 from app.http.parameters import Found, merged
@@ -133,8 +133,17 @@ def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task,
         if not tasks or lacking:
             raise TaskError(f"there is no task {', '.join(lacking)}" if lacking else f"{names!r} names no task")
     except TaskError as error:
-        raise BadParameterError(f"{error}; adapter set {ref} has {', '.join(known)}") from error
+        strange = next((name for name in names.split(",") if not _is_task(name)), "")
+        meant = did_you_mean(strange.strip(), known) if strange else ""
+        raise BadParameterError(f"{str(error)[:300]}{meant or ';'} adapter set {ref} has {', '.join(known)}") from error
     return tasks
+
+
+def _is_task(name: str) -> bool:
+    try:
+        return bool(parse_tasks(name)) or not name.strip()
+    except TaskError:
+        return False
 
 
 def _body(outcome: Outcome, job: PredictionJob, total_ms: float, request_id: str) -> Pieces:
@@ -150,7 +159,7 @@ def _about(answer: ImageAnswer, job: PredictionJob, total_ms: float) -> Document
         "timings_ms": {**answer.stages.milliseconds(), "total": total_ms},
         "batch": {"size": answer.batch_images, "adapters": answer.batch_adapters},
     }
-    if job.budget != WHOLE or job.explain:
+    if job.tells_share:
         about["compute"] = {"share": round(answer.share, 4)}
     if job.explain:
         about["compute"]["png"] = base64.b64encode(answer.computed_png).decode()

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
 from app.core.compute import BudgetText
-from app.core.numbers import PLAIN, PLAIN_DECIMAL
+from app.core.map_size import MapSize
+from app.core.numbers import PLAIN, PLAIN_DECIMAL, SWITCH
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
@@ -42,9 +43,8 @@ class PredictQuery(BaseModel):
         description="JSON and zip: `rle` adds COCO run lengths per class, `polygons` outlines; JSON: `none` leaves the "
         "PNGs out",
     )
-    size: str = Field(
+    size: MapSize = Field(
         "photo",
-        pattern=r"^(photo|model|[1-9][0-9]{0,4})$",
         description="of the maps: the photo's, the model's square, or so many pixels for the longer side",
         examples=["photo", "model", "640"],
     )
@@ -57,14 +57,14 @@ class PredictQuery(BaseModel):
         "blend",
         description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as it was seen",
     )
-    logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
+    logits: Annotated[bool, SWITCH] = Field(False, description="npz only: add float32 logits at model resolution")
     threshold: Score | None = Field(
         None, description="hf and coco only: leave out masks whose score is below", examples=[0.5]
     )
     compute: BudgetText | None = Field(
         None,
         description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
-        "or auto (what the set offers); sets with a policy only. Default: everything is computed",
+        "or auto (what the set offers); sets with a policy only. Default: as the key, set or server says, else 1",
         examples=["0.6"],
     )
     explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
@@ -169,7 +169,7 @@ class BatchOut(BaseModel):
 
 
 class ComputeOut(BaseModel):
-    """How much of the encoder was computed for this image; given where a budget was asked for."""
+    """How much of the encoder was computed; given where the request says anything of it, or the set has a policy."""
 
     share: float = Field(ge=0, le=1, description="of the multiply-adds of its blocks")
     png: str | None = Field(
@@ -356,10 +356,11 @@ _ANSWER = {
         ]
     }
 }
-_HEADERS = {
+HEADERS = {
     "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
     "X-Compute-Share": {
-        "description": "share of the encoder that was computed; of several images the mean",
+        "description": "share of the encoder that was computed, of several images the mean; given where the request "
+        "says anything of `compute`, or the set has a policy of kind pooled",
         "schema": {"type": "string"},
     },
     "X-Adapter-Cold": {
@@ -370,7 +371,7 @@ _HEADERS = {
 OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The maps, in the form asked for.",
-        "headers": _HEADERS,
+        "headers": HEADERS,
         "content": {
             "application/json": _ANSWER,
             "image/png": {"schema": _BINARY},
@@ -380,9 +381,9 @@ OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     207: {
         "description": "Several images, of which some failed: a problem object stands in their place.",
-        "headers": _HEADERS,
+        "headers": HEADERS,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictManyOut"}}},
     },
 }
 
-HeaderText = Annotated[str | None, Field(max_length=100)]
+HeaderText = Annotated[str | None, Field(json_schema_extra={"maxLength": 100})]

@@ -1,6 +1,7 @@
 """The configuration of an adapter set's training, as values."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import PolicySpec, check_compute
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file.manifest import NAME_PATTERN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,10 @@ class TrainConfig:
     recipe: dict[str, Any] = field(default_factory=dict)  # for the records: which defaults were chosen, and why
 
     def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(NAME_PATTERN, self.name):
+            raise TrainingError(
+                f"a set's name has at most 64 of a-z 0-9 . _ - and begins with a letter or digit, got {self.name!r}"
+            )
         shares = self.processes * self.accumulate
         if min(self.batch, self.processes, self.accumulate) < 1 or self.batch % shares:
             raise TrainingError(

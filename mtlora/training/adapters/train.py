@@ -1,5 +1,6 @@
 """The run of `mtlora train`: an adapter set on a frozen backbone (paper, section 3; specification, section 7)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset
 from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.training.adapters.beginning import check_folder, check_labels
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.job import AdapterJob
 from mtlora.training.adapters.methods import Unfreeze, unfreeze
@@ -25,7 +27,7 @@ from mtlora.training.run.memory import enough_memory
 from mtlora.training.run.optim import build_adamw
 from mtlora.training.run.processes import ProcessGroup, leading, run_crew
 from mtlora.training.run.record import data_digest, file_digest, write_record
-from mtlora.training.run.validation import DeltaWatch, validation_photos
+from mtlora.training.run.validation import DeltaWatch
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import Policy, policy_shapes
 from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
@@ -36,16 +38,24 @@ ADAPTER_FILE = "adapter.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 
-def train(config: TrainConfig, report: StepReport, progress: Progress = no_progress, *, resume: bool = False) -> Path:
+def train(
+    config: TrainConfig,
+    report: StepReport,
+    progress: Progress = no_progress,
+    *,
+    resume: bool = False,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Path:
     """Train to the end and write the adapter file; returns its path.
 
     A method that trains the backbone itself writes one of its own beside it. Under torchrun every process calls this.
+    tell: called with what the labels cannot teach, before the first step
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_folder(config, resume=resume)
     if leading():
-        open_cache(config, progress)  # fill it before the processes start
-        if config.validation is not None:
-            validation_photos(config, config.validation)  # its problems come before training
+        photos = open_cache(config, progress)  # fill it before the processes start
+        for line in check_labels(config, photos):
+            tell(line)
     run_crew(_main, (config, report, resume), config.processes, config.out, config.loop.device)
     path = config.out / ADAPTER_FILE
     if leading():
@@ -56,6 +66,13 @@ def train(config: TrainConfig, report: StepReport, progress: Progress = no_progr
                 config, load_backbone(config.out / BACKBONE_FILE if own else config.backbone), load_adapter(path)
             )
     return path
+
+
+def said_of(config: TrainConfig) -> list[str]:
+    """What the run's validation had to say of the weights that it kept, such as that only background is predicted."""
+    if config.validation is None or not (config.out / BEST_FILE).is_file():
+        return []
+    return [str(remark) for remark in load_checkpoint(config.out, BEST_FILE).get("remarks", [])]
 
 
 def export(config: TrainConfig, path: Path) -> str:
@@ -174,5 +191,6 @@ def _about(config: TrainConfig, model: MTLoRAModel) -> dict[str, Any]:
         "recipe": config.recipe,
         "data_sha256": data_digest(dataset),
         "backbone_sha256": file_digest(config.backbone),
+        **({"init_sha256": file_digest(config.init)} if config.init is not None and config.init.is_file() else {}),
         "parameters": group_counts(model),
     }

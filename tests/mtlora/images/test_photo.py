@@ -54,6 +54,14 @@ def test_bands_together_are_the_whole(mode: str, orientation: int, monkeypatch: 
     np.testing.assert_array_equal(np.concatenate([band[..., :3] for _, band in bands]), np.asarray(photo.whole()))
 
 
+def test_what_a_reader_could_miss() -> None:
+    plain = Photo(noise("RGB"))
+    assert (plain.orientation, plain.is_transparent, plain.is_deep) == (1, False, False)
+    assert Photo(noise("RGB"), 6).orientation == 6 and Photo(noise("RGB"), 9).orientation == 1
+    assert Photo(noise("RGBA")).is_transparent and not Photo(noise("RGB").convert("RGBA")).is_transparent
+    assert Photo(noise("I;16")).is_deep and Photo(noise("F")).is_deep
+
+
 def test_an_upright_rgb_picture_is_not_copied() -> None:
     image = noise("RGB")
     assert Photo(image).whole() is image

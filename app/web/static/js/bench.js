@@ -30,12 +30,17 @@ const LEAST_PX = 256;
 const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 
 export class Bench {
-  /** @param {() => boolean} active whether the playground is in front @param {() => void} used after each run */
-  constructor(active, used) {
+  /**
+   * @param {() => boolean} active whether the playground is in front
+   * @param {() => void} used after each run
+   * @param {string} linked NAME or NAME@REVISION to begin with; nothing, or one that is not there: the default
+   */
+  constructor(active, used, linked) {
     this.used = used;
     /** @type {AdapterSet[]} */
     this.sets = [];
-    this.chosen = { a: "", b: "" }; // NAME or NAME@REVISION
+    this.linked = linked;
+    this.chosen = { a: linked, b: "" }; // NAME or NAME@REVISION
     this.comparing = false;
     this.view = ""; // a task, or ALL
     this.compute = 1; // share of the encoder that is asked for, of the first set
@@ -105,7 +110,10 @@ export class Bench {
   setSets(listed) {
     this.sets = listed.adapters;
     const known = new Set(choices(this.sets).map(({ ref }) => ref));
-    if (!known.has(this.chosen.a)) this.chosen.a = known.has(listed.default) ? listed.default : "";
+    const [name, revision] = this.chosen.a.split("@");
+    if (this.sets.some((set) => set.name === name && String(set.current) === revision)) this.chosen.a = name;
+    const waiting = !known.size && this.chosen.a === this.linked; // the sets could not be listed, maybe not yet
+    if (!known.has(this.chosen.a) && !waiting) this.chosen.a = known.has(listed.default) ? listed.default : "";
     if (!known.has(this.chosen.b)) this.chosen.b = [...known].find((ref) => ref !== this.chosen.a) ?? this.chosen.a;
     this.showControls();
   }

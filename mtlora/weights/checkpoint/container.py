@@ -4,16 +4,21 @@ import io
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from mtlora.vocabulary.errors import ConversionError
-from mtlora.weights.convert.globals_allowed import ITEM_BYTES, StorageRef, TensorRef
-from mtlora.weights.convert.inert_pickle import MAX_PICKLE_BYTES, read_pickle
+from mtlora.vocabulary.errors import AdapterFileError, ConversionError
+from mtlora.vocabulary.shown import shown
+from mtlora.weights.adapter_file.announced import header_text
+from mtlora.weights.adapter_file.header import LENGTH_BYTES, parse_json
+from mtlora.weights.checkpoint.globals_allowed import ITEM_BYTES, StorageRef, TensorRef, plain_tensor
+from mtlora.weights.checkpoint.inert_pickle import MAX_PICKLE_BYTES, read_pickle
+from mtlora.weights.plain_files import open_plain
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -31,12 +36,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opened checkpoint: `document` is what was saved, with `TensorRef`s for tensors."""
+    """An opened checkpoint: `document` is what was saved, with `TensorRef`s for tensors.
+
+    metadata: texts in the header of a `.safetensors` file
+    """
 
     path: Path
     document: Any
     blocks: Mapping[str, Block]
     big_endian: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, tensors: Mapping[str, TensorRef]) -> dict[str, Tensor]:
         """The values of some tensors as float32, contiguous.
@@ -66,13 +75,23 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a `.pth` without running anything in it; `UnsafeCheckpointError` if it asks for more than data."""
+    """Open a `.pth` or `.safetensors` without running anything in it.
+
+    `UnsafeCheckpointError` if it asks for more than data.
+    """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_ZIP_MAGIC))
+        with open_plain(path) as file:
+            magic = file.read(LENGTH_BYTES + 1)
             file.seek(0)
-            return _open_zip(path, file) if magic == _ZIP_MAGIC else _open_legacy(path, file)
+            if magic.startswith(_ZIP_MAGIC):
+                return _open_zip(path, file)
+            # A header of JSON follows the length; no pickle of torch's has a brace there.
+            if path.suffix == ".safetensors" or magic[LENGTH_BYTES:] == b"{":
+                return _open_safetensors(path, file)
+            return _open_legacy(path, file)
+    except AdapterFileError as error:
+        raise ConversionError(f"{path.name} is no whole .safetensors file", [error.summary, *error.problems]) from error
     except OSError as error:
         raise ConversionError(f"cannot read {path}: {error.strerror or error}") from error
     # NotImplementedError is what zipfile raises for a compression that it does not know.
@@ -99,6 +118,25 @@ def _open_zip(path: Path, file: BinaryIO) -> Checkpoint:
             if name.startswith(data)
         }
     return Checkpoint(path, document, blocks, big_endian=order == b"big")
+
+
+def _open_safetensors(path: Path, file: BufferedReader) -> Checkpoint:
+    """Tensors by name, each a storage of its own."""
+    text, size = header_text(file, path.name)
+    raw, data_start = parse_json(text, path.name), LENGTH_BYTES + len(text)
+    metadata = raw.pop("__metadata__", {})
+    document, blocks = {}, {}
+    for name, entry in raw.items():
+        try:
+            begin, end = (data_start + int(offset) for offset in entry["data_offsets"])
+            document[name] = plain_tensor(entry["dtype"], name, entry["shape"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConversionError(f"{path.name}: tensor {shown(name, 120)} has no valid entry: {error}") from None
+        if not data_start <= begin <= end <= size:
+            raise ConversionError(f"{path.name}: tensor {shown(name, 120)} lies beyond the file's {size} bytes")
+        blocks[name] = Block(begin, end - begin)
+    texts = {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+    return Checkpoint(path, document, blocks, big_endian=False, metadata=texts)
 
 
 def _check_stored(entries: Iterable[zipfile.ZipInfo], path: Path) -> None:
@@ -129,9 +167,9 @@ def _open_legacy(path: Path, file: BinaryIO) -> Checkpoint:
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
         raise ConversionError(f"{path.name} is not a PyTorch checkpoint, or of an unknown kind")
     system = read_pickle(head)
-    document = read_pickle(head)
+    storages: dict[str, StorageRef] = {}
+    document = read_pickle(head, storages)
     keys = read_pickle(head)
-    storages = {ref.storage.key: ref.storage for ref in _all_tensors(document)}
     blocks, position = {}, head.tell()
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ConversionError(f"{path.name}: the list of storages is corrupt")
@@ -155,17 +193,3 @@ def _legacy_block(file: BinaryIO, position: int, storage: StorageRef | None, siz
             f"storage {storage.key[:40]!r} has {count} numbers in the file, its tensors say {storage.count}"
         )
     return Block(position + _COUNT_BYTES, nbytes)
-
-
-def _all_tensors(document: Any) -> list[TensorRef]:
-    """Every tensor reference anywhere in the document; walks without recursion, each container once."""
-    found: list[TensorRef] = []
-    waiting, seen = [document], set()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, TensorRef):
-            found.append(value)
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-    return found

@@ -1,24 +1,14 @@
-"""The names a published checkpoint may use, and a harmless stand-in for each. Nothing here imports them."""
+"""The names that a checkpoint may call, and what happens instead. Nothing here imports them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
-from mtlora.vocabulary.errors import ConversionError
+from mtlora.vocabulary.errors import ConversionError, UnsafeCheckpointError
+from mtlora.weights.checkpoint.opaque import Global, Opaque, is_opaque_class, is_opaque_function, is_python
 
 Arguments = tuple[Any, ...]
-
-
-class Global(NamedTuple):
-    """A name in a pickle: text only."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        shown = f"{self.module}.{self.name}"
-        return shown[:120].encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +36,6 @@ class TensorRef:
             return 0
         last = sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
         return (last + 1) * ITEM_BYTES[self.storage.dtype]
-
-
-class Opaque:
-    """Something harmless that nobody needs, such as a NumPy scalar among the training statistics."""
-
-    __slots__ = ()
 
 
 _STORAGES = {
@@ -112,6 +96,23 @@ def _tensor(arguments: Arguments) -> TensorRef:
     return tensor
 
 
+_SAFETENSORS = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
+}
+
+
+def plain_tensor(dtype: str, key: str, shape: list[int]) -> TensorRef:
+    """A tensor that fills a storage of its own, as in `.safetensors`; `ValueError` if it cannot be."""
+    if dtype not in _SAFETENSORS:
+        raise ValueError(f"numbers of type {str(dtype)[:20]!r}, readable are {', '.join(_SAFETENSORS)}")
+    if len(shape) > _MAX_DIMENSIONS or not all(type(side) is int and 0 <= side < 2**62 for side in shape):
+        raise ValueError(f"a shape of {len(shape)} sides, or of other than whole numbers from 0")
+    stride = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    storage = StorageRef(_SAFETENSORS[dtype], key, prod(shape))
+    return _tensor((storage, 0, tuple(shape), stride))
+
+
 def _first(arguments: Arguments) -> Any:
     """`_rebuild_parameter(tensor, …)`: the tensor."""
     if not arguments or not isinstance(arguments[0], TensorRef):
@@ -147,24 +148,47 @@ def _sequence(arguments: Arguments) -> tuple[Any, ...]:
     return tuple(items)
 
 
-def _opaque(_: Arguments) -> Opaque:
-    return Opaque()
+def _subclass(arguments: Arguments) -> Any:
+    """`_rebuild_from_type_v2(function, type, arguments, state)`: a tensor of a subclass, or with attributes."""
+    match arguments:
+        case (Global() as function, Global(), tuple(inner), *_) if function in _TENSORS:
+            return _TENSORS[function](inner)
+    raise ConversionError("the checkpoint describes a tensor of an unknown kind")
+
+
+def _reconstructed(arguments: Arguments) -> Opaque:
+    """`copyreg._reconstructor(class, base, state)`: how protocols 0 and 1 make objects."""
+    match arguments:
+        case (Global() as cls, Global("builtins" | "__builtin__", _), _) if has_opaque_objects(cls):
+            return Opaque(cls)
+    raise UnsafeCheckpointError(refused("makes an object of", *arguments[:1]))
+
+
+def _attribute(arguments: Arguments) -> Global:
+    """`getattr(class, name)`: what some versions of Python write for members of enumerations. A name, no value."""
+    match arguments:
+        case (Global() as cls, str(name)) if has_opaque_objects(cls):
+            return Global(cls.module, f"{cls.name}.{name}")
+    raise UnsafeCheckpointError(refused("takes an attribute of", *arguments[:1]))
 
 
 CONFIG_NODE = Global("yacs.config", "CfgNode")
 """Configuration node of the published code, a dict with attributes: here a plain dict."""
 
-CALLS: dict[Global, Callable[[Arguments], Any]] = {
+_TENSORS: dict[Global, Callable[[Arguments], Any]] = {
     Global("torch._utils", "_rebuild_tensor"): _tensor,
     Global("torch._utils", "_rebuild_tensor_v2"): _tensor,
     Global("torch._utils", "_rebuild_parameter"): _first,
+    Global("torch._utils", "_rebuild_parameter_with_state"): _first,
+}
+
+CALLS: dict[Global, Callable[[Arguments], Any]] = {
+    **_TENSORS,
+    Global("torch._tensor", "_rebuild_from_type_v2"): _subclass,
     Global("torch", "Size"): _sequence,
-    Global("torch", "device"): _opaque,
     Global("collections", "OrderedDict"): _mapping,
     Global("collections", "defaultdict"): _mapping,
     Global("collections", "Counter"): _mapping,
-    Global("_codecs", "encode"): _opaque,
-    Global("numpy", "dtype"): _opaque,
     CONFIG_NODE: _mapping,
 }
 """What REDUCE may call, and what happens then."""
@@ -173,10 +197,40 @@ for _module in ("builtins", "__builtin__"):
     CALLS[Global(_module, "set")] = CALLS[Global(_module, "frozenset")] = _set
     CALLS[Global(_module, "dict")] = _mapping
     CALLS[Global(_module, "list")] = CALLS[Global(_module, "tuple")] = _sequence
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    CALLS[Global(_module, "scalar")] = _opaque
+    CALLS[Global(_module, "getattr")] = _attribute
+for _module in ("copyreg", "copy_reg"):
+    CALLS[Global(_module, "_reconstructor")] = _reconstructed
 
-_TYPES = [*_STORAGES, "float16", "bfloat16", "float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
-NAMES: frozenset[Global] = frozenset([*CALLS, *(Global("torch", name) for name in _TYPES)])
-"""Every name that may occur at all; those outside `CALLS` are labels only."""
+def may_be_named(name: Global) -> bool:
+    """Whether a name may occur at all: it is known to be harmless, or nobody's but the checkpoint's author's.
+
+    Python's own names are refused at once unless listed. Others, such as an activation function among the arguments,
+    are labels; only what is called counts.
+    """
+    return name in CALLS or is_opaque_function(name) or is_opaque_class(name) or not is_python(name)
+
+
+def has_opaque_objects(name: Global) -> bool:
+    """Whether a name is that of a class whose objects are harmless, and needed by nobody."""
+    return name not in CALLS and is_opaque_class(name)
+
+
+def called(name: Any, arguments: Any) -> Any:
+    """What REDUCE leaves behind: data, or something opaque; `UnsafeCheckpointError` if it is not allowed."""
+    if not isinstance(name, Global) or not isinstance(arguments, tuple):
+        raise UnsafeCheckpointError(refused("calls", name))
+    if name in CALLS:
+        return CALLS[name](arguments)
+    if has_opaque_objects(name) or (is_opaque_function(name) and arguments):
+        return Opaque(name)
+    raise UnsafeCheckpointError(refused("calls", name))
+
+
+def refused(does: str, what: Any = None) -> str:
+    """The message for what is not allowed, with the way out."""
+    shown = str(what) if isinstance(what, Global) else f"a {type(what).__name__}"
+    return (
+        f"the checkpoint {does} {shown}, which is not allowed; nothing was run. Where you trust it, save the weights "
+        "alone: torch.save({'model': checkpoint['model']}, 'weights.pth'), and give the settings with --config"
+    )

@@ -1,8 +1,8 @@
 """A pickle interpreter that can run nothing: strangers' checkpoints are data here, never programs.
 
 Python's own unpickler calls whatever a stream names. This one walks the opcodes itself, builds plain dicts, lists and
-scalars, and knows a short list of names (`globals_allowed`), each with a harmless meaning of our own; none of them is
-ever imported. A name outside the list is an `UnsafeCheckpointError`. Tensors stay references until they are wanted.
+scalars, and gives each name a harmless meaning of our own (`globals_allowed`, `opaque`); none of them is ever imported.
+What no checkpoint needs is an `UnsafeCheckpointError`. Tensors stay references until they are wanted.
 """
 
 import pickletools
@@ -10,22 +10,35 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from mtlora.vocabulary.errors import ConversionError, UnsafeCheckpointError
-from mtlora.weights.convert.globals_allowed import CALLS, CONFIG_NODE, NAMES, Global, Opaque, StorageRef, storage_of
+from mtlora.weights.checkpoint.globals_allowed import (
+    CONFIG_NODE,
+    StorageRef,
+    called,
+    has_opaque_objects,
+    may_be_named,
+    refused,
+    storage_of,
+)
+from mtlora.weights.checkpoint.opaque import Global, Opaque
 
 MAX_PICKLE_BYTES = 8 * 2**20  # a Swin-L with its optimizer state needs about 3 MiB
 MAX_INTEGER_BITS = 128
 
 _MARK = object()
 _SCALARS = (str, int, float, bool, bytes, type(None))
+_BY_IDENTITY = (Global, Opaque)
 _FAULTS = (IndexError, KeyError, TypeError, ValueError, EOFError, OverflowError, RecursionError)
 
 
-def read_pickle(stream: BinaryIO) -> Any:
+def read_pickle(stream: BinaryIO, storages: dict[str, StorageRef] | None = None) -> Any:
     """The one pickle at the stream's position, as inert data; the stream stands behind it afterwards.
 
-    Dicts, OrderedDicts and config nodes become dicts, sets become frozensets of scalars, tensors `TensorRef`s.
+    Dicts, OrderedDicts and config nodes become dicts, sets become frozensets of scalars, tensors `TensorRef`s, and
+    other objects `Opaque`.
+
+    storages: gets every storage that the pickle names, by its key
     """
-    machine = _Machine()
+    machine = _Machine({} if storages is None else storages)
     try:
         for opcode, argument, position in pickletools.genops(stream):
             if position is not None and position - machine.start(position) > MAX_PICKLE_BYTES:
@@ -41,7 +54,8 @@ def read_pickle(stream: BinaryIO) -> Any:
 class _Machine:
     """Stack and memo of one pickle, and what each opcode does to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, storages: dict[str, StorageRef]) -> None:
+        self.storages = storages
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self._start: int | None = None
@@ -74,7 +88,7 @@ class _Machine:
         raise ValueError("no mark on the stack")
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out one opcode; those not listed (EXT, INST, OBJ, NEWOBJ_EX, PERSID, …) are refused."""
+        """Carry out one opcode; those not listed (EXT, INST, OBJ, PERSID, …) are refused."""
         if name in _LITERALS:
             self.stack.append(_literal(argument))
         elif name in _STEPS:
@@ -90,16 +104,18 @@ def _literal(value: Any) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """Only scalars may be keys: hashing a deep tuple would overflow the C stack."""
-    if not isinstance(value, _SCALARS):
-        raise ValueError(f"a {type(value).__name__} as a key")
+    """Only what is hashed at once may be a key: hashing a deep tuple would overflow the C stack."""
+    flat = value if isinstance(value, tuple) and not isinstance(value, Global) else (value,)
+    for part in flat:
+        if not isinstance(part, _SCALARS + _BY_IDENTITY):
+            raise ValueError(f"a {type(part).__name__} as a key")
     return value
 
 
 def _global(machine: _Machine, module: Any, name: Any) -> None:
     found = Global(str(module), str(name))
-    if found not in NAMES:
-        raise UnsafeCheckpointError(f"the checkpoint asks for {found}, which is not allowed; nothing was run")
+    if not may_be_named(found):
+        raise UnsafeCheckpointError(refused("asks for", found))
     machine.stack.append(found)
 
 
@@ -111,37 +127,48 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
-    arguments, called = machine.pop(), machine.pop()
-    if not isinstance(called, Global) or called not in CALLS or not isinstance(arguments, tuple):
-        raise UnsafeCheckpointError(f"the checkpoint calls {_shown(called)}, which is not allowed; nothing was run")
-    machine.stack.append(CALLS[called](arguments))
+    arguments, function = machine.pop(), machine.pop()
+    machine.stack.append(called(function, arguments))
 
 
 def _new_object(machine: _Machine, _: Any) -> None:
     arguments, cls = machine.pop(), machine.pop()
-    if cls != CONFIG_NODE or arguments != ():
-        raise UnsafeCheckpointError(f"the checkpoint makes an object of {_shown(cls)}, which is not allowed")
-    machine.stack.append({})
+    if cls == CONFIG_NODE and arguments == ():
+        machine.stack.append({})
+    else:
+        _opaque_object(machine, cls, arguments)
+
+
+def _new_object_with_keywords(machine: _Machine, _: Any) -> None:
+    _keywords, arguments, cls = machine.pop(), machine.pop(), machine.pop()
+    _opaque_object(machine, cls, arguments)
+
+
+def _opaque_object(machine: _Machine, cls: Any, arguments: Any) -> None:
+    if not isinstance(cls, Global) or not isinstance(arguments, tuple) or not has_opaque_objects(cls):
+        raise UnsafeCheckpointError(refused("makes an object of", cls))
+    machine.stack.append(Opaque(cls))
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Attributes of a config node, a state dict or an opaque value: not needed, so dropped unseen."""
-    machine.pop()
-    if not isinstance(machine.top(), dict | Opaque):
-        raise UnsafeCheckpointError(f"the checkpoint sets attributes of {_shown(machine.top())}, which is not allowed")
+    """Attributes of a config node or a state dict are dropped unseen; an opaque object keeps its own, unread."""
+    state, target = machine.pop(), machine.top()
+    if not isinstance(target, dict):
+        raise UnsafeCheckpointError(refused("sets attributes of", target))
+    if isinstance(target, Opaque) and isinstance(state, dict):
+        target.attributes = state
 
 
 def _persistent(machine: _Machine, _: Any) -> None:
     storage: StorageRef = storage_of(machine.pop())
+    machine.storages[storage.key] = storage
     machine.stack.append(storage)
-
-
-def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, Global) else f"a {type(value).__name__}"
 
 
 def _append(machine: _Machine, items: list[Any]) -> None:
     target = machine.top()
+    if isinstance(target, Opaque):
+        return  # a kind of list
     if type(target) is not list:
         raise ValueError(f"appending to a {type(target).__name__}")
     target.extend(items)
@@ -183,6 +210,9 @@ def _dict(machine: _Machine, _: Any) -> None:
 def _add_items(machine: _Machine, _: Any) -> None:
     items = frozenset(map(_key, machine.pop_to_mark()))
     before = machine.pop()
+    if isinstance(before, Opaque):
+        machine.stack.append(before)  # a kind of set
+        return
     if not isinstance(before, frozenset):
         raise ValueError(f"adding items to a {type(before).__name__}")
     machine.stack.append(before | items)
@@ -220,7 +250,7 @@ _LITERALS = frozenset(
     {
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     }
 )
 
@@ -261,6 +291,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _reduce,
     "NEWOBJ": _new_object,
+    "NEWOBJ_EX": _new_object_with_keywords,
     "BUILD": _build,
     "BINPERSID": _persistent,
 }

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mtlora.vocabulary.errors import ConversionError, UnsafeCheckpointError
+from mtlora.weights.checkpoint.inert_pickle import read_pickle
 from mtlora.weights.convert import convert_checkpoint
-from mtlora.weights.convert.inert_pickle import read_pickle
 from testing.published_checkpoints import publish, whole
 from testing.small_models import SPEC
 
