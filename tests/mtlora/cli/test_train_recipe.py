@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mtlora.cli.train import make_config
 from mtlora.cli.train_options import BY_RECIPE, ScheduleOptions, SetOptions, TrainOptions, ValidationOptions
 from mtlora.cli.train_recipe import choose
 from mtlora.data.layout import open_dataset
@@ -65,3 +66,11 @@ def test_a_run_that_goes_on_keeps_its_recipe(dataset: PhotoDataset) -> None:
 def test_unknown_recipes_are_told(dataset: PhotoDataset) -> None:
     with pytest.raises(TrainingError, match="--recipe must be one of auto, paper, got 'papr'"):
         choose(options(dataset, schedule=ScheduleOptions(recipe="papr")), dataset)
+
+
+@pytest.mark.parametrize("idle", [{"patience": 2}, {"baseline": Path("scores.json")}, {"val_photos": 9}])
+def test_options_of_looks_without_looks_are_told(dataset: PhotoDataset, idle: dict[str, Any]) -> None:
+    asked = options(dataset, validation=ValidationOptions(val_every=0, **idle))
+    flag = f"--{next(iter(idle)).replace('_', '-')}"
+    with pytest.raises(TrainingError, match=f"^{flag} says nothing without looks .*: give --val-every too$"):
+        make_config(asked)
