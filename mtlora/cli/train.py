@@ -93,7 +93,7 @@ def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _lin
         report_photos=options.validation.report_photos,
         recipe=choice.record,
     )
-    for line in (choice.line, *choice.doubts):
+    for line in (choice.line, *(f"warning: {doubt}" for doubt in choice.doubts)):
         tell(line)
     return config
 

@@ -74,3 +74,10 @@ def test_options_of_looks_without_looks_are_told(dataset: PhotoDataset, idle: di
     flag = f"--{next(iter(idle)).replace('_', '-')}"
     with pytest.raises(TrainingError, match=f"^{flag} says nothing without looks .*: give --val-every too$"):
         make_config(asked)
+
+
+def test_doubts_are_told_as_warnings(dataset: PhotoDataset) -> None:
+    told: list[str] = []
+    make_config(options(dataset, schedule=ScheduleOptions(lr=1e-6)), told.append)
+    assert told[0].startswith("recipe auto for 6 photos") and "given: --lr" in told[0]
+    assert told[1].startswith("warning: the peak learning rate is 1e-06")
