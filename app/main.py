@@ -13,6 +13,7 @@ from app.api.adapters.routes import router as adapters
 from app.api.adapters.schemas import CurrentIn
 from app.api.dependencies import door_of, methods_of
 from app.api.health import router as health
+from app.api.label_studio.routes import router as label_studio
 from app.api.middleware import RequestMiddleware
 from app.api.open_inference.repository import router as repository
 from app.api.open_inference.repository_schemas import IndexIn, LoadIn, UnloadIn
@@ -54,6 +55,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     routers: list[APIRouter] = [predict, adapters, tasks, repository, open_inference, health, pages]
+    if service.settings.label_studio:
+        routers.append(label_studio)
     for router in routers:
         answer_head(router)
         app.include_router(router)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.answers.form import Pieces, to_json
 from app.answers.plan import LABELS_BYTES, RUN_BYTES, Extent, RenderPlan, filtered_bytes
-from app.answers.run_lengths import Runs, class_bbox, class_rle, find_runs
 from app.answers.subject import Subject
+from mtlora.annotations.run_lengths import Runs, class_bbox, class_rle, find_runs
 from mtlora.maps.png_writer import banded_png
 from mtlora.maps.postprocessing import PhotoMap
 from mtlora.version import __version__

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.answers.form import AnswerFormat
 from app.core.errors import BadParameterError, ImageTooCostlyError
+from mtlora.annotations.label_studio import FROM_NAME, TO_NAME
 from mtlora.vocabulary.tasks import Task
 
 LABELS_BYTES = 1
@@ -30,6 +31,8 @@ class RenderPlan:
     size: str = PHOTO_SIZE  # of maps: that, the model's, or pixels of the longer side
     style: str = BLEND  # of overlays: a veil, outlines and a thin fill, or nothing
     media: str = ""  # of an overlay, where it is not PNG
+    tags: tuple[str, str] = (FROM_NAME, TO_NAME)  # of labels and image in Label Studio's interface
+    labels: frozenset[str] = frozenset()  # that Label Studio's interface has; none: all are shown
 
     @property
     def has_pngs(self) -> bool:

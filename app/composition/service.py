@@ -22,6 +22,7 @@ from app.startup.paths import adapters_folder, backbone_file
 from app.startup.preflight import one_line
 from app.startup.settings import Settings
 from app.store.adapter_store import AdapterStore
+from app.store.open_store import StoreOptions, open_store
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from app.telemetry.traces import open_tracer
@@ -209,7 +210,10 @@ def _open_backbone(settings: Settings) -> Backbone:
 
 
 def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Catalog]:
-    store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes, timeout_s=settings.store_timeout_s)
+    options = StoreOptions(
+        settings.store_max_bytes, settings.store_timeout_s, settings.store_cache, settings.store_cache_bytes
+    )
+    store = open_store(settings.store, options)
     folder = adapters_folder(settings)
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")

@@ -17,11 +17,13 @@ from app.access.gatekeeper import KeyRing
 from app.access.key_file import read_keys
 from app.access.keys import FORM, parse_keys
 from app.core.compute import parse_budget
-from app.core.errors import KeyFileError
+from app.core.errors import KeyFileError, StartupError
 from app.core.names import NAME, NAME_RULE
 from app.http.cross_origin import parse_origins
+from app.http.fetching import parse_site
 from app.http.forwarded import check_root_path, parse_networks
 from app.startup.config_file import read_config
+from app.store.place import BucketPlace, parse_place
 from mtlora.vocabulary.options import FormKind, Precision
 
 MIB = 1024 * 1024
@@ -49,6 +51,11 @@ GROUPS = {
 def default_store() -> Path:
     """Where uploaded sets live unless told otherwise."""
     return Path.home() / ".local" / "share" / "mtlora" / "store"
+
+
+def default_store_cache() -> Path:
+    """Where copies of a bucket's files live unless told otherwise; a folder store makes none."""
+    return Path.home() / ".cache" / "mtlora" / "store"
 
 
 def default_decoders() -> int:
@@ -95,11 +102,26 @@ class Settings(BaseSettings):
         "127.0.0.1,::1", description="proxies whose X-Forwarded-* headers count: addresses, networks, or *"
     )
 
+    label_studio: bool = Field(False, description="answer Label Studio as an ML backend, at /label-studio/NAME")
+    label_studio_url: str = Field(
+        "", description="Label Studio whose uploaded photos are fetched, such as http://label-studio:8080; empty: none"
+    )
+    label_studio_token_file: Path | None = Field(None, description="file with the access token for fetching them")
+
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
     adapters: Path | None = Field(
         None, description="folder of read-only bundled adapter sets; default: the installed one"
     )
-    store: Path = Field(default_factory=default_store, description="folder of uploaded adapter sets")
+    store: Path | BucketPlace = Field(
+        default_factory=default_store,
+        description="where uploaded adapter sets live: a folder, or s3://, gs:// or az://BUCKET/PREFIX",
+    )
+    store_cache: Path = Field(
+        default_factory=default_store_cache, description="folder of copies of a bucket's adapter files"
+    )
+    store_cache_bytes: int = Field(
+        4096 * MIB, ge=MIB, le=MOST_BYTES, description="copies of a bucket's adapter files together"
+    )
     default_adapter: str = Field("default", description="adapter set of requests that name none; always resident")
 
     max_body_bytes: int = Field(20_000_000, ge=1024, le=MOST_BYTES, description="largest request body of a prediction")
@@ -244,7 +266,22 @@ class Settings(BaseSettings):
             values = read_config(Path(path), cls.model_fields)
         return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
-    @field_validator("keys_file", "backbone", "adapters", "store", "audit_log", "config", mode="before")
+    @field_validator("store", mode="before")
+    @classmethod
+    def _check_store(cls, place: Any) -> Any:
+        return parse_place(place)
+
+    @field_validator(
+        "keys_file",
+        "label_studio_token_file",
+        "backbone",
+        "adapters",
+        "store",
+        "store_cache",
+        "audit_log",
+        "config",
+        mode="before",
+    )
     @classmethod
     def _check_path(cls, path: Any) -> Any:
         if path == "" or "\0" in str(path):  # the former would be the working folder
@@ -279,6 +316,11 @@ class Settings(BaseSettings):
     def _check_origins(cls, text: str) -> str:
         return ",".join(parse_origins(text))
 
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_label_studio(cls, url: str) -> str:
+        return str(parse_site(url)) if url else ""
+
     @field_validator("root_path")
     @classmethod
     def _check_root_path(cls, path: str) -> str:
@@ -296,6 +338,13 @@ class Settings(BaseSettings):
         if not NAME.fullmatch(name):
             raise ValueError(f"adapter names match {NAME_RULE}, got {name[:80]!r}")
         return name
+
+    @property
+    def store_folder(self) -> Path:
+        """The folder of the store; `StartupError` if it is in a bucket."""
+        if not isinstance(self.store, Path):
+            raise StartupError(f"the adapter store must be a folder here, it is {self.store}")
+        return self.store
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

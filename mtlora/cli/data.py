@@ -1,4 +1,4 @@
-"""The command `mtlora data`: look at a dataset before training on it."""
+"""The command `mtlora data`: make a dataset, and look at it before training on it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,11 @@ import typer
 
 from mtlora.cli import data_mend
 from mtlora.cli import options as o
+from mtlora.cli.data_import import import_command
 from mtlora.cli.say import say
 
-data = typer.Typer(help="Look at a dataset before training on it.", no_args_is_help=True)
+data = typer.Typer(help="Make a dataset of an export, look at it before training on it.", no_args_is_help=True)
+data.command(name="import")(import_command)
 data.command()(data_mend.split)
 data.command()(data_mend.upright)
 

@@ -11,6 +11,7 @@ from mtlora.cli.adamtl import GatingOptions, describe_model, forward_model
 from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.options import ComputeOption, SpendingOption, gated
+from mtlora.cli.prelabels import AsOption, check_tool, write_for_tool
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import ImageError, MTLoRAError, OptionError
 from mtlora.vocabulary.shown import shown
@@ -126,40 +127,49 @@ def predict(
     backbone: BackboneOption = None,
     compute: ComputeOption = 0.0,
     spending: SpendingOption = UNSAID_SPENDING,
+    tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
+    from mtlora.annotations.prelabels import MapFile
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
     if spending != UNSAID_SPENDING and not compute:
         raise OptionError(f"--spending {spending} says nothing without --compute: give both, or leave it away")
+    check_tool(tool)
     model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
     stems = [photo.stem for photo in photos]
     failed = 0
+    maps: dict[Task, list[MapFile]] = {}
     for photo in photos:
         base = photo.stem if stems.count(photo.stem) == 1 else photo.name
         try:
-            for path in _predict_one(model, photo, wanted, out / base):
+            for task, path in _predict_one(model, photo, wanted, out / base).items():
                 say(str(path))
+                names = {index: known.name for index, known in enumerate(model.spec.task(task).classes)}
+                maps.setdefault(task, []).append(MapFile(photo, photo.name, path, names))
         except ImageError as error:
             failed += 1
             say_text(f"{shown(photo)}: {error}", err=True)
+    if tool and maps:
+        write_for_tool(tool, maps, out)
     if failed:
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> "dict[Task, Path]":
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
 
-    paths = []
-    for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():
-        path = base.with_name(f"{base.name}.{task}.png")
-        path.write_bytes(encode_map(values, model.spec.task(task)).png)
-        paths.append(path)
+    paths = {}
+    maps = predict_maps(model, photo, [task.value for task in tasks])
+    for task in tasks:
+        path = base.with_name(f"{base.name}.{task.value}.png")
+        path.write_bytes(encode_map(maps[task], model.spec.task(task)).png)
+        paths[task] = path
     return paths
 
 

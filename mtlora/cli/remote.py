@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
+from mtlora.cli.prelabels import AsOption, check_tool, maps_of_folder, write_for_tool
 from mtlora.cli.pushing import file_to_push, name_for, playground_link
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import RefusedError, RemoteError
@@ -50,6 +51,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     deadline_ms: Annotated[
         int | None, typer.Option(min=1, help="The server gives a photo up after so long; default: its own limit.")
     ] = None,
+    tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos on the server. Run it again to go on: what is there is skipped."""
     import asyncio
@@ -57,6 +59,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     from mtlora.cli.progress import bar
     from mtlora.client.folder import Wanted, find_photos, predict_folder
 
+    check_tool(tool)
     sources = find_photos(photos, out)
     wanted = Wanted.make(
         out, tasks, adapter, overwrite=overwrite, masks=masks, explain=explain,
@@ -72,6 +75,8 @@ def predict(  # noqa: PLR0913 (a command's options)
     for photo, reason in sorted(report.failed.items()):
         say_text(f"{shown(photo)}: {reason}", err=True)
     say(_summary(report, out))
+    if tool:
+        write_for_tool(tool, maps_of_folder(sources, wanted, report), out)
     if report.failed:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ from types import ModuleType
 
 from mtlora.data import folder, nyud, pascal
 from mtlora.data.findings import in_place
+from mtlora.data.importing.recognise import advice
 from mtlora.data.lists import PHOTO_SUFFIXES, files_by_id, split_names
 from mtlora.data.records import Collected, PhotoDataset, PhotoRecord
 from mtlora.vocabulary.errors import DataError
@@ -28,6 +29,9 @@ def _lacking(root: Path) -> str:
     if not root.is_dir():
         return "it does not exist" if not root.exists() else "it is no folder"
     photos = files_by_id(root / folder.PHOTO_FOLDER, PHOTO_SUFFIXES)
+    labelled = any((root / task.value).is_dir() for task in Task)
+    if (not photos or not labelled) and (export := advice(root)):
+        return export
     if photos:
         return (
             f"it has {len(photos)} photos in {folder.PHOTO_FOLDER}/, but no lists of them in {folder.SPLITS}/; "

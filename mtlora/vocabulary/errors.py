@@ -12,6 +12,7 @@ MTLoRAError
 │   ├── ImageFormatError        not an image of a known format
 │   ├── ImageTooLargeError      more pixels than the limit
 │   └── ImageTooCostlyError     far more work to read than a photo of its size
+├── OutlineError            a mask with more sides than polygons are made of
 ├── DataError               a training dataset with problems (lists every problem)
 ├── TrainingError           a run that cannot start, resume or go on
 ├── OptionError             options of a command of which one would be ignored
@@ -80,6 +81,10 @@ class ImageTooLargeError(ImageError):
 
 class ImageTooCostlyError(ImageError):
     """An image that is built to take far more time or memory than a photo of its size."""
+
+
+class OutlineError(MTLoRAError):
+    """A mask whose outline has more sides than polygons are made of."""
 
 
 class DataError(ProblemsError):

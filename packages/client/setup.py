@@ -18,12 +18,13 @@ PARTS = {
         "command",
         "connection",
         "hub",
+        "prelabels",
         "progress",
         "pushing",
         "remote",
         "say",
     },
-    "mtlora.vocabulary": {"__init__", "errors", "shown", "tasks"},
+    "mtlora.vocabulary": {"__init__", "errors", "shown", "stopping", "tasks"},
     "mtlora.weights": {"__init__", "atomic"},
 }
 

@@ -66,7 +66,7 @@ def sent(method: str, path: str) -> Act:
 
 def damaged_used(name: str) -> Act:
     def act(live: Live, _weights: Weights) -> None:
-        for path in (live.service.settings.store / "sets" / name).rglob("*.safetensors"):
+        for path in (live.service.settings.store_folder / "sets" / name).rglob("*.safetensors"):
             path.chmod(0o600)
             path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
         assert predict(live, f"adapter={name}").status_code == 503

@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from app.answers import polygons
-from app.answers.polygons import class_polygons
-from app.core.errors import NotAcceptableError
+from mtlora.annotations import outlines
+from mtlora.annotations.outlines import class_polygons
+from mtlora.vocabulary.errors import OutlineError
 
 
 def filled(rings: "list[NDArray[np.int64]]", shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -29,9 +29,9 @@ def filled(rings: "list[NDArray[np.int64]]", shape: tuple[int, int]) -> NDArray[
 @settings(deadline=None)
 def test_outlines_are_those_of_the_pixels(labels: NDArray[np.uint8]) -> None:
     for index in range(3):
-        rings = polygons._rings(*polygons._sides(np.pad(labels == index, 1)))
+        rings = outlines._rings(*outlines._sides(np.pad(labels == index, 1)))
         np.testing.assert_array_equal(filled(rings, labels.shape), labels == index)
-        assert sum(polygons._area(ring) for ring in rings) == np.count_nonzero(labels == index)
+        assert sum(outlines._area(ring) for ring in rings) == np.count_nonzero(labels == index)
 
 
 def test_a_ring_has_its_hole_and_few_points() -> None:
@@ -54,6 +54,6 @@ def test_pixels_that_touch_by_a_corner_are_two_rings() -> None:
 
 
 def test_too_many_sides_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polygons, "MOST_SIDES", 100)
-    with pytest.raises(NotAcceptableError, match="polygons have up to 100"):
+    monkeypatch.setattr(outlines, "MOST_SIDES", 100)
+    with pytest.raises(OutlineError, match="polygons have up to 100"):
         class_polygons(np.indices((30, 30)).sum(axis=0).astype(np.uint8) % 2, 1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from app.answers.run_lengths import class_bbox, class_counts, class_rle, compress, find_runs
+from mtlora.annotations.run_lengths import class_bbox, class_counts, class_rle, compress, find_runs
 from testing.run_lengths import decode_counts, decode_rle
 
 class_maps = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))

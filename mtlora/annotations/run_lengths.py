@@ -1,10 +1,13 @@
 """COCO run-length encoding of class maps: column-major, compressed as pycocotools writes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtlora.annotations.box_runs import filled
+from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.stopping import Check, never
 
 _BITS = 5  # payload bits of one character; the sixth says that more follow
@@ -13,6 +16,7 @@ _MORE = 0x20
 _ZERO = 48  # "0"
 _BLOCK_PIXELS = 1 << 20  # looked at together
 _COUNTS_AT_ONCE = 1 << 16
+_MOST_CHARACTERS = 10  # of one count: 50 bits are more pixels than a map has
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,3 +113,27 @@ def _characters(rest: NDArray[np.int64]) -> str:
     characters = np.stack(columns, axis=1).ravel()
     text: bytes = characters[characters != 0].tobytes()
     return text.decode("ascii")
+
+
+def decompress(text: str) -> NDArray[np.int64]:
+    """The counts of COCO's string, the reverse of `compress`; `DataError` where it is none."""
+    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - _ZERO
+    if codes.size == 0:
+        return np.zeros(0, np.int64)
+    if (codes < 0).any() or (codes >= 1 << _BITS + 1).any() or codes[-1] & _MORE:
+        raise DataError(f"{text[:20]!r}… is no run lengths of COCO: a character is wrong, or the end is missing")
+    ends = np.flatnonzero(codes & _MORE == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if int((ends - starts).max()) >= _MOST_CHARACTERS:
+        raise DataError(f"a count of COCO's run lengths has up to {_MOST_CHARACTERS} characters, one here has more")
+    places = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
+    counts = np.add.reduceat((codes & 0x1F) << (_BITS * places), starts)
+    counts -= np.where(codes[ends] & _SIGN, np.int64(1) << _BITS * (ends - starts + 1), 0)
+    for first in (1, 2):  # from the fourth on, each is a difference to the one before last
+        counts[first::2] = np.cumsum(counts[first::2])
+    return counts
+
+
+def column_mask(counts: NDArray[np.int64] | Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
+    """The mask that runs down the columns make, bool [H, W]; `DataError` where they are of another size."""
+    return filled(counts, height * width).reshape(width, height).T

@@ -3,30 +3,83 @@
 A class is what lies within an odd number of its rings. Outer rings turn clockwise as seen, holes the other way.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import NotAcceptableError
+from mtlora.vocabulary.errors import OutlineError
 
 TOLERANCE_PX = 1.0
 """How far a simplified outline may lie from the pixels' sides."""
 MOST_SIDES = 200_000
 """Straight pieces of all outlines of one class; they are followed one by one."""
 
-_RIGHT, _DOWN, _LEFT, _UP = range(4)
 _Points = NDArray[np.int64]
+
+
+class Region(NamedTuple):
+    """Pixels of one class that hang together by their sides: rings int64 [N, 2], x and y, without a double end."""
+
+    outer: _Points
+    holes: tuple[_Points, ...]
+
+    @property
+    def in_one_ring(self) -> _Points:
+        """The same as one ring that goes to each hole and back on the same line: even-odd, the holes stay empty."""
+        start = self.outer[:1]
+        parts = [self.outer]
+        for hole in self.holes:
+            parts += [start, hole, hole[:1]]
+        return np.concatenate([*parts, start]) if self.holes else self.outer
 
 
 def class_polygons(labels: NDArray[np.uint8], index: int) -> list[dict[str, Any]]:
     """Rings of the pixels that are `index`: `{"points": [[x, y], …], "hole": …}`, in pixels from the top left corner.
 
     labels: uint8 [H, W]
-    `NotAcceptableError` where there are more than `MOST_SIDES`.
+    `OutlineError` where there are more than `MOST_SIDES`.
     """
     starts, following = _sides(np.pad(labels == index, 1))
     return [{"points": _simplified(ring).tolist(), "hole": bool(_area(ring) < 0)} for ring in _rings(starts, following)]
+
+
+def class_regions(labels: NDArray[np.uint8], index: int) -> list[Region]:
+    """The regions of a class, each with its holes; simplified, so neighbours may overlap by `TOLERANCE_PX`.
+
+    labels: uint8 [H, W]
+    `OutlineError` where there are more than `MOST_SIDES`.
+    """
+    starts, following = _sides(np.pad(labels == index, 1))
+    rings = _rings(starts, following)
+    outers = sorted((ring for ring in rings if _area(ring) > 0), key=_area)
+    holes: list[list[_Points]] = [[] for _ in outers]
+    for ring in rings:
+        if _area(ring) < 0:
+            holes[_owner(_beside(ring), outers)].append(_simplified(ring))
+    return [Region(_simplified(outer), tuple(within)) for outer, within in zip(outers, holes, strict=True)]
+
+
+def _beside(hole: _Points) -> NDArray[np.float64]:
+    """The centre of a pixel of the class that has a side in common with a hole: to the right, as its ring goes."""
+    side = np.sign(hole[1] - hole[0])
+    beside: NDArray[np.float64] = hole[0] + side / 2 + np.array([-side[1], side[0]]) / 2
+    return beside
+
+
+def _owner(point: NDArray[np.float64], outers: list[_Points]) -> int:
+    """Which of the rings, sorted by area, is the smallest around a point."""
+    for number, ring in enumerate(outers):
+        if (ring.min(axis=0) < point).all() and (point < ring.max(axis=0)).all() and _is_within(point, ring):
+            return number
+    raise OutlineError(f"the hole at {point.tolist()} lies in none of {len(outers)} regions")
+
+
+def _is_within(point: NDArray[np.float64], ring: _Points) -> bool:
+    """By the number of upright sides to the right; sides of pixels are upright or level."""
+    following = np.roll(ring, -1, axis=0)
+    crosses = (ring[:, 1] > point[1]) != (following[:, 1] > point[1])
+    return bool(np.count_nonzero(crosses & (ring[:, 0] > point[0])) % 2)
 
 
 def _sides(inside: NDArray[np.bool_]) -> tuple[_Points, NDArray[np.int64]]:
@@ -41,10 +94,7 @@ def _sides(inside: NDArray[np.bool_]) -> tuple[_Points, NDArray[np.int64]]:
     ]
     number = sum(map(len, pieces))
     if number > MOST_SIDES:
-        raise NotAcceptableError(
-            f"outlines of {number} straight pieces; polygons have up to {MOST_SIDES}: "
-            "ask for masks=rle or a smaller size"
-        )
+        raise OutlineError(f"outlines of {number} straight pieces; polygons have up to {MOST_SIDES}")
     sides = np.concatenate(pieces)
     direction = np.repeat(np.arange(4), [len(piece) for piece in pieces])
     width = inside.shape[1]
