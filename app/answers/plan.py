@@ -39,12 +39,15 @@ class RenderPlan:
         """Whether maps are made as PNGs."""
         return self.form in {AnswerFormat.PNG, AnswerFormat.ZIP} or (self.form is AnswerFormat.JSON and self.pngs)
 
-    def map_size(self, width: int, height: int, side: int) -> tuple[int, int]:
-        """Width and height of the maps of a photo of this size."""
+    def map_size(self, width: int, height: int, seen: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the maps of a photo of this size.
+
+        seen: height and width of what the model sees of it
+        """
         if self.size == PHOTO_SIZE:
             return width, height
         if self.size == MODEL_SIZE:
-            return side, side
+            return seen[1], seen[0]
         longer = int(self.size)
         return tuple(max(1, round(one * longer / max(width, height))) for one in (width, height))  # type: ignore[return-value]
 
@@ -60,7 +63,7 @@ class Extent:
 
     width: int  # of the photo
     height: int
-    side: int  # of the model's square
+    side: int  # of the model's square, or the longer one of what tiles of it cover together
 
     @property
     def pixels(self) -> int:

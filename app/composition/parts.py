@@ -130,7 +130,9 @@ def _decoders(settings: Settings, threads: FairExecutor, metrics: Metrics) -> De
     if settings.decoding == "threads":
         return ThreadedDecoders(threads, limits)
     native = kernels()
-    plan = Plan(limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None)
+    plan = Plan(
+        limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None, settings.max_tiles
+    )
     pool = DecoderPool(plan, settings.decoders, lambda reason: metrics.decoders_lost.labels(reason).inc())
     slots = FairSlots(settings.decoders, memory_bytes=settings.max_decode_bytes)
     return IsolatedDecoders(pool, slots, most_bytes=MOST_DECODE_TIMES * settings.max_decode_bytes)

@@ -18,6 +18,7 @@ from app.core.compute import Budget, granted, offered, usual
 from app.core.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
+from app.core.tiling import allowed_tiling
 from app.http.body_budget import BodyBudget, Hold
 from app.http.pieces import PiecesResponse
 from app.prediction.job import Asked, ImageAnswer, Outcome, PredictionJob
@@ -30,6 +31,7 @@ from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
 from app.telemetry.model_statistics import ModelStatistics, Ran
+from mtlora.images.tiles import UNTILED, Tiling
 from mtlora.vocabulary.policy import Policy
 from mtlora.vocabulary.spec import AdapterSpec
 
@@ -154,7 +156,8 @@ class Predictions:
         if job.images:
             return job
         call.context.facts["tasks"] = ",".join(job.tasks)
-        self._pipeline.refuse_early(job.flow, job.deadline, ref, job.workload if asked.final else None)
+        work = job.workload if asked.final else None
+        self._pipeline.refuse_early(job.flow, job.deadline, ref, work, job.tiling.least)
         read = await self._read(call, hold)
         return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, policy, call)
 
@@ -178,7 +181,14 @@ class Predictions:
             self._budget(choice.compute, ref, policy, call.caller),
             choice.explain,
             choice.compute is not None or choice.explain or offered(policy).is_open,
+            self._tiling(choice.tiles, len(asked.images) or 1),
         )
+
+    def _tiling(self, asked: str | None, images: int) -> Tiling:
+        """How the photos are cut. No more tiles than fit the queue, or such a photo would never be admitted."""
+        s = self._settings
+        most = min(s.max_tiles, s.max_queue_images)
+        return allowed_tiling(asked, images, most, max(most, s.max_images))
 
     def _budget(self, asked: str | None, ref: AdapterRef, policy: Policy | None, caller: Caller) -> Budget:
         if asked is not None:
@@ -201,6 +211,11 @@ class Predictions:
         if job.tells_share:
             context.facts["compute"] = share = round(sum(answer.share for answer in answers) / len(answers), 3)
             headers["X-Compute-Share"] = f"{share:g}"
+        if job.tiling != UNTILED:
+            context.facts["tiles"] = sum(answer.grid.count for answer in answers)
+            headers["X-Tiles"] = ", ".join(
+                str(one.grid) if isinstance(one, ImageAnswer) else "none" for one in outcomes
+            )
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

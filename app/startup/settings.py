@@ -131,10 +131,9 @@ class Settings(BaseSettings):
         le=MOST_BYTES,
         description="bodies of all predictions together, from their first byte to their answer",
     )
-    max_image_pixels: int = Field(
-        50_000_000, ge=1, le=MOST_PIXELS, description="largest photo, checked before decoding"
-    )
+    max_image_pixels: int = Field(50_000_000, ge=1, le=MOST_PIXELS, description="largest photo; checked first")
     max_images: int = Field(16, ge=1, le=1000, description="most images in one request")
+    max_tiles: int = Field(16, ge=1, le=256, description="most tiles that one photo may be cut in")
     max_adapter_bytes: int = Field(256 * MIB, ge=1024, le=MOST_BYTES, description="largest adapter file")
     max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
     store_max_bytes: int = Field(

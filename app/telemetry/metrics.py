@@ -78,6 +78,9 @@ class Metrics(Collector):
         self.batch_adapters = Histogram(
             "mtlora_batch_adapters", "Adapter sets in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
         )
+        self.tiles = Histogram(
+            "mtlora_tiles", "Tiles of an image, images that tiles were asked for", buckets=COUNT_BUCKETS, registry=reg
+        )
         self._count_compute()
         self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
         self.rejected = Counter("mtlora_rejected", "Requests refused or given up, by reason", ["reason"], registry=reg)

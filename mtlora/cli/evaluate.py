@@ -35,6 +35,7 @@ class EvaluateOptions:
     )
     compute: o.ComputeOption = 0.0
     spending: o.SpendingOption = "each"
+    tiles: o.TilesOption = ""
 
 
 @with_options
@@ -55,11 +56,12 @@ def evaluate(options: EvaluateOptions) -> None:
     dataset = open_dataset(options.data, options.split, wanted)
     check_agreement(dataset, wanted or model.spec.task_names)
     with bar("evaluate") as progress:
-        reports = run(model, dataset, wanted or None, progress)
+        reports = run(model, dataset, wanted or None, progress, options.tiles or None)
     if options.as_json:
         plain = {task.value: report.to_plain() for task, report in reports.items()}
         share = {"compute": options.compute, "share": round(model.mean_share, 5)} if isinstance(model, Gated) else {}
-        say_json({"split": options.split, "adapter": loaded.digest, **share, "tasks": plain})
+        tiles = {"tiles": options.tiles} if options.tiles else {}
+        say_json({"split": options.split, "adapter": loaded.digest, **share, **tiles, "tasks": plain})
         return
     if isinstance(model, Gated):
         say(f"compute {options.compute:g}: {model.mean_share:.1%} of the blocks' multiply-adds, on average")

@@ -10,7 +10,7 @@ import typer
 from mtlora.cli.adamtl import GatingOptions, describe_model, forward_model
 from mtlora.cli.arrays import input_array, save_arrays
 from mtlora.cli.option_groups import with_options
-from mtlora.cli.options import ComputeOption, SpendingOption, gated
+from mtlora.cli.options import ComputeOption, SpendingOption, TilesOption, gated
 from mtlora.cli.prelabels import AsOption, check_tool, write_for_tool
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import ImageError, MTLoRAError, OptionError
@@ -119,7 +119,7 @@ def _installation() -> dict[str, Any]:
     }
 
 
-def predict(
+def predict(  # noqa: PLR0913 (a command's options)
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG, WebP, BMP, TIFF, GIF.")],
     adapter: AdapterOption,
     out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
@@ -127,16 +127,19 @@ def predict(
     backbone: BackboneOption = None,
     compute: ComputeOption = 0.0,
     spending: SpendingOption = UNSAID_SPENDING,
+    tiles: TilesOption = "",
     tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
     from mtlora.annotations.prelabels import MapFile
+    from mtlora.prediction.predict import tiling_of
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
     if spending != UNSAID_SPENDING and not compute:
         raise OptionError(f"--spending {spending} says nothing without --compute: give both, or leave it away")
     check_tool(tool)
+    tiling_of(tiles or None)
     model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def predict(
     for photo in photos:
         base = photo.stem if stems.count(photo.stem) == 1 else photo.name
         try:
-            for task, path in _predict_one(model, photo, wanted, out / base).items():
+            for task, path in _predict_one(model, photo, wanted, out / base, tiles).items():
                 say(str(path))
                 names = {index: known.name for index, known in enumerate(model.spec.task(task).classes)}
                 maps.setdefault(task, []).append(MapFile(photo, photo.name, path, names))
@@ -159,13 +162,15 @@ def predict(
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> "dict[Task, Path]":
+def _predict_one(
+    model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path, tiles: str
+) -> "dict[Task, Path]":
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
 
     paths = {}
-    maps = predict_maps(model, photo, [task.value for task in tasks])
+    maps = predict_maps(model, photo, [task.value for task in tasks], tiles or None)
     for task in tasks:
         path = base.with_name(f"{base.name}.{task.value}.png")
         path.write_bytes(encode_map(maps[task], model.spec.task(task)).png)

@@ -68,6 +68,12 @@ SpendingOption = Annotated[
     typer.Option(help="With --compute: each (no photo gets more) or mean (of all photos; needs a calibration)."),
     Needs(("compute",)),
 ]
+TilesOption = Annotated[
+    str,
+    typer.Option(
+        help="Cut photos in overlapping tiles: auto, or rows x columns such as 2x3. Default: squeezed as a whole."
+    ),
+]
 TensorboardOption = Annotated[bool, typer.Option(help="Write event files where TensorBoard is installed.")]
 
 

@@ -48,6 +48,9 @@ def predict(  # noqa: PLR0913 (a command's options)
     masks: Annotated[
         str, typer.Option(help="Into PHOTO.json, for every class: rle (run lengths) or polygons (outlines).")
     ] = "",
+    tiles: Annotated[
+        str, typer.Option(help="Cut photos in overlapping tiles: auto, or rows x columns such as 2x3.")
+    ] = "",
     deadline_ms: Annotated[
         int | None, typer.Option(min=1, help="The server gives a photo up after so long; default: its own limit.")
     ] = None,
@@ -63,7 +66,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     sources = find_photos(photos, out)
     wanted = Wanted.make(
         out, tasks, adapter, overwrite=overwrite, masks=masks, explain=explain,
-        compute=compute, edges=edges, size=size, deadline_ms=deadline_ms,
+        compute=compute, edges=edges, size=size, tiles=tiles, deadline_ms=deadline_ms,
     )  # fmt: skip
 
     async def work() -> "FolderReport":

@@ -17,6 +17,8 @@ class Wishes(TypedDict, total=False):
     """Of class maps: "scores" decides them at their size (default), "nearest" enlarges the model's map."""
     size: str | int
     """Of all maps: "photo" (default), "model", or the pixels of the longer side."""
+    tiles: str
+    """Overlapping tiles of a large photo, one pass each: "2x3" is rows x columns, "auto" leaves it to the server."""
 
 
 class Options(Wishes, total=False):

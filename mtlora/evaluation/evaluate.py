@@ -17,7 +17,7 @@ from mtlora.data.records import LabelArray, PhotoDataset, PhotoRecord
 from mtlora.images.photo import Photo
 from mtlora.maps.postprocessing import Map
 from mtlora.metrics.meters import Scores, build_meter
-from mtlora.prediction.predict import Predictor, coarse_logits, map_of
+from mtlora.prediction.predict import Predictor, coarse_logits, map_of, tiling_of
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.spec import TaskSpec
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
@@ -71,26 +71,30 @@ def evaluate(
     dataset: PhotoDataset,
     tasks: Sequence[Task] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    tiles: str | None = None,
 ) -> dict[Task, TaskReport]:
     """Scores per task; a photo counts for the tasks it has labels of, at the size of its label.
 
     `DataError` names a label that does not fit its photo, or classes of the dataset that are not the set's.
 
     tasks: None means all of the set for which the dataset has labels
+    tiles: as of `predict`
     """
     wanted = [t for t in model.spec.select(tuple(tasks) if tasks else None) if tasks or dataset.count(t)]
     tallies = {task: _Tally(model.spec.task(task)) for task in wanted}
     tables = {task: _table(model.spec.task(task), dataset) for task in wanted}
+    tiling = tiling_of(tiles)
     for done, record in enumerate(dataset.records, start=1):
         present = [task for task in wanted if task in record.labels]
         if present:
             labels = {task: read_label(record.labels[task], task) for task in present}
             photo = load_photo(record.photo)
             _check_sizes(dataset.root, record, photo, labels)
-            coarse = coarse_logits(model, photo.whole(), present)
+            grid = tiling.of(photo.width, photo.height, model.spec.image_size)
+            coarse = coarse_logits(model, photo.whole(), present, grid)
             for task, label in labels.items():
                 known = _known(record, model.spec.task(task), label, tables[task])
-                found = map_of(task, coarse[task], model.spec, *known.shape[-2:])
+                found = map_of(task, coarse[task], model.spec, known.shape[-2], known.shape[-1], grid)
                 tallies[task].update(found, known, record.origin.get(task, ""))
         progress(done, len(dataset))
     return {task: tally.report() for task, tally in tallies.items()}

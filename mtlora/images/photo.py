@@ -12,6 +12,7 @@ from PIL import Image
 
 from mtlora.images.colours import Colours
 from mtlora.images.pixels import pixels_of, shared_pixels_of
+from mtlora.images.tiles import Box
 from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError
 
 BAND_PIXELS = 1 << 20
@@ -43,8 +44,10 @@ TURNS = {
 }
 """What makes a picture upright that is stored with an orientation of the EXIF standard, 2 to 8."""
 
-_SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
+SIDEWAYS = range(5, 9)
+"""Orientations whose rows are stored as columns."""
 _FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
+_MIRRORED = {2, 3, 6, 7}  # orientations whose first column is stored last
 _WHITE = (255, 255, 255, 255)
 _WHITE_16_BIT = 65_535
 _PLAIN = Colours()
@@ -87,12 +90,21 @@ class Photo:
     @property
     def width(self) -> int:
         """Of the upright photo."""
-        return self._image.height if self._orientation in _SIDEWAYS else self._image.width
+        return self._image.height if self._orientation in SIDEWAYS else self._image.width
 
     @property
     def height(self) -> int:
         """Of the upright photo."""
-        return self._image.width if self._orientation in _SIDEWAYS else self._image.height
+        return self._image.width if self._orientation in SIDEWAYS else self._image.height
+
+    def part(self, box: Box) -> "Photo":
+        """A part of the upright photo, with pixels of its own; grey is held as all of the photo has it."""
+        left, right = (self.width - box.right, self.width - box.left) if self._mirrored else (box.left, box.right)
+        top, bottom = (self.height - box.bottom, self.height - box.top) if self._from_the_end else (box.top, box.bottom)
+        stored = (top, left, bottom, right) if self._orientation in SIDEWAYS else (left, top, right, bottom)
+        part = Photo(self._image.crop(stored), self._orientation, self._colours)
+        part._grey = self._grey
+        return part
 
     def whole(self) -> Image.Image:
         """All of it: upright, RGB. The decoder's own image where that is both."""
@@ -125,13 +137,17 @@ class Photo:
     def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
         """Where upright rows are stored: left, top, right, bottom."""
         first, last = (self.height - bottom, self.height - top) if self._from_the_end else (top, bottom)
-        if self._orientation in _SIDEWAYS:
+        if self._orientation in SIDEWAYS:
             return first, 0, last, self._image.height
         return 0, first, self._image.width, last
 
     @property
     def _from_the_end(self) -> bool:
         return self._orientation in _FROM_THE_END
+
+    @property
+    def _mirrored(self) -> bool:
+        return self._orientation in _MIRRORED
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

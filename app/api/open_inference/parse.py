@@ -33,6 +33,7 @@ class TensorRequest:
     model: str | None = None  # what the body says beside the path
     version: str | None = None
     compute: str | None = None
+    tiles: str | None = None
 
 
 def parse_request(body: bytes, announced: str | None, max_images: int) -> TensorRequest:
@@ -61,6 +62,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
         document.model_name,
         document.model_version,
         None if parameters.compute is None else str(parameters.compute),
+        parameters.tiles,
     )
 
 

@@ -8,6 +8,7 @@ from app.api.predict.schemas import HEADERS
 from app.api.problem import PROBLEMS
 from app.core.compute import BudgetText
 from app.core.numbers import PLAIN, SWITCH
+from app.core.tiling import TilesText
 from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
@@ -128,6 +129,7 @@ class InferParametersIn(Strict):
     compute: BudgetText | None = Field(
         None, description="share of the encoder computed for each image, as `compute` of /predict"
     )
+    tiles: TilesText | None = Field(None, description="tiles of each photo, as `tiles` of /predict")
     priority: Annotated[int, Field(ge=0, le=2**64 - 1), PLAIN] = Field(
         0, description="there are no levels of priority, so it makes no difference, as in Triton"
     )

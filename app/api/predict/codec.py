@@ -23,6 +23,7 @@ from app.http.parameters import Found, merged
 from app.prediction.handler import Body
 from app.prediction.job import JSON_PLAN, Asked, Choice, ImageAnswer, Outcome, PredictionJob
 from app.prediction.read_images import Bounds, Knows, read_images
+from mtlora.images.tiles import UNTILED
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import TRAITS, Task, parse_tasks
@@ -90,7 +91,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
     """images: 0 if the body may still say what is asked for, so that nothing is known of the form"""
     tasks = _tasks(query.tasks, ref, spec)
     if not images:
-        return Choice(tasks, JSON_PLAN, query.compute)
+        return Choice(tasks, JSON_PLAN, query.compute, tiles=query.tiles)
     form = choose_format(query.format, accept, tasks=tasks, images=images)
     if query.logits and form is not AnswerFormat.NPZ:
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
@@ -118,7 +119,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
         style=query.style,
         media=overlay_media(accept) if form is AnswerFormat.OVERLAY else "",
     )
-    return Choice(tasks, plan, query.compute, query.explain is not None)
+    return Choice(tasks, plan, query.compute, query.explain is not None, query.tiles)
 
 
 def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task, ...]:
@@ -159,6 +160,8 @@ def _about(answer: ImageAnswer, job: PredictionJob, total_ms: float) -> Document
         "timings_ms": {**answer.stages.milliseconds(), "total": total_ms},
         "batch": {"size": answer.batch_images, "adapters": answer.batch_adapters},
     }
+    if job.tiling != UNTILED:
+        about["tiles"] = {"rows": answer.grid.rows, "columns": answer.grid.columns}
     if job.tells_share:
         about["compute"] = {"share": round(answer.share, 4)}
     if job.explain:

@@ -9,6 +9,7 @@ from app.api.problem import Problem
 from app.core.compute import BudgetText
 from app.core.map_size import MapSize
 from app.core.numbers import PLAIN, PLAIN_DECIMAL, SWITCH
+from app.core.tiling import TilesText
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
@@ -66,6 +67,11 @@ class PredictQuery(BaseModel):
         description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
         "or auto (what the set offers); sets with a policy only. Default: as the key, set or server says, else 1",
         examples=["0.6"],
+    )
+    tiles: TilesText | None = Field(
+        None,
+        description="rows x columns of overlapping tiles, one pass each, or auto. Default: squeezed into one pass",
+        examples=["auto", "2x3"],
     )
     explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
@@ -178,6 +184,13 @@ class ComputeOut(BaseModel):
     )
 
 
+class TilesOut(BaseModel):
+    """The grid that the photo was cut in; given where tiles were asked for."""
+
+    rows: int
+    columns: int
+
+
 class PredictOut(BaseModel):
     """Answer for one image."""
 
@@ -213,6 +226,7 @@ class PredictOut(BaseModel):
     timings_ms: TimingsOut
     batch: BatchOut
     compute: ComputeOut | None = None
+    tiles: TilesOut | None = None
 
 
 class PredictManyOut(BaseModel):
@@ -357,16 +371,13 @@ _ANSWER = {
     }
 }
 HEADERS = {
-    "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
-    "X-Compute-Share": {
-        "description": "share of the encoder that was computed, of several images the mean; given where the request "
-        "says anything of `compute`, or the set has a policy of kind pooled",
-        "schema": {"type": "string"},
-    },
-    "X-Adapter-Cold": {
-        "description": "1 if this request waited for the load of its set, else 0",
-        "schema": {"type": "string"},
-    },
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "X-Adapter-Revision": "NAME@REVISION that answered",
+        "X-Compute-Share": "share of the encoder computed, a mean; given if asked for, or if the set has a policy",
+        "X-Tiles": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
+        "X-Adapter-Cold": "1 if this request waited for the load of its set, else 0",
+    }.items()
 }
 OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

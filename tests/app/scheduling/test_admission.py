@@ -225,3 +225,17 @@ def test_never_more_than_the_limit_and_the_fair_share_is_never_refused(
         except QueueFullError:
             assert cold or held + images > 3  # three callers share nine places
         assert door.admission.images <= 9
+
+
+def test_a_photo_that_turns_out_to_be_several_passes_takes_their_places_and_gives_them_back() -> None:
+    door = Door()
+    ticket = door.admit("hog")
+    door.admission.grow(ticket, 6, math.inf)
+    assert door.admission.images == 7
+    with pytest.raises(QueueFullError):
+        door.admission.grow(ticket, 2, math.inf)
+    with pytest.raises(DeadlineError):
+        door.admission.grow(ticket, 1, 0)
+    assert door.admission.images == 7
+    door.admission.leave(ticket, 7)
+    assert door.admission.images == 0

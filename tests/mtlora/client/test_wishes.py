@@ -27,7 +27,7 @@ def test_what_is_said_is_plain_text(options: Options, parameters: dict[str, str]
     [
         (
             {"computes": 0.6},
-            "no option 'computes' of a prediction; there are deadline_ms, compute, edges, size, adapter",
+            "no option 'computes' of a prediction; there are deadline_ms, compute, edges, size, tiles, adapter",
         ),
         ({"compute": True}, "compute is a number or text, got True"),
         ({"size": (3, 4)}, r"size is a number or text, got \(3, 4\)"),
