@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from mtlora.weights.adapter_file import AdapterSet
     from mtlora.weights.backbone import Backbone
 
-PUBLISHED_EPOCHS = 300
-PUBLISHED_WARMUP_EPOCHS = 20
 PUBLISHED_WARMUP_FROM = 1e-3
 """Where warm-up begins, as a share of the peak."""
-
-WARMUP_SHARE = PUBLISHED_WARMUP_EPOCHS / PUBLISHED_EPOCHS
 
 DataOption = Annotated[Path, typer.Option(help="Dataset folder; docs/dataset-format.md has the layouts.")]
 OutOption = Annotated[Path, typer.Option(help="Folder of the run: checkpoint, metrics.csv, run.json, result.")]
@@ -48,6 +44,9 @@ HoldOption = Annotated[float, typer.Option(help="Share of the steps at the peak 
 FinalLrOption = Annotated[float, typer.Option(help="Where the decay ends, as a share of --lr.")]
 EmaOption = Annotated[float, typer.Option(help="Moving average of the weights, e.g. 0.998; 0: none.")]
 ProcessesOption = Annotated[int, typer.Option(help="Training processes; on a CPU: one per core is fastest.")]
+ProcessesByRecipe = Annotated[
+    int | None, typer.Option(help="Training processes; default: one per core on a CPU, up to four.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto (a GPU: bfloat16 or float16), float32, bfloat16 or float16.")]
 DropPathOption = Annotated[float, typer.Option(help="Stochastic depth of the last block.")]
@@ -82,7 +81,7 @@ TensorboardOption = Annotated[bool, typer.Option(help="Write event files where T
 class RunOptions:
     """Where a run computes and what it writes on its way."""
 
-    processes: ProcessesOption = 1
+    processes: ProcessesByRecipe = None
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     seed: SeedOption = 0

@@ -19,15 +19,18 @@ from mtlora.training.adapters.table import group_counts
 from mtlora.training.pretraining.batchnorm import share_batchnorm
 from mtlora.training.pretraining.pretrain import cache_side
 from mtlora.training.pretraining.resolution import train_at
+from mtlora.training.report.looks import forget_looks
+from mtlora.training.report.write import write_report
 from mtlora.training.run.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint
 from mtlora.training.run.loop import StepReport, Trainer, run_loop
+from mtlora.training.run.memory import enough_memory
 from mtlora.training.run.optim import build_adamw
 from mtlora.training.run.processes import ProcessGroup, leading, run_crew
-from mtlora.training.run.record import file_digest, write_record
+from mtlora.training.run.record import data_digest, file_digest, write_record
 from mtlora.training.run.validation import DeltaWatch
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import Policy, policy_shapes
-from mtlora.weights.adapter_file import AdapterManifest, write_adapter
+from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
 from mtlora.weights.adapter_file.manifest import Provenance
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
 
@@ -57,6 +60,11 @@ def train(
     path = config.out / ADAPTER_FILE
     if leading():
         export(config, path)
+        if config.report_photos:
+            own = config.unfreeze is not Unfreeze.NONE
+            write_report(
+                config, load_backbone(config.out / BACKBONE_FILE if own else config.backbone), load_adapter(path)
+            )
     return path
 
 
@@ -164,10 +172,25 @@ def _main(group: ProcessGroup, argument: tuple[TrainConfig, StepReport, bool]) -
     model = trainer.job.model
     if not isinstance(model, MTLoRAModel):
         raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
-    if group.leads:
-        more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
-        if config.init is not None and config.init.is_file():
-            more["init_sha256"] = file_digest(config.init)
-        write_record(config.out, config, photos, more)
+
+    def begun(step: int) -> None:
+        if group.leads:
+            write_record(config.out, config, photos, _about(config, model), step=step)
+            if not step:
+                forget_looks(config.out)
+
     watch = None if config.validation is None else DeltaWatch(model, config, config.validation, group, report)
-    run_loop(trainer, config.out, report, resume=resume, watch=watch)
+    with enough_memory(f"a batch of {config.batch} at {config.side} px in {config.processes} process(es)"):
+        run_loop(trainer, config.out, report, resume=resume, watch=watch, begun=begun)
+
+
+def _about(config: TrainConfig, model: MTLoRAModel) -> dict[str, Any]:
+    """What run.json says beside the settings: what they were chosen from, what was read, what is trained."""
+    dataset = open_dataset(config.data, config.split, config.spec.task_names).spread(config.photos)
+    return {
+        "recipe": config.recipe,
+        "data_sha256": data_digest(dataset),
+        "backbone_sha256": file_digest(config.backbone),
+        **({"init_sha256": file_digest(config.init)} if config.init is not None and config.init.is_file() else {}),
+        "parameters": group_counts(model),
+    }

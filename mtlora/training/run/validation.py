@@ -14,6 +14,7 @@ from mtlora.metrics import HEADLINE, delta_m
 from mtlora.model.mtlora import MTLoRAModel
 from mtlora.training.adapters.config import TrainConfig, Validation
 from mtlora.training.pretraining.resolution import set_side
+from mtlora.training.report.looks import save_look
 from mtlora.training.run.checkpoint import BEST_FILE, VALIDATION_FILE, MetricsLog, save_checkpoint
 from mtlora.training.run.loop import StepReport, Trainer
 from mtlora.training.run.processes import ProcessGroup
@@ -58,6 +59,7 @@ class DeltaWatch:
             with averaged(trainer), set_side(self._model, self._config.spec.image_size):
                 self._model.eval()
                 reports = evaluate(self._model, self._photos, self._tasks)
+                save_look(self._model, self._photos, self._config.out, trainer.step)
                 self._model.train()
                 verdict = self._judge(trainer, reports, scalars)
         self._stopped = self._group.any(verdict, trainer.device)

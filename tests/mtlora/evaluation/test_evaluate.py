@@ -105,6 +105,7 @@ def test_train_from_the_command_line(data: Path, files: tuple[Path, Path], tmp_p
     arguments = ["train", "--data", str(data), "--backbone", str(files[0]), "--out", str(tmp_path / "run")]
     arguments += ["--cache", str(tmp_path / "cache"), "--tasks", "semseg", "--semseg-classes", "background,person"]
     arguments += ["--image-size", "64", "--ranks", "2,2,2,2", "--decoder-channels", "4,4,4,4", "--batch", "2"]
+    arguments += ["--processes", "1"]
     result = CliRunner().invoke(cli, [*arguments, "--steps", "1", "--warmup", "0", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "adapter.safetensors").is_file()
