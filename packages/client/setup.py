@@ -11,6 +11,20 @@ from setuptools.command.sdist import sdist
 # Of these packages only these modules; of the others all. A test holds it to what the client imports.
 PARTS = {
     "mtlora": {"__init__", "version"},
+    "mtlora.annotations": {
+        "__init__",
+        "box_runs",
+        "brush_runs",
+        "coco",
+        "cvat",
+        "label_studio",
+        "labelme",
+        "outlines",
+        "predicted",
+        "prelabels",
+        "raster",
+        "run_lengths",
+    },
     "mtlora.cli": {
         "__init__",
         "bench",

@@ -139,7 +139,7 @@ def test_tasks_given_twice_in_one_place_are_both_meant(client: httpx.Client) -> 
 
 
 def test_what_nobody_knows_is_422_and_says_what_is_meant(client: httpx.Client) -> None:
-    shapes, more = "format, masks, size, edges, style, logits, threshold", "compute, explain, deadline_ms"
+    shapes, more = "format, masks, size, edges, style, logits, threshold", "compute, tiles, explain, deadline_ms"
     known = f"known: image, tasks, adapter, {shapes}, {more}"
     for response, place, words in (
         (raw(client, "task=semseg"), "query.task", "'task'; did you mean 'tasks'? known: tasks, adapter"),

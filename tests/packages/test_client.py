@@ -74,7 +74,9 @@ def name_of(requirement: str) -> str:
 def test_it_declares_what_it_imports() -> None:
     owners = packages_distributions()
     needed = {owners[package][0].lower().replace("_", "-") for package in imported()[1]} - {"pydantic-core"}
-    assert {name_of(each) for each in PROJECT["project"]["dependencies"]} == needed
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    declared = [*PROJECT["project"]["dependencies"], *(each for extra in extras for each in extra)]
+    assert {name_of(each) for each in declared} == needed
     assert not needed & {"torch", "torchvision", "timm", "safetensors"}
 
 

@@ -49,7 +49,8 @@ inline void add_products(const Down& down, int first, const float* x, long ldx, 
         auto add = [&](int i, int valid) {
             vf row[C];
             each<1, C>(valid, [&](int, int c, int) { row[c] = load_up_to(a + c * down.width + i, valid); });
-            each<R, C>(valid, [&](int r, int c, int) { part[r][c] += load(x + r * ldx + i) * row[c]; });
+            // Up to `valid` only: what lies behind may be no number, and that times zero is none either.
+            each<R, C>(valid, [&](int r, int c, int) { part[r][c] += load_up_to(x + r * ldx + i, valid) * row[c]; });
         };
         int i = 0;
         for (; i + kLanes <= k; i += kLanes) add(i, kLanes);

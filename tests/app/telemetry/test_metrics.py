@@ -16,6 +16,7 @@ CONTRACT = [
     "mtlora_images_total",
     "mtlora_images_computed_total",
     "mtlora_compute_share",
+    "mtlora_tiles",
     "mtlora_compute_open_total",
     "mtlora_compute_saved_seconds_total",
     "mtlora_gated_blocks_total",

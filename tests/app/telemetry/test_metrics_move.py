@@ -148,6 +148,7 @@ ELSEWHERE = {
     "mtlora_build_info": "test_what_was_set_shows",
     "mtlora_ready": "test_ready_falls_when_draining",
     "mtlora_store_usable": "test_a_store_that_is_gone_shows",
+    "mtlora_tiles": "test_tiles_are_counted",
     "mtlora_compute_share": "test_budgets_of_compute_are_counted",
     "mtlora_compute_open_total": "test_budgets_of_compute_are_counted",
     "mtlora_compute_saved_seconds_total": "test_budgets_of_compute_are_counted",
@@ -271,6 +272,15 @@ def test_budgets_of_compute_are_counted(weights: Weights, tmp_path: Path) -> Non
         assert sum(blocks.values()) == pytest.approx(12)  # of two images with six blocks each
         skipped = sum(value for name, value in blocks.items() if "skipped" in name)
         assert 2 < skipped < 5
+
+
+def test_tiles_are_counted(weights: Weights, tmp_path: Path) -> None:
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        assert predict(live).status_code == 200
+        assert samples(live)["mtlora_tiles_count"] == 0  # nothing was said of tiles
+        assert predict(live, "tiles=2x3").status_code == 200
+        now = samples(live)
+        assert (now["mtlora_tiles_count"], now["mtlora_tiles_sum"]) == (1, 6)
 
 
 def test_what_was_set_shows(weights: Weights, tmp_path: Path) -> None:

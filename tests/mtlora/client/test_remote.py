@@ -64,10 +64,13 @@ def test_predict_says_what_became_of_the_photos(photos: Path, tmp_path: Path) ->
 
 def test_a_set_from_push_to_delete(weights: Weights) -> None:
     cats, dogs = weights.uploads / "cats.safetensors", weights.uploads / "dogs.safetensors"
-    assert remote("push", cats, "--name", "street").stdout == "street@1: new, current; semseg\n"
-    assert remote("push", cats, "--name", "street").stdout == "street@1: there already, current; semseg\n"
-    pushed = remote("push", dogs, "--name", "street", "--no-activate")
-    assert pushed.stdout == "street@2: new, current is 1; semseg\n"
+    first, link = remote("push", cats, "--name", "street").stdout.splitlines()
+    assert first == "street@1: new, current; semseg"
+    assert link.endswith("/?adapter=street")
+    again = remote("push", cats, "--name", "street").stdout.splitlines()
+    assert again == ["street@1: there already, current; semseg", link]
+    pushed = remote("push", dogs, "--name", "street", "--no-activate").stdout.splitlines()
+    assert pushed == ["street@2: new, current is 1; semseg", f"{link}@2"]
     assert remote("activate", "street", 2).stdout == "street@2 is current\n"
     assert remote("rollback", "street").stdout == "street@1 is current, was 2\n"
     with pytest.raises(RemoteError, match="street@1 is the oldest revision there is"):

@@ -179,6 +179,23 @@ def test_integers_where_gates_are_open_and_nothing_where_they_are_closed(engine:
     assert_same(ours, alike, SAME_ORDER)
 
 
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "lowrank"])
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.INT8])
+def test_what_a_pass_leaves_behind_reaches_no_other(engine: str, merge: bool, precision: Precision) -> None:
+    """Widths that are no whole vectors: what lies behind a row is no number here, left by an image of none."""
+    if engine == "at once" and precision is Precision.INT8:
+        pytest.skip("int8 is for a CPU")
+    spec = adapter_spec(backbone_spec(depths=(2, 2, 2, 2), window_size=2))
+    backbone = make_backbone(spec.backbone)
+    backend, adapter = backend_of(engine, backbone, merge=merge, precision=precision), make_set(backbone, spec)
+    x = images(spec, 1)
+    before = forward(backend, [adapter], x, spec.task_names, [None])
+    forward(backend, [adapter], torch.full_like(x, torch.nan), spec.task_names, [None])
+    after = forward(backend, [adapter], x, spec.task_names, [None])
+    for task, logits in before[0].items():
+        assert torch.equal(after[0][task], logits)
+
+
 def test_gates_of_another_shape_are_refused(engine: str) -> None:
     spec = shifting()
     backbone = make_backbone(spec.backbone)

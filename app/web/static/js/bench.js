@@ -8,14 +8,15 @@
  *   roundTripMs: number, maps: Map<string, TaskMap>, ref: string}} Run  ref: NAME@REVISION that answered
  */
 
-import { ApiError, photoAsSeen, predict } from "./api.js";
+import { ApiError, predict } from "./api.js";
 import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
-import { byId, el, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
+import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
+import { writeLink } from "./link.js";
 import { Live } from "./live.js";
-import { computedMap, decodeMap } from "./maps.js";
-import { photoPanel, remade } from "./photo.js";
+import { computedMap, decodeMap, richest } from "./maps.js";
+import { offerAnother, photoPanel, seeAsServer } from "./photo.js";
 import { composite } from "./picture.js";
 import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
 import { Stage } from "./stage.js";
@@ -23,27 +24,25 @@ import { History, timingBars } from "./timings.js";
 
 const ALL = "all";
 const BACKGROUND = "background";
-const WORTH_SHOWING = 0.01; // share of the photo
-const SMALLER_PX = 2048; // longest side of a photo that was too large
-const SHRINK = 0.75; // and of one that still is, of the side it had
-const LEAST_PX = 256;
 const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 
 export class Bench {
   /**
    * @param {() => boolean} active whether the playground is in front
    * @param {() => void} used after each run
-   * @param {string} linked NAME or NAME@REVISION to begin with; nothing, or one that is not there: the default
+   * @param {import("./link.js").Link} linked what to begin with; sets that are not there: the default
    */
   constructor(active, used, linked) {
     this.used = used;
     /** @type {AdapterSet[]} */
     this.sets = [];
-    this.linked = linked;
-    this.chosen = { a: linked, b: "" }; // NAME or NAME@REVISION
-    this.comparing = false;
-    this.view = ""; // a task, or ALL
-    this.compute = 1; // share of the encoder that is asked for, of the first set
+    this.default = ""; // name of the set of requests that name none
+    this.linked = linked.adapter;
+    this.chosen = { a: linked.adapter, b: linked.compare }; // NAME or NAME@REVISION
+    this.comparing = Boolean(linked.compare);
+    this.view = linked.task; // a task, or ALL
+    this.viewed = Boolean(linked.task); // it was asked for
+    this.compute = linked.compute; // share of the encoder that is asked for, of the first set
     this.seekCommon = false; // go to a task that both sets have, once, when a comparison begins
     /** @type {Set<string>} */
     this.unwanted = new Set(); // tasks
@@ -57,16 +56,13 @@ export class Bench {
     this.history = new History();
     this.code = new CodePanel();
     this.stage = new Stage();
-    this.live = new Live(
-      (photo) => this.#showFrame(photo),
-      (error) => this.#fail(error),
-    );
+    const shown = (/** @type {Photo} */ photo) => this.#showFrame(photo);
+    this.live = new Live(shown, (error) => this.#fail(error));
     this.photos = photoPanel(
       active,
       (photo) => {
         this.live.stop();
-        this.photo = photo;
-        this.run(true);
+        this.#take(photo);
       },
       (video, name) => void this.live.file(video, name),
     );
@@ -87,6 +83,7 @@ export class Bench {
       this.chosen.b = /** @type {HTMLSelectElement} */ (event.target).value;
       this.run();
     });
+    byId("compute").value = String(Math.round(100 * this.compute));
     byId("compute").addEventListener("input", () => this.#showCompute());
     byId("compute").addEventListener("change", () => {
       this.compute = byId("compute").value / 100;
@@ -109,6 +106,7 @@ export class Bench {
   /** @param {{default: string, adapters: AdapterSet[]}} listed */
   setSets(listed) {
     this.sets = listed.adapters;
+    this.default = listed.default;
     const known = new Set(choices(this.sets).map(({ ref }) => ref));
     const [name, revision] = this.chosen.a.split("@");
     if (this.sets.some((set) => set.name === name && String(set.current) === revision)) this.chosen.a = name;
@@ -191,7 +189,7 @@ export class Bench {
     try {
       const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal)));
       if (signal.aborted) return;
-      await this.#seeAsServer(photo, runs.find(Boolean), signal);
+      await seeAsServer(photo, runs.find(Boolean)?.answer, this.chosen.a, signal);
       if (signal.aborted) return;
       this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
       this.#show();
@@ -204,14 +202,18 @@ export class Bench {
     if (!signal.aborted) this.stage.busy(false);
   }
 
+  /** @param {Photo} photo */
+  #take(photo) {
+    this.photo = photo;
+    this.run(true);
+  }
+
   /** A frame of moving pictures: as `run`, but nothing is kept of it. @param {Photo} photo */
   async #showFrame(photo) {
     const { signal } = this.aborter;
     const sides = this.comparing ? SIDES : SIDES.slice(0, 1);
-    const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal))).catch((error) => {
-      if (!signal.aborted) throw error;
-      return [];
-    });
+    const asked = Promise.all(sides.map((side) => this.#side(side, photo, signal)));
+    const runs = await asked.catch((error) => (signal.aborted ? [] : Promise.reject(error)));
     if (signal.aborted || !this.live.running) return;
     this.photo = photo;
     this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
@@ -225,27 +227,8 @@ export class Bench {
     this.stage.busy(false);
     const lasting = error instanceof ApiError && [413, 415, 422].includes(error.status);
     showProblem(byId("problem"), error, lasting ? null : () => this.run());
-    if (lasting && this.photo?.bitmap) this.#offerAnother(this.photo, error.status);
-  }
-
-  /**
-   * What a server refuses as it is, the browser can write anew: smaller, until it is taken, or as JPEG.
-   * @param {Photo} photo that was refused, and can be shown here
-   * @param {number} status of the refusal
-   */
-  #offerAnother(photo, status) {
-    const { width, height } = /** @type {ImageBitmap} */ (photo.bitmap);
-    const longest = Math.min(SMALLER_PX, Math.max(width, height) * (photo.remade ? SHRINK : 1));
-    if (status === 422 || (photo.remade && (status !== 413 || longest < LEAST_PX))) return;
-    const act = async () => {
-      const made = await remade(photo, status === 413 ? longest : Infinity);
-      if (this.photo !== photo) return;
-      this.photo = made;
-      this.run(true);
-    };
-    const words = status === 413 ? "Make it smaller and send it" : "Send it as JPEG";
-    if (photo.remade) act();
-    else byId("problem").append(el("button", { type: "button", on: { click: act } }, words));
+    if (!lasting || !this.photo?.bitmap) return;
+    offerAnother(byId("problem"), this.photo, error.status, (refused, made) => this.photo === refused && this.#take(made));
   }
 
   /**
@@ -292,22 +275,11 @@ export class Bench {
     return made;
   }
 
-  /**
-   * Browsers turn photos by EXIF alone and know fewer formats: what the server turned, or they do not show, is its own.
-   * @param {import("./photo.js").Photo} photo @param {Run|null|undefined} run @param {AbortSignal} signal
-   */
-  async #seeAsServer(photo, run, signal) {
-    const task = run && Object.keys(run.answer.tasks)[0];
-    if (!run || !task || photo.asSeen || (photo.bitmap && !run.answer.image.orientation)) return;
-    const seen = await photoAsSeen(photo.blob, this.chosen.a, task, signal).catch(() => null);
-    const bitmap = seen && (await createImageBitmap(seen).catch(() => null));
-    if (bitmap) Object.assign(photo, { bitmap, asSeen: true });
-  }
-
   #show() {
     const tasks = this.#tasks();
     if (tasks.length === 1) [this.view] = tasks; // there is no tab for all of one
-    if (this.view !== ALL && !tasks.includes(this.view)) this.view = this.#richest(tasks);
+    const isThere = this.view === ALL || tasks.includes(this.view);
+    if (tasks.length && (!isThere || !this.viewed)) this.view = richest((this.runs.a ?? this.runs.b)?.maps, tasks);
     const common = tasks.filter((task) => this.runs.a?.maps.has(task) && this.runs.b?.maps.has(task));
     if (this.seekCommon && common.length) {
       this.seekCommon = false;
@@ -317,6 +289,7 @@ export class Bench {
     if (tasks.length > 1) tabs.push({ key: ALL, words: "All" });
     const choose = (/** @type {string} */ key) => {
       this.view = key;
+      this.viewed = true;
       this.#show();
     };
     fillTabs(byId("tabs"), tabs, this.view, choose, "stage");
@@ -342,13 +315,14 @@ export class Bench {
     const history = this.history.element();
     if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
     this.code.show(shown.map(({ run }) => run));
-  }
-
-  /** @param {string[]} tasks @returns {string} the one that has most to show: the most classes, else the first */
-  #richest(tasks) {
-    const found = (/** @type {string} */ task) =>
-      (this.runs.a ?? this.runs.b)?.maps.get(task)?.classes.filter((c) => (c.fraction ?? 0) > WORTH_SHOWING).length ?? 0;
-    return tasks.reduce((best, task) => (found(task) > found(best) ? task : best), tasks[0] ?? "");
+    if (!shown.length) return;
+    const { a, b } = this.chosen;
+    writeLink({
+      adapter: a === this.default && !this.comparing ? "" : a, // as far as it is not what the page begins with
+      compare: this.comparing ? b : "",
+      task: this.viewed ? this.view : "",
+      compute: Math.max(this.compute, this.#lowest()),
+    });
   }
 
   /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */

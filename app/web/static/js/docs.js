@@ -45,7 +45,7 @@ function marked(text) {
 }
 
 /** @param {any} value */
-const code = (value) => el("pre", {}, JSON.stringify(value, null, 2));
+const code = (value) => el("pre", { tabIndex: 0 }, JSON.stringify(value, null, 2));
 
 /**
  * Kinds of body, each with its schema.
@@ -103,7 +103,7 @@ function curl(path, method, about, schemas) {
 
 /** @param {string} text as a box, with a button that copies it */
 function toCopy(text) {
-  const box = el("pre", {}, text);
+  const box = el("pre", { tabIndex: 0 }, text);
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);

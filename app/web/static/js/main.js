@@ -4,6 +4,7 @@ import { ApiError, listSets, onUnauthorized } from "./api.js";
 import { Bench } from "./bench.js";
 import { askKey, showProblem, wireKeyDialog } from "./dialogs.js";
 import { byId } from "./dom.js";
+import { readLink } from "./link.js";
 import { SetsView } from "./sets.js";
 
 const VIEWS = ["try", "sets"];
@@ -36,13 +37,10 @@ async function refresh() {
   }
 }
 
-/** @returns {string} NAME or NAME@REVISION that a link such as `/?adapter=people` asks for, or nothing */
-const linked = () => new URLSearchParams(location.search).get("adapter") ?? "";
-
 const bench = new Bench(
   () => view() === "try" && !document.querySelector("dialog[open]"),
   () => void refresh().catch(() => {}),
-  linked(),
+  readLink(),
 );
 const setsView = new SetsView({
   refresh: () => refresh().catch(() => {}),

@@ -14,6 +14,7 @@
 import { checkerboard, isCutout, lilac, vividColors } from "./look.js";
 import { decodePng, fromBase64 } from "./png.js";
 
+const WORTH_SHOWING = 0.01; // share of the photo
 const LILAC_AXES = "x right, y down, z forward"; // normals with other axes keep their own colours
 
 // Dark to bright, blue-green to warm; bright enough at the top to stand out from any photo.
@@ -91,6 +92,18 @@ export async function computedMap({ compute, image }) {
     }
   }
   return { ...small, width, height, values };
+}
+
+/**
+ * The task that has most to show: the most classes, else the first.
+ * @param {Map<string, TaskMap>|undefined} maps
+ * @param {string[]} tasks
+ * @returns {string}
+ */
+export function richest(maps, tasks) {
+  const found = (/** @type {string} */ task) =>
+    maps?.get(task)?.classes.filter((c) => (c.fraction ?? 0) > WORTH_SHOWING).length ?? 0;
+  return tasks.reduce((best, task) => (found(task) > found(best) ? task : best), tasks[0] ?? "");
 }
 
 /** @param {Uint8ClampedArray} rgba [H, W, 4] @returns {Uint8ClampedArray} [H, W] */

@@ -10,9 +10,13 @@
  *   live: a frame; others follow
  */
 
+import { photoAsSeen } from "./api.js";
 import { byId, el, size, toast } from "./dom.js";
 
 const JPEG_QUALITY = 0.92;
+const SMALLER_PX = 2048; // longest side of a photo that was too large
+const SHRINK = 0.75; // and of one that still is, of the side it had
+const LEAST_PX = 256;
 // The first one opens the page: the bundled sets have most to show on it.
 const SAMPLES = [
   { file: "grace_hopper.jpg", words: "Officer in uniform" },
@@ -32,7 +36,7 @@ async function readPhoto(blob, name, address) {
  * @param {Photo} photo with a bitmap @param {number} longest px that its longer side may have
  * @returns {Promise<Photo>} a JPEG
  */
-export async function remade(photo, longest) {
+async function remade(photo, longest) {
   const bitmap = /** @type {ImageBitmap} */ (photo.bitmap);
   const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
   const canvas = el("canvas", {
@@ -44,6 +48,38 @@ export async function remade(photo, longest) {
   const name = photo.name.replace(/\.[^.]*$/, "") + ".jpg";
   byId("photo-fact").textContent = `${name} · ${canvas.width} × ${canvas.height} px · ${size(blob.size)}, made here`;
   return { blob, name, bitmap: await createImageBitmap(blob), address: "", remade: true };
+}
+
+/**
+ * Browsers turn photos by EXIF alone and know fewer formats: what the server turned, or they do not show, is its own.
+ * @param {Photo} photo
+ * @param {import("./api.js").Answer|undefined} answer
+ * @param {string} adapter NAME or NAME@REVISION
+ * @param {AbortSignal} signal
+ */
+export async function seeAsServer(photo, answer, adapter, signal) {
+  const task = answer && Object.keys(answer.tasks)[0];
+  if (!answer || !task || photo.asSeen || (photo.bitmap && !answer.image.orientation)) return;
+  const seen = await photoAsSeen(photo.blob, adapter, task, signal).catch(() => null);
+  const bitmap = seen && (await createImageBitmap(seen).catch(() => null));
+  if (bitmap) Object.assign(photo, { bitmap, asSeen: true });
+}
+
+/**
+ * What a server refuses as it is, the browser can write anew: smaller, until it is taken, or as JPEG.
+ * @param {HTMLElement} box where the refusal stands
+ * @param {Photo} photo that was refused, and can be shown here
+ * @param {number} status of the refusal
+ * @param {(refused: Photo, made: Photo) => void} use
+ */
+export function offerAnother(box, photo, status, use) {
+  const { width, height } = /** @type {ImageBitmap} */ (photo.bitmap);
+  const longest = Math.min(SMALLER_PX, Math.max(width, height) * (photo.remade ? SHRINK : 1));
+  if (status === 422 || (photo.remade && (status !== 413 || longest < LEAST_PX))) return;
+  const act = async () => use(photo, await remade(photo, status === 413 ? longest : Infinity));
+  const words = status === 413 ? "Make it smaller and send it" : "Send it as JPEG";
+  if (photo.remade) act();
+  else box.append(el("button", { type: "button", on: { click: act } }, words));
 }
 
 /** @param {DataTransfer|null} data @returns {File|undefined} the first file that is not an adapter set */
