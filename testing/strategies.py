@@ -40,8 +40,8 @@ def task_specs(draw: st.DrawFn, task: Task) -> TaskSpec:
 
 
 @st.composite
-def adapter_specs(draw: st.DrawFn) -> AdapterSpec:
-    """Any adapter set: every switch, mode, decoder and subset of tasks."""
+def adapter_specs(draw: st.DrawFn, *, linear_ranks: bool = True) -> AdapterSpec:
+    """Any adapter set: every switch, mode, decoder and subset of tasks; linear_ranks: also ranks of single linears."""
     tasks = draw(st.lists(st.sampled_from(Task), min_size=1, max_size=4, unique=True))
     switches = [name for name, field in AdapterSpec.model_fields.items() if field.annotation is bool]
     spec = AdapterSpec(
@@ -54,7 +54,7 @@ def adapter_specs(draw: st.DrawFn) -> AdapterSpec:
         segformer_channels=draw(st.integers(1, 6)),
         **{name: draw(st.booleans()) for name in switches},
     )
-    return draw(with_linear_ranks(spec)) if draw(st.booleans()) else spec
+    return draw(with_linear_ranks(spec)) if linear_ranks and draw(st.booleans()) else spec
 
 
 @st.composite

@@ -33,7 +33,7 @@ def make_config(options: TrainOptions) -> "TrainConfig":
     from mtlora.data.augment import AugmentConfig
     from mtlora.data.layout import open_dataset
     from mtlora.training.adapters.config import TrainConfig
-    from mtlora.training.adapters.methods import Method, spec_for, unfreeze_for
+    from mtlora.training.adapters.methods import Method, unfreeze_for
     from mtlora.weights.bundled import find_backbone
 
     made, schedule, varied, teacher = options.set, options.schedule, options.augment, options.teacher
@@ -42,7 +42,7 @@ def make_config(options: TrainOptions) -> "TrainConfig":
     method = o.member(Method, made.method, "method")
     loop = _loop(dataset, options)
     return TrainConfig(
-        spec=spec_for(method, _spec(path, dataset, options)),
+        spec=_spec(path, dataset, method, options),
         backbone=path,
         data=made.data,
         out=made.out,
@@ -75,12 +75,13 @@ def make_config(options: TrainOptions) -> "TrainConfig":
     )
 
 
-def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "AdapterSpec":
+def _spec(backbone: Path, dataset: "PhotoDataset", method: "Method", options: TrainOptions) -> "AdapterSpec":
+    from mtlora.training.adapters.methods import spec_for
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.weights.backbone import load_backbone
 
     made, shape = options.set, options.shape
-    return AdapterSpec(
+    spec = AdapterSpec(
         backbone=load_backbone(backbone).spec,
         image_size=shape.image_size,
         tasks=o.task_specs(made.tasks, made.semseg_classes, shape.task_ranks, shape.scaling, shape.decoder, dataset),
@@ -89,6 +90,8 @@ def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "Ad
         decoder_channels=o.four(shape.decoder_channels, "decoder channels"),
         antialias=shape.antialias,
     )
+    # what the method adapts decides which linears have ranks
+    return o.with_linear_ranks(spec_for(method, spec), shape.ranks_file, shape.rank_of or [])
 
 
 def _loop(dataset: "PhotoDataset", options: TrainOptions) -> "LoopConfig":

@@ -181,7 +181,9 @@ def _adapted(spec: AdapterSpec, stage: int, block: int | None, linear: str, size
         linear=linear,
         in_features=in_features,
         out_features=out_features,
-        shared=None if norm else pair("shared", spec.rank_of(stage, linear_name), spec.scaling[stage], spec.learned_scaling),
+        shared=None
+        if norm
+        else pair("shared", spec.rank_of(stage, linear_name), spec.scaling[stage], spec.learned_scaling),
         specialised=specialised,
         splits=splits,
         tasks=tuple(

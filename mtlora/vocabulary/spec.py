@@ -55,7 +55,7 @@ LinearRanks = Annotated[
     Field(max_length=MAX_LINEAR_RANKS),
     PlainSerializer(dict, return_type=dict[str, int]),
 ]
-"""Ranks of single linears, by name without `backbone.` (`layers.2.blocks.1.mlp.fc1`); a mapping in JSON, sorted here."""
+"""Ranks of single linears, by name without `backbone.` (`layers.2.blocks.1.mlp.fc1`); in JSON a mapping, sorted."""
 
 
 class Spec(BaseModel):
@@ -298,7 +298,9 @@ class AdapterSpec(_Ranked):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     antialias: bool = Field(default=False, description="resize with antialiasing; published models: without")
-    linear_ranks: LinearRanks = Field(default=(), description="ranks of single shared pairs that differ from their stage's")
+    linear_ranks: LinearRanks = Field(
+        default=(), description="ranks of single shared pairs that differ from their stage's"
+    )
 
     _reserved = model_validator(mode="before")(_without_reserved)
 

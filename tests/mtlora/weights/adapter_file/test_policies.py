@@ -120,8 +120,10 @@ LIES: dict[str, tuple[Any, str]] = {
     ),
     "a rank below zero": (lambda m, _: m["spec"].update(linear_ranks={"x": -1}), "greater than or equal to 0"),
     "ranks in version 1": (
-        lambda m, _: (m.update(format_version=1), m.pop("policy"))
-        and m["spec"].update(linear_ranks={"layers.0.blocks.0.attn.qkv": 7}),
+        lambda m, _: (
+            (m.update(format_version=1), m.pop("policy"))
+            and m["spec"].update(linear_ranks={"layers.0.blocks.0.attn.qkv": 7})
+        ),
         "linear_ranks need format_version 2, got 1",
     ),
     "reserved base": (lambda m, _: m["spec"].update(task_base="own"), "task_base 'own': reserved"),
