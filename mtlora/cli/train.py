@@ -13,6 +13,7 @@ from mtlora.vocabulary.errors import TrainingError
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
     from mtlora.training.adapters.config import PolicyTraining, TrainConfig, Validation
+    from mtlora.training.adapters.methods import Method
     from mtlora.training.run.loop import LoopConfig
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.vocabulary.tasks import Task

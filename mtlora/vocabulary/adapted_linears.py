@@ -183,16 +183,21 @@ def _adapted(spec: AdapterSpec, stage: int, block: int | None, linear: str, size
         out_features=out_features,
         shared=None
         if norm
-        else pair("shared", spec.rank_of(stage, linear_name), spec.scaling[stage], spec.learned_scaling),
+        else pair("shared", _rank(spec, stage, linear_name), spec.scaling[stage], spec.learned_scaling),
         specialised=specialised,
         splits=splits,
         tasks=tuple(
-            pair(f"tasks.{task.task}", task.rank_of(stage, linear_name), task.scaling[stage], spec.learned_task_scaling)
+            pair(f"tasks.{task.task}", _rank(task, stage, linear_name), task.scaling[stage], spec.learned_task_scaling)
             for task in (spec.tasks if splits else ())
         ),
         base_has_pair=splits and spec.mode is SharedMode.MATRIX_V2,
         norm=norm,
     )
+
+
+def _rank(of: AdapterSpec | TaskSpec, stage: int, linear: str) -> int:
+    """Of the pair at a linear, by its name without `backbone.`."""
+    return dict(of.linear_ranks).get(linear, of.ranks[stage])
 
 
 def _name(stage: int, block: int | None, linear: str) -> str:

@@ -109,13 +109,9 @@ class _Ranked(Spec):
     def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Specs that use nothing of format version 2 are written as before there was one."""
         written: dict[str, Any] = handler(self)
-        if not self.linear_ranks:
+        if not written.get("linear_ranks"):
             written.pop("linear_ranks", None)
         return written
-
-    def rank_of(self, stage: int, linear: str) -> int:
-        """Rank of the pair of a linear of this stage. linear: its name without `backbone.`."""
-        return dict(self.linear_ranks).get(linear, self.ranks[stage])
 
 
 class SharedMode(StrEnum):
