@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 from app.api import errors
 from app.api.adapters.routes import router as adapters
 from app.api.adapters.schemas import CurrentIn
-from app.api.dependencies import door_of
+from app.api.dependencies import door_of, methods_of
 from app.api.health import router as health
+from app.api.label_studio.routes import router as label_studio
 from app.api.middleware import RequestMiddleware
 from app.api.open_inference.repository import router as repository
 from app.api.open_inference.repository_schemas import IndexIn, LoadIn, UnloadIn
@@ -54,11 +55,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     routers: list[APIRouter] = [predict, adapters, tasks, repository, open_inference, health, pages]
+    if service.settings.label_studio:
+        routers.append(label_studio)
     for router in routers:
         answer_head(router)
         app.include_router(router)
-    errors.install(app)
-    doors = partial(door_of, [route for router in routers for route in router.routes])
+    routes = [route for router in routers for route in router.routes]
+    errors.install(app, partial(methods_of, routes))
+    doors = partial(door_of, routes)
     settings = service.settings
     app.add_middleware(
         RequestMiddleware,

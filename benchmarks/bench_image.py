@@ -23,7 +23,7 @@ from benchmarks.harness import OtherLoad, interleaved, median_ms
 from benchmarks.sets import TINY448, make_weights, write_photo
 from mtlora.images.opening import open_photo
 from mtlora.maps.map_png import Painting, encode, encode_normals
-from mtlora.maps.postprocessing import PhotoMap, decode_coarse
+from mtlora.maps.postprocessing import PhotoMap, decode_coarse, photo_map
 from mtlora.ops.preprocess import preprocess, resize
 from mtlora.prediction.adapted import build_adapted
 from mtlora.prediction.predict import coarse_logits
@@ -67,6 +67,12 @@ def main() -> None:
         cases[f"{task}: pixels"] = lambda s=source, o=own: deque(Painting(s, o).bands(), maxlen=0)
         png_bytes = len(encode(Painting(source, own)).png)
         cases[f"{task}: PNG, {png_bytes} bytes"] = lambda s=source, o=own: encode(Painting(s, o)).png
+        if task in (Task.SEMSEG, Task.HUMAN_PARTS):
+            sizes = (spec.image_size, (options.height, options.width))
+            for edges, nearest in (("nearest", True), ("scores", False)):
+                cases[f"{task}: edges {edges}, PNG in all"] = lambda t=task, s=scores, z=sizes, n=nearest, o=own: (
+                    encode(Painting(photo_map(t, s, *z, nearest_edges=n), o))
+                )
         if task is Task.NORMALS:
             whole = partial(encode_normals, scores, spec.image_size, options.height, options.width, 0)
             cases["normals: all at once"] = partial(whole, options.height)

@@ -27,7 +27,7 @@ pretrain --out "$out/b" --init "$out/a" --image-size 224 --batch 256 --steps "$(
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 adapt() {
-    "$mtlora" train --data "$data" --backbone "$out/b/backbone.safetensors" --device cpu --resume --batch 16 \
+    "$mtlora" train --recipe paper --data "$data" --backbone "$out/b/backbone.safetensors" --device cpu --resume --batch 16 \
         --decoder-channels 16,24,40,64 --label-stride 2 --drop-path 0.05 --class-balance 0.3 --jitter 0.2 \
         --loss-weights semseg=1,human_parts=1.5,saliency=2.5,normals=4 "$@"
 }

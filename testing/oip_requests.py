@@ -107,5 +107,9 @@ LYING: dict[str, tuple[tuple[bytes, str | None, int], type[Exception], str]] = {
     ),
     "a key nobody knows": (body(head(data=["QQ=="], output=[{"name": "a"}])), RequestValidationError, "mean 'outputs'"),
     "timeout of 0": (body(head(data=["QQ=="], parameters={"timeout": 0})), RequestValidationError, ""),
-    "binary perhaps": (body(head(data=["QQ=="], parameters={"binary_data_output": "yes"})), RequestValidationError, ""),
+    "binary perhaps": (
+        body(head(data=["QQ=="], parameters={"binary_data_output": "perhaps"})),
+        RequestValidationError,
+        "true or false",
+    ),
 }  # fmt: skip

@@ -172,11 +172,18 @@ def metric(live: Live, name: str) -> float:
 class ServerProcess:
     """`mtlora serve` as a process of its own."""
 
-    def __init__(self, weights: Weights, store: Path, **flags: object) -> None:
+    def __init__(self, weights: Weights, store: Path, *, bucket: object = "", **flags: object) -> None:
+        """bucket: address of a store that is no folder; `store` then names the log only."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = store.with_suffix(".log")
-        given = {"port": self.port, "store": store, "backbone": weights.backbone, "adapters": weights.bundled, **flags}
+        given = {
+            "port": self.port,
+            "store": bucket or store,
+            "backbone": weights.backbone,
+            "adapters": weights.bundled,
+            **flags,
+        }
         arguments = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

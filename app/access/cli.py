@@ -51,7 +51,7 @@ LabelArgument = Annotated[str, typer.Argument(help="What the key is called in lo
 
 
 @keys.command()
-def new(
+def new(  # noqa: PLR0913 (a command's options)
     label: LabelArgument,
     file: FileOption,
     scopes: Annotated[str, typer.Option(help="Comma list: predict, adapters:read, adapters:write, metrics.")],
@@ -59,6 +59,10 @@ def new(
     max_sets: Annotated[int | None, typer.Option(help="Most adapter sets in the name space.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Most bytes of adapter files in the name space.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Most requests in a minute.")] = None,
+    compute: Annotated[
+        str,
+        typer.Option(help="Of its requests that say nothing: 0.6, a range 0.5-1, or auto; default: as the set says."),
+    ] = "",
     expires: Annotated[str, typer.Option(help="Date (2030-01-31), time with zone, or so long: 90d, 12h.")] = "",
 ) -> None:
     """Make a key and print it. This is the only time that anyone sees it: the file holds its hash."""
@@ -70,6 +74,7 @@ def new(
             scopes=parse_scopes(scopes, ","),
             namespace=namespace,
             quota=Quota(max_sets=max_sets, max_bytes=max_bytes, requests_per_minute=requests_per_minute),
+            compute=compute or None,
             created=_now(),
             expires=parse_expiry(expires) if expires else None,
         )
@@ -133,6 +138,7 @@ def _row(key: ApiKey) -> dict[str, Any]:
         "scopes": "+".join(sorted(key.scopes)),
         "namespace": key.namespace,
         **key.quota.model_dump(),
+        "compute": key.compute,
         "created": key.created.isoformat() if key.created else None,
         "expires": key.expires.isoformat() + (" (over)" if key.expired() else "") if key.expires else None,
         "sha256": f"{key.sha256[:SHOWN_DIGITS]}…",

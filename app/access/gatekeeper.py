@@ -101,7 +101,7 @@ class Gatekeeper:
         if self._ring.open:
             return Caller()
         key = self._identify(presented)
-        caller = Caller(label=key.label, namespace=key.namespace, quota=key.quota)
+        caller = Caller(label=key.label, namespace=key.namespace, quota=key.quota, compute=key.compute)
         known(caller)
         if key.expired():
             raise UnauthorizedError(f"API key {key.label!r} has expired at {key.expires}")

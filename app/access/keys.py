@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.core.compute import BudgetText
 from app.core.names import NAMESPACE_RULE
 
 FORM = "LABEL:SHA256:SCOPE+SCOPE, comma separated"
@@ -44,6 +45,7 @@ class ApiKey(BaseModel):
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     namespace: Annotated[str, Field(pattern=rf"^({NAMESPACE_RULE})?$", description="empty: the global one")] = ""
     quota: Quota = Quota()
+    compute: Annotated[BudgetText | None, Field(description="of requests that say nothing of it")] = None
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
 
@@ -68,6 +70,7 @@ class Caller(BaseModel):
     label: str = Field(default="", description="of the key, for logs and fair shares")
     namespace: str = Field(default="", description="empty: the global one")
     quota: Quota = Quota()
+    compute: str | None = Field(default=None, description="of its requests that say nothing of it")
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:

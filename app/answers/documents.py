@@ -8,10 +8,12 @@ import pybase64
 from numpy.typing import NDArray
 
 from app.answers.form import Document, Pieces, to_json
-from app.answers.polygons import class_polygons
 from app.answers.rendered import Rendered
-from app.answers.run_lengths import class_rle, find_runs
+from app.core.errors import NotAcceptableError
+from mtlora.annotations.outlines import class_polygons
+from mtlora.annotations.run_lengths import class_rle, find_runs
 from mtlora.maps.map_png import Painting
+from mtlora.vocabulary.errors import OutlineError
 from mtlora.vocabulary.tasks import TRAITS, Decode
 
 
@@ -78,5 +80,12 @@ def _classes(painting: Painting, labels: NDArray[np.uint8] | None, *, rle: bool)
         if runs is not None:
             listed[-1]["rle"] = class_rle(runs, index)
         elif labels is not None:
-            listed[-1]["polygons"] = class_polygons(labels, index)
+            listed[-1]["polygons"] = _polygons(labels, index)
     return listed
+
+
+def _polygons(labels: NDArray[np.uint8], index: int) -> list[Document]:
+    try:
+        return class_polygons(labels, index)
+    except OutlineError as error:
+        raise NotAcceptableError(f"{error}: ask for masks=rle or a smaller size") from None

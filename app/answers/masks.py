@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.answers.form import Pieces, to_json
 from app.answers.plan import LABELS_BYTES, RUN_BYTES, Extent, RenderPlan, filtered_bytes
-from app.answers.run_lengths import Runs, class_bbox, class_rle, find_runs
 from app.answers.subject import Subject
+from mtlora.annotations.run_lengths import Runs, class_bbox, class_rle, find_runs
 from mtlora.maps.png_writer import banded_png
 from mtlora.maps.postprocessing import PhotoMap
 from mtlora.version import __version__
@@ -113,12 +113,12 @@ def _likely(source: PhotoMap) -> tuple[NDArray[np.uint8], float]:
 def _class_scores(decoded: torch.Tensor, coarse: torch.Tensor, present: list[int]) -> dict[int, float]:
     """Mean probability of each class over its pixels in the class map at the model's resolution.
 
-    decoded: uint8 [S, S]
-    coarse:  float [K, s, s], s a divisor of S
+    decoded: uint8 [H, W]
+    coarse:  float [K, h, w], h a divisor of H, w of W
     """
     probabilities = coarse.float().softmax(dim=0)
-    side = coarse.shape[-1]
-    cells = decoded.reshape(side, decoded.shape[0] // side, side, decoded.shape[1] // side)
+    h, w = coarse.shape[1:]
+    cells = decoded.reshape(h, decoded.shape[0] // h, w, decoded.shape[1] // w)
     scores = {}
     for index in present:
         share = (cells == index).float().mean(dim=(1, 3))  # of each coarse cell that is this class

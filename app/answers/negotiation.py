@@ -6,6 +6,7 @@ from app.answers.form import AnswerFormat
 from app.answers.forms import FORMS
 from app.answers.subject import CLASSES
 from app.core.errors import BadParameterError, NotAcceptableError
+from app.core.nearest import unknown
 from app.core.numbers import quality_of
 from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
@@ -51,7 +52,7 @@ def accepted(accept: str) -> list[AnswerFormat]:
 def _named(wanted: str) -> AnswerFormat:
     chosen = next((form for form in OFFERED if form == wanted.lower()), None)
     if chosen is None:
-        raise NotAcceptableError(f"unknown format {wanted[:40]!r}; known: {', '.join(OFFERED)}")
+        raise NotAcceptableError(unknown("format", wanted[:40], OFFERED))
     return chosen
 
 

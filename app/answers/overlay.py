@@ -10,7 +10,7 @@ from PIL import Image
 from app.answers.form import Pieces
 from app.answers.plan import CONTOUR, PLAIN, Extent, RenderPlan
 from app.answers.subject import Subject
-from app.answers.vivid import VIVID
+from app.answers.vivid import vivid_colors
 from app.core.errors import NotAcceptableError
 from mtlora.maps.map_png import Painting, palette
 from mtlora.maps.png_writer import banded_png
@@ -119,7 +119,7 @@ def _outlined(
     if TRAITS[painting.spec.task].decode is Decode.SIGMOID:
         pixels, clear, colors = (pixels >= _HALF).astype(np.uint8), {0}, np.array([HIGHLIGHT] * 256, np.uint8)
     else:
-        clear, colors = _clear(painting), VIVID
+        clear, colors = _clear(painting), vivid_colors(tuple(known.name for known in painting.spec.classes))
     is_edge = np.zeros(pixels.shape, np.bool_)
     for axis in (0, 1):
         for shift in range(1, reach + 1):

@@ -1,9 +1,11 @@
 """Render plans: what a client wants to see, and the photos that would take too much."""
 
+import math
 from dataclasses import dataclass
 
 from app.answers.form import AnswerFormat
-from app.core.errors import ImageTooCostlyError
+from app.core.errors import BadParameterError, ImageTooCostlyError
+from mtlora.annotations.label_studio import FROM_NAME, TO_NAME
 from mtlora.vocabulary.tasks import Task
 
 LABELS_BYTES = 1
@@ -29,18 +31,23 @@ class RenderPlan:
     size: str = PHOTO_SIZE  # of maps: that, the model's, or pixels of the longer side
     style: str = BLEND  # of overlays: a veil, outlines and a thin fill, or nothing
     media: str = ""  # of an overlay, where it is not PNG
+    tags: tuple[str, str] = (FROM_NAME, TO_NAME)  # of labels and image in Label Studio's interface
+    labels: frozenset[str] = frozenset()  # that Label Studio's interface has; none: all are shown
 
     @property
     def has_pngs(self) -> bool:
         """Whether maps are made as PNGs."""
         return self.form in {AnswerFormat.PNG, AnswerFormat.ZIP} or (self.form is AnswerFormat.JSON and self.pngs)
 
-    def map_size(self, width: int, height: int, side: int) -> tuple[int, int]:
-        """Width and height of the maps of a photo of this size."""
+    def map_size(self, width: int, height: int, seen: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the maps of a photo of this size.
+
+        seen: height and width of what the model sees of it
+        """
         if self.size == PHOTO_SIZE:
             return width, height
         if self.size == MODEL_SIZE:
-            return side, side
+            return seen[1], seen[0]
         longer = int(self.size)
         return tuple(max(1, round(one * longer / max(width, height))) for one in (width, height))  # type: ignore[return-value]
 
@@ -56,7 +63,7 @@ class Extent:
 
     width: int  # of the photo
     height: int
-    side: int  # of the model's square
+    side: int  # of the model's square, or the longer one of what tiles of it cover together
 
     @property
     def pixels(self) -> int:
@@ -73,14 +80,29 @@ class Extent:
         """Most runs down the columns of a class map: two for each row of the model's, where edges follow scores."""
         return self.width * min(self.height, 2 * self.side)
 
-    def check(self, max_pixels: int) -> None:
-        """`ImageTooCostlyError` where the photo counts as more than the limit because of its shape."""
+    def check(self, max_pixels: int, size: str = PHOTO_SIZE) -> None:
+        """`ImageTooCostlyError` where the photo counts as more than the limit because of its shape.
+
+        size: of the maps, as asked for; `BadParameterError` if they count as more because of it
+        """
         limit = max(max_pixels, self.side**2)
+        if self.values > limit and size.isdigit():
+            raise BadParameterError(
+                f"size={size} asks for maps of {self.width} x {self.height} pixels, which take as much work as "
+                f"{self.values}; the limit is {limit}: ask for size={self._largest(limit)} or less"
+            )
         if self.values > limit:
             raise ImageTooCostlyError(
                 f"a photo of {self.width} x {self.height} pixels takes as much work as one of {self.values}, because "
                 f"the model sees {self.side} x {self.side}; the limit is {limit}: send a photo that is less narrow"
             )
+
+    def _largest(self, limit: int) -> int:
+        """Pixels of the longer side of maps of this shape that surely count as no more than that."""
+        longer, shorter = max(self.width, self.height), min(self.width, self.height)
+        by_area = math.isqrt(limit * longer // shorter)
+        wide_enough = by_area * shorter >= self.side * longer
+        return max(1, (by_area if wide_enough else limit // self.side) - 1)
 
 
 def filtered_bytes(extent: Extent, bytes_each: int) -> int:

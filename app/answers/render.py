@@ -56,27 +56,27 @@ def render(
 ) -> Rendered:
     """What is asked for of one image, as far as it does not depend on when it was answered.
 
-    logits: float32 [K, S/8, S/8] for each task of the share, or for more
+    logits: float32 [K, S/8, S/8] for each task of the share, or for more; of a photo in tiles, those of all of it
     photo:  gives the upright photo, uint8 [H, W, 3], for an overlay
     check:  raises where nobody needs the answer any more
     """
     rendered = Rendered(decoded.width, decoded.height, decoded.photo_size, decoded.orientation)
     arrays: dict[str, PhotoMap | WholeMap] = {}
-    draw = FORMS[plan.form].draw
+    draw, seen = FORMS[plan.form].draw, decoded.model_size(spec.image_size)
     for task in share.tasks:
         check()
         coarse, own = logits[task], spec.task(task)
         if _is_striped(plan, task):
-            sizes = (spec.image_size, decoded.height, decoded.width, *share.rows(decoded.height))
+            sizes = (seen, decoded.height, decoded.width, *share.rows(decoded.height))
             rendered.maps[task] = encode_normals(coarse, *sizes, check)
             rendered.documents |= {task: to_json({"axes": own.axes})} if plan.has_documents else {}
             continue
         size = decoded.height, decoded.width
-        source = photo_map(task, coarse, spec.image_size, size, check, nearest_edges=plan.nearest_edges)
+        source = photo_map(task, coarse, seen, size, check, nearest_edges=plan.nearest_edges)
         if plan.form is AnswerFormat.NPZ:
             arrays[task.value] = source
             if plan.logits:
-                arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, spec.image_size).numpy())
+                arrays[f"logits_{task.value}"] = WholeMap(at_model_size(coarse, seen).numpy())
         elif plan.form is AnswerFormat.V2:
             rendered.tensors[task] = to_text(source, plan.most_values) if task in plan.as_text else [to_bytes(source)]
         elif draw is not None:

@@ -112,6 +112,15 @@ def door_of(routes: Iterable[BaseRoute], scope: types.Scope) -> Door | None:
     return None
 
 
+def methods_of(routes: Iterable[BaseRoute], scope: types.Scope) -> list[str]:
+    """Methods of all routes that a path is, of which there may be several; sorted."""
+    found: set[str] = set()
+    for route in routes:
+        if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
+
+
 async def probing(context: ContextDep) -> None:
     """A dependency of routes that only ask whether the server is ready: it may say no without having refused work."""
     context.probe = True

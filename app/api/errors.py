@@ -4,6 +4,8 @@ import http
 import logging
 import math
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,12 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.answers.form import to_json
 from app.api.open_inference.schemas import EXTENSIONS, V2_PREFIX
 from app.api.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemItem, QuotaUse
 from app.core import errors as e
 from app.core.request_context import REQUEST_ID, context_of
+from app.http.parameters import told
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +118,14 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get(REQUEST_ID, ""))
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
+def install(app: FastAPI, methods: Callable[[Scope], Sequence[str]]) -> None:
+    """Make every error of the application a problem document.
+
+    methods: those that the path of a request knows
+    """
     app.add_exception_handler(e.ServiceError, service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, partial(_http_error, methods))
 
 
 async def service_error(request: Request, error: Exception) -> Response:
@@ -142,23 +149,26 @@ async def service_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     faults: list[dict[str, Any]] = list(error.errors()) if isinstance(error, RequestValidationError) else []
-    items = [ProblemItem(detail=f["msg"], where=".".join(map(str, f["loc"]))) for f in faults]
+    items = [ProblemItem(detail=f["msg"], where=".".join(map(str, f["loc"]))) for f in told(faults)]
     detail = "; ".join(f"{item.where}: {item.detail}" for item in items) or "the request makes no sense"
     status = 400 if any(f["type"] == "json_invalid" for f in faults) else 422
     return _told(request, http_problem(status, detail, request_id_of(request), items))
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(methods: Callable[[Scope], Sequence[str]], request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise TypeError(f"expected an HTTPException, got {type(error).__name__}") from error
     path = request.scope["path"]
-    detail = f"{request.method[:20]} {path[:200]}: {error.detail}"
-    if error.status_code == METHOD_NOT_ALLOWED and path == PREDICT_PATH:
-        detail += "; photos are sent with POST: curl -F image=@photo.jpg 'http://HOST:PORT/predict'"
+    detail, headers = f"{request.method[:20]} {path[:200]}: {error.detail}", dict(error.headers or {})
+    if error.status_code == METHOD_NOT_ALLOWED:  # the exception knows one of the routes that share the path
+        headers["Allow"] = ", ".join(methods(request.scope))
+        detail += f"; this path takes {headers['Allow']}"
+        if path == PREDICT_PATH:
+            detail += "; photos are sent with POST: curl -F image=@photo.jpg 'http://HOST:PORT/predict'"
     if error.status_code == http.HTTPStatus.NOT_FOUND and path.startswith(f"{V2_PREFIX}/"):
         detail += f"; of the protocol's extensions this server has {', '.join(EXTENSIONS)}"
     problem = http_problem(error.status_code, detail, request_id_of(request))
-    return _told(request, problem, dict(error.headers or {}))
+    return _told(request, problem, headers)
 
 
 def _told(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:

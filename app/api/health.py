@@ -1,6 +1,5 @@
 """The endpoints for machines: liveness, readiness, metrics."""
 
-import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Depends
@@ -68,5 +67,4 @@ async def readyz(service: ServiceDep) -> ReadyOut:
 )
 async def metrics(service: ServiceDep) -> Response:
     """Every metric, in Prometheus' text format."""
-    text = await asyncio.get_running_loop().run_in_executor(service.files, service.metrics.expose)
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(await service.expose_metrics(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -6,7 +6,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -99,7 +98,7 @@ class RequestMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = scope.get("raw_path") or scope["path"].encode()
         fault = fault_of(scope["headers"], scope.get("http_version", "")) or target_fault(scope["method"], target)
-        if target != EVERYTHING and (path := path_of(target, partial(self._forwarding.own_path, scope))) != target:
+        if target != EVERYTHING and (path := path_of(target, self._forwarding.own_path)) != target:
             scope["raw_path"], scope["path"] = path, unquote(path.decode("latin-1"))
         if fault is not None:
             # What stands behind such a head on this connection is anybody's guess, so nobody listens to it.

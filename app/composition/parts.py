@@ -65,6 +65,7 @@ class Parts:
     throttle: BackgroundThrottle
     predictions: Predictions
     statistics: ModelStatistics
+    compute_default: str | None  # of requests of which nobody else says it
 
 
 def assemble(
@@ -114,7 +115,7 @@ def assemble(
     predictions = Predictions(s, lookup, device_cache, pipeline, bodies, throttle, statistics)
     return Parts(
         catalog, lookup, adapters, device_cache, pins, watcher, decoders, pipeline, worker, bodies, throttle,
-        predictions, statistics,
+        predictions, statistics, s.compute_default,
     )  # fmt: skip
 
 
@@ -129,7 +130,9 @@ def _decoders(settings: Settings, threads: FairExecutor, metrics: Metrics) -> De
     if settings.decoding == "threads":
         return ThreadedDecoders(threads, limits)
     native = kernels()
-    plan = Plan(limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None)
+    plan = Plan(
+        limits, settings.max_body_bytes, settings.max_model_px, native.path if native else None, settings.max_tiles
+    )
     pool = DecoderPool(plan, settings.decoders, lambda reason: metrics.decoders_lost.labels(reason).inc())
     slots = FairSlots(settings.decoders, memory_bytes=settings.max_decode_bytes)
     return IsolatedDecoders(pool, slots, most_bytes=MOST_DECODE_TIMES * settings.max_decode_bytes)

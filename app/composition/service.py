@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -21,6 +22,7 @@ from app.startup.paths import adapters_folder, backbone_file
 from app.startup.preflight import one_line
 from app.startup.settings import Settings
 from app.store.adapter_store import AdapterStore
+from app.store.open_store import StoreOptions, open_store
 from app.telemetry import audit
 from app.telemetry.metrics import Levels, Metrics
 from app.telemetry.traces import open_tracer
@@ -59,7 +61,6 @@ class Service:
         if settings.audit_log is not None:
             audit.add_audit_file(settings.audit_log)
         self.metrics = Metrics(adapter_labels=settings.metric_adapters)
-        self.metrics.levels = self._levels
         self.metrics.queue_limit.set(settings.max_queue_images)
         self.gatekeeper = Gatekeeper(KeyRing(parse_keys(settings.api_keys), settings.keys_file))
         self.tracer = open_tracer()
@@ -174,18 +175,28 @@ class Service:
         self.failure = error
         self.on_failure()
 
-    def _levels(self) -> Levels:
-        if self._parts is None:
-            return Levels()
-        device, host = self._parts.device_cache, self._parts.adapters.host
-        count, size = self._parts.catalog.bytes_on_disk()
-        return Levels(
-            queue_images=self._parts.pipeline.admitted,
-            ready=self.phase is Phase.READY,
-            store_usable=not self.store_fault(),
-            adapters=(count, len(host), len(device)),
-            adapter_bytes=(size, host.used_bytes, device.used_bytes),
-        )
+    async def expose_metrics(self) -> bytes:
+        """The text that Prometheus scrapes.
+
+        What the event loop changes is read here, on it; what takes long, sets on disk and text, is done by a thread.
+        """
+        parts, levels = self._parts, Levels()
+        if parts is not None:
+            device, host = parts.device_cache, parts.adapters.host
+            levels = Levels(
+                queue_images=parts.pipeline.admitted,
+                ready=self.phase is Phase.READY,
+                store_usable=not self.store_fault(),
+                adapters=(0, len(host), len(device)),
+                adapter_bytes=(0, host.used_bytes, device.used_bytes),
+            )
+
+        def text() -> bytes:
+            count, size = (0, 0) if parts is None else parts.catalog.bytes_on_disk()
+            adapters, adapter_bytes = (count, *levels.adapters[1:]), (size, *levels.adapter_bytes[1:])
+            return self.metrics.expose(replace(levels, adapters=adapters, adapter_bytes=adapter_bytes))
+
+        return await asyncio.get_running_loop().run_in_executor(self.files, text)
 
 
 def _open_backbone(settings: Settings) -> Backbone:
@@ -199,7 +210,10 @@ def _open_backbone(settings: Settings) -> Backbone:
 
 
 def _open_sets(settings: Settings, backbone: Backbone) -> tuple[AdapterStore, Catalog]:
-    store = AdapterStore.open(settings.store, max_bytes=settings.store_max_bytes, timeout_s=settings.store_timeout_s)
+    options = StoreOptions(
+        settings.store_max_bytes, settings.store_timeout_s, settings.store_cache, settings.store_cache_bytes
+    )
+    store = open_store(settings.store, options)
     folder = adapters_folder(settings)
     if not folder.is_dir():
         raise StartupError(f"the folder of adapter sets does not exist: {folder}")

@@ -63,7 +63,9 @@ def _checked(text: str) -> str:
     return text if budget is None else str(budget)
 
 
-BudgetText = Annotated[str, BeforeValidator(_text), Field(max_length=60), AfterValidator(_checked)]
+BudgetText = Annotated[
+    str, BeforeValidator(_text), AfterValidator(_checked), Field(json_schema_extra={"maxLength": 60})
+]
 """For the annotation of a budget that a client writes; it stays text, for what it means is for the set to say."""
 
 
@@ -74,14 +76,30 @@ def offered(policy: Policy | None) -> Budget:
     return Budget(policy.calibration[0].compute if policy.calibration else LOWEST, 1.0)
 
 
-def granted(asked: str | None, offer: Budget, ref: object) -> Budget:
+def granted(asked: str, policy: Policy | None, ref: object) -> Budget:
     """What a client gets who asked for this: `BadParameterError` (422) if the set cannot keep it."""
-    if asked is None:
-        return WHOLE
-    wanted = parse_budget(asked)
+    wanted, offer = parse_budget(asked), offered(policy)
     if wanted is None:
         return offer
     if wanted.lowest < offer.lowest:
-        has = f"offers compute {offer.lowest:g} to 1" if offer.is_open else "has no pooled policy, so compute is 1"
-        raise BadParameterError(f"compute {asked}: adapter set {ref} {has}")
+        raise BadParameterError(f"compute {asked}: adapter set {ref} {_offer_in_words(policy, offer)}")
     return wanted
+
+
+def usual(policy: Policy | None, of_key: str | None, of_server: str | None) -> Budget:
+    """What an image gets of whose compute its request says nothing: as the key says, else the set, else the server.
+
+    Nobody asked this set for it, so nothing is refused: it gets what is nearest among what it offers.
+    """
+    offer = offered(policy)
+    of_set = None if policy is None or policy.default_compute is None else f"{policy.default_compute:g}"
+    said = next((one for one in (of_key, of_set, of_server) if one is not None), "1")
+    wanted = parse_budget(said)
+    return offer if wanted is None else Budget(offer.clamp(wanted.lowest), offer.clamp(wanted.highest))
+
+
+def _offer_in_words(policy: Policy | None, offer: Budget) -> str:
+    if offer.is_open:
+        return f"offers compute {offer.lowest:g} to 1, or auto"
+    has = "no policy" if policy is None else f"a policy of kind {policy.kind}, which only `mtlora predict` runs"
+    return f"has {has}; a server computes everything of it: leave compute away, or say 1 or auto"

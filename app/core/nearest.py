@@ -14,7 +14,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     alike = {one.lower(): one for one in known}
     shortlist = nlargest(SHORTLIST, alike, key=lambda one: _shared_ends(lowered, one))
     found = get_close_matches(lowered, shortlist, n=1)
-    return alike[found[0]] if found else ""
+    return str(alike[found[0]]) if found else ""  # a name may be a member of an enumeration
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,22 +1,37 @@
-"""Numbers as clients write them: plain decimal digits, so that every reader takes them for the same number."""
+"""Numbers and switches as clients write them: plain decimal digits, `true` and `false`, so that all read the same.
+
+One rule for every place. As text (query, header, form, text in JSON): plain digits, without an exponent. As a number of
+JSON: however JSON writes it, so 5e3 and 5000.0 are 5000.
+"""
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 _WHOLE = re.compile(r"-?[0-9]+")
-_DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _SHARE = re.compile(r"[01](?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
+_SWITCHES = {"true": True, "yes": True, "on": True, "1": True, 1: True} | {
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+    0: False,
+}
 _QUALITY = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
 def _plain(value: Any) -> Any:
     """Text as it is, if it is plain digits; Python and pydantic would take `5_000`, `+5` and ` 5` too."""
-    if isinstance(value, str) and not _WHOLE.fullmatch(value):
-        raise PydanticCustomError("plain_number", "Input should be a whole number in plain digits, such as 5000")
-    return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _WHOLE.fullmatch(value)):
+        return value
+    raise PydanticCustomError("plain_number", "Input should be a whole number in plain digits, such as 5000")
 
 
 def share_of(text: str) -> float | None:
@@ -29,13 +44,35 @@ PLAIN = BeforeValidator(_plain)
 
 
 def _plain_decimal(value: Any) -> Any:
-    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
-        raise PydanticCustomError("plain_number", "Input should be a number in plain digits, such as 0.5")
-    return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _DECIMAL.fullmatch(value)):
+        return value
+    raise PydanticCustomError("plain_number", "Input should be a number in plain digits, such as 0.5")
 
 
 PLAIN_DECIMAL = BeforeValidator(_plain_decimal)
 """For the annotation of a `float` that a client may write as text."""
+
+
+def _switch(value: Any) -> bool:
+    """What environments, shells and languages write for yes and no; JSON's 1 and 0 are numbers, and say the same."""
+    meant = _SWITCHES.get(value.lower() if isinstance(value, str) else value) if _is_plain(value) else None
+    if meant is None:
+        raise PydanticCustomError("switch", "Input should be true or false")
+    return meant
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int)
+
+
+SWITCH = BeforeValidator(_switch)
+"""For the annotation of a `bool` that a client may write as text."""
+
+
+def plain_digits(number: float) -> str:
+    """A number of JSON as the text that would say the same elsewhere."""
+    return str(int(number)) if number.is_integer() else f"{Decimal(repr(number)):f}"
 
 
 def quality_of(text: str) -> float:

@@ -20,6 +20,7 @@ from app.decoding.work import decode
 from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from mtlora.images.resampling import Levels
+from mtlora.images.tiles import UNTILED, WHOLE, Grid, Tiling
 from mtlora.kernels import kernels
 from mtlora.vocabulary.spec import AdapterSpec
 
@@ -56,8 +57,8 @@ class Decoders(Protocol):
     async def close(self) -> None:
         """After the last."""
 
-    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
-        """A photo as a set's model takes it."""
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn, tiling: Tiling = UNTILED) -> Decoded:
+        """A photo as a set's model takes it: as one square, or as one for each tile."""
         ...
 
     async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
@@ -110,14 +111,16 @@ class IsolatedDecoders:
         """End the processes."""
         await self._pool.close()
 
-    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn, tiling: Tiling = UNTILED) -> Decoded:
         """See `Decoders`."""
+        side = spec.image_size
 
         async def use(process: DecoderProcess, report: Report) -> Decoded:
-            pixels = torch.from_numpy(process.square(spec.image_size))
-            return Decoded(pixels, report.width, report.height, report.orientation)
+            grid = tiling.of(report.width, report.height, side)
+            values = process.square(side) if tiling == UNTILED else process.squares(side, grid.count)
+            return _decoded(values if grid.count > 1 else values.reshape(3, side, side), report, grid)
 
-        return await self._ask(data, wanted_by(spec), turn, use)
+        return await self._ask(data, wanted_by(spec, tiling), turn, use)
 
     async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
         """See `Decoders`; the process waits until `use` is done."""
@@ -183,10 +186,11 @@ class ThreadedDecoders:
     async def close(self) -> None:
         """Nothing to end."""
 
-    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn) -> Decoded:
+    async def square(self, data: bytes, spec: AdapterSpec, turn: Turn, tiling: Tiling = UNTILED) -> Decoded:
         """See `Decoders`."""
-        (values,), report = await self._decode(data, wanted_by(spec), turn)
-        return Decoded(torch.from_numpy(values), report.width, report.height, report.orientation)
+        values, report = await self._decode(data, wanted_by(spec, tiling), turn)
+        grid = tiling.of(report.width, report.height, spec.image_size)
+        return _decoded(values[0] if grid == WHOLE else np.stack(values), report, grid)
 
     async def pixels(self, data: bytes, turn: Turn, use: Callable[[Pixels], Awaitable[T]]) -> T:
         """See `Decoders`."""
@@ -209,10 +213,15 @@ class ThreadedDecoders:
         return values, report
 
 
-def wanted_by(spec: AdapterSpec) -> Wanted:
+def wanted_by(spec: AdapterSpec, tiling: Tiling = UNTILED) -> Wanted:
     """What a set's model takes."""
     levels = Levels.normalising(spec.mean, spec.std)
-    return Wanted(spec.image_size, spec.antialias, levels.scale, levels.shift)
+    rows, columns = (tiling.grid.rows, tiling.grid.columns) if tiling.grid else (0, 0)
+    return Wanted(spec.image_size, spec.antialias, levels.scale, levels.shift, rows, columns, tiling.most)
+
+
+def _decoded(values: NDArray[np.float32], report: Report, grid: Grid) -> Decoded:
+    return Decoded(torch.from_numpy(values), report.width, report.height, report.orientation, grid=grid)
 
 
 def raise_unless_done(report: Report) -> None:

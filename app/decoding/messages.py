@@ -5,8 +5,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from mtlora.images.tiles import Grid, Tiling
+
 LINE_BYTES = 16_384  # a longer message is none
 FLOAT_BYTES = 4
+
+
+def square_bytes(side: int) -> int:
+    """Of a model's square: float32 [3, side, side]."""
+    return 3 * FLOAT_BYTES * side**2
 
 
 class Verdict(StrEnum):
@@ -35,12 +42,22 @@ class Wanted:
     """What is to be made of a photo.
 
     side:  of the model's square: float32 [3, side, side] comes back; 0: the photo itself, uint8 [H, W, 3]
+    rows, columns: of tiles, each of which is such a square, one behind the other; 0: as the photo's size says
+    most:  tiles, where that says
     """
 
     side: int
     antialias: bool = False
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rows: int = 1
+    columns: int = 1
+    most: int = 1
+
+    @property
+    def tiling(self) -> Tiling:
+        """How the photo is cut."""
+        return Tiling(Grid(self.rows, self.columns) if self.rows and self.columns else None, self.most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import app
-from app.decoding.messages import FLOAT_BYTES, LINE_BYTES, Limits, Ready, Report, Task
+from app.decoding.messages import LINE_BYTES, Limits, Ready, Report, Task, square_bytes
+from mtlora.images.tiles import UNTILED
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Plan:
     body_bytes: int  # largest photo
     side: int  # largest square
     kernels: Path | None
+    tiles: int = 1  # most squares that a photo may become
 
     @property
     def squares_at(self) -> int:
@@ -77,7 +79,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Of shared memory. Address space only: what nobody wrote to takes nothing."""
-        return self.pixels_at + max(square_bytes(self.side), _PHOTO_CHANNELS * self.limits.max_pixels)
+        return self.pixels_at + max(self.tiles * square_bytes(self.side), _PHOTO_CHANNELS * self.limits.max_pixels)
 
 
 class DecoderProcess:
@@ -123,7 +125,8 @@ class DecoderProcess:
             raise ValueError(f"a photo may have {self._plan.squares_at} bytes, got {len(data)}")
         if self._own is None and self._free:
             self._own = self._free.pop()
-        lends = self._own is not None and 0 < square_bytes(task.wanted.side) <= LENT_BYTES
+        is_one = task.wanted.tiling == UNTILED
+        lends = self._own is not None and is_one and 0 < square_bytes(task.wanted.side) <= LENT_BYTES
         self._place = self._own if lends and self._own is not None else self._plan.pixels_at
         self._written = max(self._written, len(data))
         if len(data) < LARGE_BODY_BYTES:
@@ -150,6 +153,14 @@ class DecoderProcess:
         self._own = None
         weakref.finalize(values, self._free.append, self._place).atexit = False
         return values.reshape(3, side, side)
+
+    def squares(self, side: int, count: int) -> NDArray[np.float32]:
+        """The tiles that were asked for last, in an array of its own: float32 [count, 3, side, side]."""
+        if count > self._plan.tiles or side > self._plan.side:
+            raise ValueError(f"{count} tiles of {side} px are more than {self._plan.tiles} of {self._plan.side} px")
+        values = np.frombuffer(self._shared, np.float32, count * 3 * side * side, self._plan.pixels_at)
+        self._written = max(self._written, values.nbytes)
+        return values.reshape(count, 3, side, side).copy()
 
     def pixels(self, width: int, height: int) -> NDArray[np.uint8]:
         """The photo that was asked for last: uint8 [height, width, 3], shared memory until something else is asked."""
@@ -232,11 +243,6 @@ class DecoderProcess:
             )
         ours.setblocking(False)
         return cls(plan, process, ours, memory)
-
-
-def square_bytes(side: int) -> int:
-    """Of a model's square: float32 [3, side, side]."""
-    return 3 * FLOAT_BYTES * side**2
 
 
 def status_of(error: LostError) -> str:

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.decoding import warm_photos
-from app.decoding.messages import Limits, Report, Verdict, Wanted
-from mtlora.images.container import read_container
+from app.decoding.messages import Limits, Report, Verdict, Wanted, square_bytes
+from mtlora.images.container import Container, read_container
 from mtlora.images.container.profile import from_codes
 from mtlora.images.opening import FORMATS, decode_container
-from mtlora.images.photo import Photo, decoding
+from mtlora.images.photo import SIDEWAYS, Photo, decoding
 from mtlora.images.resampling import Levels, square
+from mtlora.images.tiles import WHOLE
 from mtlora.kernels import Kernels
+from mtlora.kernels.interface import PIXEL_BYTES
 from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
 
 ROOM_BYTES = 24 << 20
@@ -45,14 +47,16 @@ def decode(
 ) -> Report:
     """Decode a photo; its square, or its pixels, are written where `place` says.
 
-    may_take: of a photo's pixels and the memory it will take, asked before it is decoded
+    may_take: of the pixels that are looked at and the memory it will take, asked before it is decoded
     """
     if not data:
         return Report(Verdict.EMPTY, "the image is empty: 0 bytes")
     try:
         container = read_container(data, limits.max_pixels)
         need = container.decoded_bytes + len(data) + len(container.data) + ROOM_BYTES + wanted.side**2 * SQUARE_BYTES
-        if not may_take(container.width * container.height, need):
+        pixels, more = _of_tiles(container, wanted)
+        need += more
+        if not may_take(container.width * container.height + pixels, need):
             return Report(Verdict.LARGE, need=need)
         photo = decode_container(container, limits.max_pixels)
         with decoding():
@@ -86,13 +90,35 @@ def _every_format() -> Iterator[bytes]:
 
 def _hand_over(photo: Photo, wanted: Wanted, place: Place, native: Kernels | None) -> None:
     if wanted.side:
-        out = place(0, (3, wanted.side, wanted.side), np.float32)
-        square(
-            photo, wanted.side, Levels(wanted.scale, wanted.shift), antialias=wanted.antialias, native=native, out=out
-        )
+        side, levels = wanted.side, Levels(wanted.scale, wanted.shift)
+        for number, part in enumerate(_parts(photo, wanted)):
+            out = place(number * square_bytes(side), (3, side, side), np.float32)
+            square(part, side, levels, antialias=wanted.antialias, native=native, out=out)
         return
     for top, band in photo.bands():
         place(top * photo.width * 3, (len(band), photo.width, 3), np.uint8)[:] = band[..., :3]
+
+
+def _parts(photo: Photo, wanted: Wanted) -> Iterator[Photo]:
+    """What is to become a square each: the photo, or its tiles."""
+    grid = wanted.tiling.of(photo.width, photo.height, wanted.side)
+    if grid == WHOLE:
+        yield photo
+        return
+    for box in grid.boxes(photo.width, photo.height, wanted.side):
+        yield photo.part(box)
+
+
+def _of_tiles(container: Container, wanted: Wanted) -> tuple[int, int]:
+    """What tiles add: pixels that are made or looked at twice, and the memory of one tile's own pixels."""
+    width, height = container.width, container.height
+    if container.orientation in SIDEWAYS:
+        width, height = height, width
+    grid = wanted.tiling.of(width, height, wanted.side) if wanted.side else WHOLE
+    if grid == WHOLE:
+        return 0, 0
+    areas = [(box.right - box.left) * (box.bottom - box.top) for box in grid.boxes(width, height, wanted.side)]
+    return sum(areas) - width * height + grid.count * wanted.side**2, max(areas) * PIXEL_BYTES
 
 
 def _anywhere(_: int, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:

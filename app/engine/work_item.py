@@ -28,6 +28,7 @@ class Forwarded:
     batch_adapters: int
     share: float = 1.0  # of the encoder's blocks that was computed
     gates: Gates | None = None  # what of it; None: everything
+    tiles: tuple["Forwarded", ...] = ()  # the passes that this was put together from, where it was
 
 
 @dataclass(slots=True, eq=False)

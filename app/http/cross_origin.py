@@ -20,7 +20,7 @@ EXPOSED = ", ".join(
     (
         "Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Range", "ETag",
         "Inference-Header-Content-Length", "Location", "Retry-After", "Server-Timing", "WWW-Authenticate",
-        "X-Adapter-Cold", "X-Adapter-Revision", "X-Compute-Share", "X-Request-ID",
+        "X-Adapter-Cold", "X-Adapter-Revision", "X-Compute-Share", "X-Request-ID", "X-Tiles",
     )
 )  # fmt: skip
 """What scripts may read beside what they always may (Content-Type and a few more)."""

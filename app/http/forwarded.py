@@ -12,7 +12,6 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 PREFIX = "mtlora.prefix"
-BARE = "mtlora.bare_prefix"
 PEER = "mtlora.peer"
 ANYBODY = "*"
 OWN_PATHS = frozenset(
@@ -68,13 +67,12 @@ class Forwarding:
                 break
         return nearest
 
-    def own_path(self, scope: Scope, path: bytes) -> bytes:
+    def own_path(self, path: bytes) -> bytes:
         """The server's own path, of one that may still begin with the root path: some proxies take it off, some not."""
         root = self._root.encode()
         if not root:
             return path
         if path == root:
-            scope[BARE] = True
             return b"/"
         return path[len(root) :] if path.startswith(root + b"/") else path
 

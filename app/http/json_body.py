@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from app.core.errors import BadBodyError
 from app.http.body_stream import bounded_stream, read_all
+from app.http.parameters import JSON, told
 
 LIMIT_BYTES = 4096
 MAX_VALUES = 10_000  # of a larger document: each small value becomes an object many times its size
@@ -28,7 +29,7 @@ def parse_document(body: bytes, kind: type[M]) -> M:
         json.loads(body, object_pairs_hook=without_doubles)
         return document
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from error
+        raise RequestValidationError(told(error.errors(include_url=False), JSON)) from error
 
 
 def check_values(document: bytes) -> None:

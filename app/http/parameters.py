@@ -3,8 +3,9 @@
 Nothing that a client says is dropped: what nobody knows is refused, and so is what is said twice in two ways.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,10 +16,15 @@ from starlette.requests import Request
 
 from app.core.errors import BadBodyError, ParameterConflictError
 from app.core.nearest import unknown
+from app.core.numbers import plain_digits
 
 MAX_FIELD_BYTES = 1024  # of a parameter in a form
 ASCII_SPACE = " \t\r\n"  # around a form field, which editors and shells leave there
 MAX_TOLD = 5  # unknown names in one answer
+MAX_SHOWN = 80  # characters of a value
+_SAID = "said"  # marks a fault that is in our words
+_WITHOUT_VALUE = frozenset({"parameter", "json_invalid", "unknown_key"})
+"""Faults whose words say it all."""
 QUERY, HEADER, FORM, JSON = "query", "header", "form", "body"
 PLACES = {QUERY: "in the query", HEADER: "in a header", FORM: "as a form field", JSON: "in the JSON body"}
 M = TypeVar("M", bound=BaseModel)
@@ -33,7 +39,7 @@ class Found:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.text[:80]!r} {PLACES[self.place]}"
+        return f"{given(self.text)} {PLACES[self.place]}"
 
 
 class Strict(BaseModel):
@@ -46,8 +52,8 @@ class Strict(BaseModel):
     def _known_only(cls, given: Any) -> Any:
         names = [name for name in given if name not in cls.model_fields] if isinstance(given, dict) else []
         if names:
-            told = [unknown("key", str(name), tuple(cls.model_fields)) for name in names[:MAX_TOLD]]
-            raise PydanticCustomError("unknown_key", "{told}", {"told": "; ".join(told)})
+            words = "; ".join(unknown("key", str(name), tuple(cls.model_fields)) for name in names[:MAX_TOLD])
+            raise PydanticCustomError("unknown_key", "{words}", {"words": words})
         return given
 
 
@@ -61,6 +67,45 @@ def check_known(place: str, names: Iterable[str], known: Sequence[str], what: st
 def fault(place: str, name: str, words: str) -> dict[str, Any]:
     """One fault of a `RequestValidationError`."""
     return {"type": "parameter", "loc": (place, name[:80]), "msg": words}
+
+
+def told(faults: Iterable[Mapping[str, Any]], *place: str) -> list[dict[str, Any]]:
+    """Faults that pydantic found, each in words that say what was given.
+
+    place: where the document stands that they are about
+    """
+    return [
+        {
+            "type": one["type"],
+            "loc": (*place, *one["loc"]),
+            "msg": one["msg"] if _SAID in one else _words(one),
+            _SAID: 1,
+        }
+        for one in faults
+    ]
+
+
+def _words(one: Mapping[str, Any]) -> str:
+    kind, words = one["type"], str(one["msg"])
+    if kind == "missing":
+        return "is missing"
+    if kind in _WITHOUT_VALUE or "input" not in one:
+        return words
+    if kind == "string_too_short" and one["input"] == "":
+        return "must not be empty, got '': leave it away, or give it a value"
+    return f"{words}, got {given(one['input'])}"
+
+
+def given(value: object) -> str:
+    """A value of a client's as it may be shown: never long, whatever it is."""
+    if isinstance(value, str):
+        more = f"… ({len(value)} characters)" if len(value) > MAX_SHOWN else ""
+        return f"{value[:MAX_SHOWN]!r}{more}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return str(value)[:MAX_SHOWN] if not isinstance(value, int) or value.bit_length() < 256 else "a huge number"
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__
 
 
 def in_query(request: Request) -> list[Found]:
@@ -84,13 +129,13 @@ def in_json(document: dict[str, Any], lists: Collection[str] = ()) -> list[Found
             found.append(Found(JSON, name, ",".join(value)))
         elif isinstance(value, bool):
             found.append(Found(JSON, name, str(value).lower()))
-        elif isinstance(value, float) and value.is_integer():  # 5000.0, which in JSON is a way to write 5000
-            found.append(Found(JSON, name, str(int(value))))
+        elif isinstance(value, float) and math.isfinite(value):  # 5000.0 and 5e3 are ways to write 5000 in JSON
+            found.append(Found(JSON, name, plain_digits(value)))
         elif isinstance(value, str | int | float):
             found.append(Found(JSON, name, str(value)))
         elif value is not None:
             kinds = "a list of texts, or text" if name in lists else "text, a number, or true or false"
-            raise RequestValidationError([fault(JSON, name, f"{name} is {kinds}, got {str(value)[:80]}")])
+            raise RequestValidationError([fault(JSON, name, f"{name} is {kinds}, got {given(value)}")])
     return found
 
 
@@ -145,6 +190,5 @@ def _validated(kind: type[M], one: Found) -> object:
     try:
         return getattr(kind.model_validate({one.name: one.text}), one.name)
     except ValidationError as error:
-        words = "; ".join(item["msg"] for item in error.errors(include_url=False))
-        told = fault(one.place, one.name, f"{words}, got {one.text[:80]!r}")
-        raise RequestValidationError([told]) from error
+        words = "; ".join(item["msg"] for item in told(error.errors(include_url=False)))
+        raise RequestValidationError([fault(one.place, one.name, words)]) from error

@@ -14,10 +14,11 @@ from starlette.responses import Response
 
 from app.access.keys import Caller
 from app.answers.form import Pieces
-from app.core.compute import WHOLE, Budget, granted, offered
+from app.core.compute import Budget, granted, offered, usual
 from app.core.errors import AdapterLoadError, ClientGoneError, DeadlineError, QueueFullError, ServiceError
 from app.core.names import AdapterRef
 from app.core.request_context import REQUEST_ID, RequestContext
+from app.core.tiling import allowed_tiling
 from app.http.body_budget import BodyBudget, Hold
 from app.http.pieces import PiecesResponse
 from app.prediction.job import Asked, ImageAnswer, Outcome, PredictionJob
@@ -30,6 +31,8 @@ from app.scheduling.background_throttle import BackgroundThrottle
 from app.scheduling.fair_queue import Flow
 from app.startup.settings import Settings
 from app.telemetry.model_statistics import ModelStatistics, Ran
+from mtlora.images.tiles import UNTILED, Tiling
+from mtlora.vocabulary.policy import Policy
 from mtlora.vocabulary.spec import AdapterSpec
 
 T = TypeVar("T")
@@ -147,21 +150,24 @@ class Predictions:
         ref = call.ref = await self._lookup.resolve(asked.adapter, call.caller.namespace)
         # Before anything else is awaited: a deletion from now on waits for this request.
         using.enter_context(self._device_cache.using(ref))
-        spec, offer = await self._spec(ref), offered(await self._lookup.policy(ref))
+        spec, policy = await self._spec(ref), await self._lookup.policy(ref)
         call.context.facts |= {"adapter": ref.name, "revision": ref.revision}
-        job = self._job(asked, ref, spec, offer, call)
+        job = self._job(asked, ref, spec, policy, call)
         if job.images:
             return job
         call.context.facts["tasks"] = ",".join(job.tasks)
-        self._pipeline.refuse_early(job.flow, job.deadline, ref, job.workload if asked.final else None)
+        work = job.workload if asked.final else None
+        self._pipeline.refuse_early(job.flow, job.deadline, ref, work, job.tiling.least)
         read = await self._read(call, hold)
-        return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, offer, call)
+        return replace(job, images=read.images) if asked.final else self._job(read, ref, spec, policy, call)
 
     async def _read(self, call: _Call, hold: Hold) -> Asked:
         s = self._settings
         return await call.codec.read(call.request, hold, Bounds(s.max_body_bytes, s.max_images, s.body_timeout_s))
 
-    def _job(self, asked: Asked, ref: AdapterRef, spec: AdapterSpec, offer: Budget, call: _Call) -> PredictionJob:
+    def _job(
+        self, asked: Asked, ref: AdapterRef, spec: AdapterSpec, policy: Policy | None, call: _Call
+    ) -> PredictionJob:
         deadline = call.start + self._patience_s(asked)
         choice = asked.choose(ref, spec)
         return PredictionJob(
@@ -172,9 +178,22 @@ class Predictions:
             asked.images,
             call.caller.label,
             deadline,
-            granted(choice.compute, offer, ref),
+            self._budget(choice.compute, ref, policy, call.caller),
             choice.explain,
+            choice.compute is not None or choice.explain or offered(policy).is_open,
+            self._tiling(choice.tiles, len(asked.images) or 1),
         )
+
+    def _tiling(self, asked: str | None, images: int) -> Tiling:
+        """How the photos are cut. No more tiles than fit the queue, or such a photo would never be admitted."""
+        s = self._settings
+        most = min(s.max_tiles, s.max_queue_images)
+        return allowed_tiling(asked, images, most, max(most, s.max_images))
+
+    def _budget(self, asked: str | None, ref: AdapterRef, policy: Policy | None, caller: Caller) -> Budget:
+        if asked is not None:
+            return granted(asked, policy, ref)
+        return usual(policy, caller.compute, self._settings.compute_default)
 
     def _write(self, call: _Call, job: PredictionJob, outcomes: Sequence[Outcome]) -> Response:
         answers = _answers_or_raise(outcomes, all_of_them=not call.codec.partial)
@@ -189,9 +208,14 @@ class Predictions:
         body = call.codec.write(outcomes, job, total_ms, str(call.request.scope[REQUEST_ID]))
         headers = {"X-Adapter-Revision": str(job.ref), "X-Adapter-Cold": str(int(cold)), **body.headers}
         self._statistics.succeeded(job.ref, total_s, [Ran(one.stages, one.batch_images) for one in answers])
-        if job.budget != WHOLE:
+        if job.tells_share:
             context.facts["compute"] = share = round(sum(answer.share for answer in answers) / len(answers), 3)
             headers["X-Compute-Share"] = f"{share:g}"
+        if job.tiling != UNTILED:
+            context.facts["tiles"] = sum(answer.grid.count for answer in answers)
+            headers["X-Tiles"] = ", ".join(
+                str(one.grid) if isinstance(one, ImageAnswer) else "none" for one in outcomes
+            )
         return PiecesResponse(body.content, body.status, headers, body.media, self._pipeline.sent)
 
     async def _spec(self, ref: AdapterRef) -> AdapterSpec:

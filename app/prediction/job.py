@@ -14,6 +14,8 @@ from app.core.names import AdapterRef
 from app.core.stages import Stages
 from app.scheduling.cost_model import Workload
 from app.scheduling.fair_queue import Flow
+from mtlora.images.tiles import UNTILED, Grid, Tiling
+from mtlora.images.tiles import WHOLE as ONE_TILE
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 
@@ -27,6 +29,7 @@ class Choice(NamedTuple):
     plan: RenderPlan
     compute: str | None = None  # as asked for; None: nothing was said
     explain: bool = False  # say what was computed
+    tiles: str | None = None  # as asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class PredictionJob:
     deadline: float = math.inf  # on the clock of time.monotonic
     budget: Budget = WHOLE
     explain: bool = False
+    tells_share: bool = False  # the answer says how much was computed
+    tiling: Tiling = UNTILED
 
     @property
     def flow(self) -> Flow:
@@ -79,6 +84,7 @@ class ImageAnswer:
     cold: bool
     share: float = 1.0  # of the encoder's blocks that was computed
     computed_png: bytes = b""  # where that was, if it was asked for
+    grid: Grid = ONE_TILE  # that the photo was cut in
 
 
 Outcome = ImageAnswer | ServiceError

@@ -8,9 +8,10 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from app.answers.computed_map import computed_map
+from app.answers.computed_map import computed_map, computed_map_of_tiles
 from app.answers.costs import encode_bytes, encode_us
 from app.answers.forms import FORMS
 from app.answers.plan import Extent
@@ -18,7 +19,7 @@ from app.answers.reclaim import Reclaimer
 from app.answers.render import Made, separate
 from app.core.compute import WHOLE
 from app.core.decoded_photo import Decoded
-from app.core.errors import QueueFullError, ServiceError
+from app.core.errors import QueueFullError, ServiceError, TooManyPixelsError
 from app.core.names import AdapterRef
 from app.core.stages import STAGES, Stages
 from app.decoding.decoders import Decoders, Turn
@@ -26,6 +27,7 @@ from app.engine.work_item import Forwarded, Item
 from app.engine.worker import Worker
 from app.prediction.drawing import Drawing
 from app.prediction.job import ImageAnswer, Outcome, PredictionJob
+from app.prediction.tiles import put_together
 from app.residency.device_cache import DeviceCache, Lease
 from app.residency.loader import AdaptedSet
 from app.scheduling.admission import Admission, Demand, Ticket
@@ -34,10 +36,13 @@ from app.scheduling.fair_executor import FairExecutor
 from app.scheduling.fair_queue import Flow
 from app.scheduling.stop import Stop
 from app.telemetry.metrics import Metrics
+from mtlora.images.tiles import UNTILED, Grid
 from mtlora.inference import forward_bytes
 from mtlora.model.policy.plan import open_shares
 
 T = TypeVar("T")
+BLEND_US = 500  # of a thread, for the scores of one tile and task: a guess, for a flow pays what it takes
+MOST_LOGITS_PIXELS = 4 << 20  # of a photo in tiles, for each of some thirty float32 values
 LOWERED = 0.98  # of the highest share: a plan spends its budget up to what one more window costs
 
 
@@ -83,13 +88,16 @@ class Pipeline:
         """Images admitted and not answered."""
         return self._admission.images
 
-    def refuse_early(self, flow: Flow, deadline: float, ref: AdapterRef | None, work: Workload | None) -> None:
+    def refuse_early(
+        self, flow: Flow, deadline: float, ref: AdapterRef | None, work: Workload | None, passes: int = 1
+    ) -> None:
         """`BusyError` or `DeadlineError` if one image would not be admitted now, whatever its body says.
 
+        passes: that it takes at least
         ref: None if the body may name another set; work: None if it may name other tasks
         """
         cold = ref is not None and not self._device_cache.is_resident(ref)
-        self._admission.check(Demand(flow, 1, self._cost_us(work), cold, deadline - time.monotonic()))
+        self._admission.check(Demand(flow, passes, self._cost_us(work), cold, deadline - time.monotonic()))
 
     async def run(self, job: PredictionJob) -> list[Outcome]:
         """One outcome per image, in order. Cancelling the call drops what has not begun, in every stage.
@@ -122,7 +130,7 @@ class Pipeline:
     def _demand(self, job: PredictionJob) -> Demand:
         cold = not self._device_cache.is_resident(job.ref)
         cost_us = self._cost_us(job.workload)
-        return Demand(job.flow, len(job.images), cost_us, cold, job.deadline - time.monotonic())
+        return Demand(job.flow, len(job.images) * job.tiling.least, cost_us, cold, job.deadline - time.monotonic())
 
     def _cost_us(self, work: Workload | None) -> int:
         """Of one image; 0: nobody knows."""
@@ -130,39 +138,65 @@ class Pipeline:
 
     async def _answer(self, data: bytes, run: _Run) -> Outcome:
         job, stages = run.job, Stages(began=time.perf_counter())
+        places = job.tiling.least
         try:
             turn = Turn(job.flow, job.deadline)
-            decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn))
-            decoded = decoded.with_maps_of(*job.plan.map_size(decoded.width, decoded.height, job.spec.image_size))
-            extent = Extent(decoded.width, decoded.height, job.spec.image_size)
-            extent.check(self._max_pixels)
+            decoded, stages.decode = await _timed(self._decoders.square(data, job.spec, turn, job.tiling))
+            decoded = decoded.with_maps_of(
+                *job.plan.map_size(decoded.width, decoded.height, decoded.model_size(job.spec.image_size))
+            )
+            _check_tiles(decoded, job, self._max_pixels)
+            _extent(decoded, job).check(self._max_pixels, job.plan.size)
+            if decoded.grid.count > places:
+                self._admission.grow(run.ticket, decoded.grid.count - places, job.deadline - time.monotonic())
+                places = decoded.grid.count
             lease = await asyncio.shield(run.lease)
             stages.load = time.perf_counter() - run.started - stages.decode if lease.cold else 0.0
             forwarded = await self._forward(decoded, lease, run)
             stages.queue, stages.forward = forwarded.queue_s, forwarded.forward_s
             made, stages.encode = await _timed(self._encode(data, decoded, forwarded, job))
-            computed_png = await asyncio.to_thread(computed_map, forwarded.gates, job.spec) if job.explain else b""
+            computed_png = await asyncio.to_thread(_computed, forwarded, decoded.grid, job) if job.explain else b""
         except ServiceError as error:
             return error
         finally:
-            self._admission.leave(run.ticket)
+            self._admission.leave(run.ticket, places)
         stages.ended = time.perf_counter()
         for stage in STAGES:
             self._metrics.stage_seconds.labels(stage).observe(getattr(stages, stage))
         share, batch = forwarded.share, (forwarded.batch_images, forwarded.batch_adapters)
         self._metrics.image_done(job.ref.name, job.tasks, share)
+        if job.tiling != UNTILED:
+            self._metrics.tiles.observe(decoded.grid.count)
         if job.budget != WHOLE:
-            self._count_gates(forwarded, job)
-        return ImageAnswer(made, stages, *batch, lease.cold, share, computed_png)
+            for one in forwarded.tiles or (forwarded,):
+                self._count_gates(one, job)
+        return ImageAnswer(made, stages, *batch, lease.cold, share, computed_png, decoded.grid)
 
     async def _forward(self, decoded: Decoded, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
+        """What the model makes of a photo. Tiles wait for their turns as photos do, and share passes with any."""
+        job, squares = run.job, decoded.squares
+        if len(squares) == 1:
+            return await self._forward_one(squares[0], lease, run)
+        passes = [asyncio.create_task(self._forward_one(square, lease, run)) for square in squares]
+        try:
+            done = await asyncio.gather(*passes)
+        finally:  # where one has failed, or nobody waits any more, the others need not begin
+            for one in passes:
+                one.cancel()
+            await asyncio.gather(*passes, return_exceptions=True)
+        work = partial(put_together, done, decoded.grid)
+        cost_us = BLEND_US * len(squares) * len(job.tasks)
+        return await self._threads.run(job.flow, work, cost_us=cost_us, deadline=job.deadline, ahead=True)
+
+    async def _forward_one(self, pixels: torch.Tensor, lease: Lease[AdaptedSet], run: _Run) -> Forwarded:
+        """One pass: of a photo, or of a tile; pixels float32 [3, S, S]."""
         job = run.job
         future: asyncio.Future[Forwarded] = asyncio.get_running_loop().create_future()
         item = Item(
             job.ref,
             lease.adapted,
             job.tasks,
-            decoded.pixels,
+            pixels,
             future,
             job.flow,
             whole_us=self._costs.estimate_us(job.workload._replace(compute=1.0)),
@@ -210,7 +244,7 @@ class Pipeline:
         self, decoded: Decoded, forwarded: Forwarded, job: PredictionJob, photo: NDArray[np.uint8] | None
     ) -> Made:
         """The one trip through the codec threads, where shares of it may be drawn side by side."""
-        extent = Extent(decoded.width, decoded.height, job.spec.image_size)
+        extent = _extent(decoded, job)
         shares = separate(job.plan, job.tasks, extent)
         nbytes = encode_bytes(job.plan, job.tasks, extent, side_by_side=len(shares) > 1)
         try:
@@ -256,6 +290,28 @@ class _Eviction:
             return
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._reason from None
+
+
+def _extent(decoded: Decoded, job: PredictionJob) -> Extent:
+    return Extent(decoded.width, decoded.height, max(decoded.model_size(job.spec.image_size)))
+
+
+def _check_tiles(decoded: Decoded, job: PredictionJob, max_pixels: int) -> None:
+    """`TooManyPixelsError` where tiles together cover more than a photo may have, or logits of them take too much."""
+    rows, columns = decoded.model_size(job.spec.image_size)
+    most = min(max_pixels, MOST_LOGITS_PIXELS) if job.plan.logits else max_pixels
+    if decoded.grid.count > 1 and rows * columns > most:
+        what = "their logits have" if job.plan.logits else "together they cover"
+        raise TooManyPixelsError(
+            f"tiles {decoded.grid} of {job.spec.image_size} px are too many: {what} {columns} x {rows} px, at most "
+            f"{most} are allowed: ask for fewer tiles"
+        )
+
+
+def _computed(forwarded: Forwarded, grid: Grid, job: PredictionJob) -> bytes:
+    if not forwarded.tiles:
+        return computed_map(forwarded.gates, job.spec)
+    return computed_map_of_tiles([one.gates for one in forwarded.tiles], grid, job.spec)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

@@ -229,11 +229,12 @@ class Catalog:
 
     def file(self, ref: AdapterRef) -> Path:
         """As `path`, of a file that can be read; `AdapterLoadError` if it cannot."""
-        path = self.path(ref)
         try:
+            path = self.path(ref)
             with path.open("rb") as file:
                 file.read(1)
         except OSError as error:
+            self._check_named(ref, error)
             raise AdapterLoadError(f"the file of adapter set {ref} cannot be opened: {reason_of(error)}") from error
         return path
 
@@ -242,10 +243,11 @@ class Catalog:
         known = self.known_manifest(ref)
         if known is None:
             try:
-                known = read_manifest(self.path(ref))
+                known = self._store.manifest(ref)
             except AdapterFileError as error:
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {error}") from error
             except OSError as error:
+                self._check_named(ref, error)
                 raise AdapterLoadError(f"adapter set {ref} cannot be read: {reason_of(error)}") from error
             self.remember(ref, known)
         return known
@@ -316,6 +318,13 @@ class Catalog:
         """Number of revisions and bytes of their files, bundled ones too."""
         sizes = [r.bytes for entry in self.entries() for r in entry.state.revisions]
         return len(sizes), sum(sizes)
+
+    def _check_named(self, ref: AdapterRef, error: OSError) -> None:
+        """Where a file lacks, look at the state again, and know it: `AdapterNotFoundError` if it was deleted."""
+        if isinstance(error, FileNotFoundError) and ref.name not in self._bundled:
+            state = self._store.fetch(ref.name)
+            self._store.adopt([state])
+            self.entry_of(state).ref(ref.revision)
 
     def _meant(self, reference: str | None, namespace: str) -> tuple[str, int | None]:
         """Full name and revision (None: the current one)."""

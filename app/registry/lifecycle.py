@@ -21,7 +21,6 @@ from app.store.adapter_store import AdapterStore
 
 log = logging.getLogger(__name__)
 
-NOTICE_S = 2.0  # deleted files stay so long, because other processes notice a deletion a little later
 RETRY_S = 10.0
 
 
@@ -182,7 +181,9 @@ class AdapterLifecycle:
     async def _clean(self, ref: AdapterRef) -> None:
         await self._leave_memory(ref)
         with suppress(TimeoutError):  # a request of another process may have resolved it just before
-            await asyncio.wait_for(self._closing.wait(), NOTICE_S)
+            await asyncio.wait_for(self._closing.wait(), self._store.traits.notice_s)
+            if self._store.traits.sweep_every_s is not None:
+                return  # other servers may still ask for it; the sweep takes it
         await self._discard(ref)
 
     async def _discard(self, ref: AdapterRef) -> None:

@@ -89,7 +89,7 @@ class Question:
 class StoreWatcher:
     """Asks the store four times a second whether anything changed, which reads one small file.
 
-    And every second whether sets could be changed: `fault` says why not.
+    And every second whether sets could be changed: `fault` says why not. Where the store wants it, it is swept too.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class StoreWatcher:
         self._pins = pins
         self._following = Question("following", timeout_s)
         self._checking = Question("checking", timeout_s)
+        self._sweeping = StoreThreads("sweep", threads=1, waiting=0, timeout_s=timeout_s)
 
     @property
     def fault(self) -> str:
@@ -112,10 +113,16 @@ class StoreWatcher:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_again_and_again(self.step, POLL_S), name="follow changes")
             tasks.create_task(_again_and_again(self.check, CHECK_S), name="check the store")
+            if (pause_s := self._store.traits.sweep_every_s) is not None:
+                tasks.create_task(_again_and_again(self.sweep, pause_s), name="sweep the store")
 
     async def check(self) -> None:
         """Whether sets could be changed now."""
         await self._checking.ask(lambda: self._store.check(CHECK_S))
+
+    async def sweep(self) -> None:
+        """Remove what crashes left in the store, if that is due."""
+        await self._sweeping.run(self._store.sweep)
 
     async def step(self) -> None:
         """Take over what has changed since the last step."""

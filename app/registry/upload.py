@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,7 @@ from app.core.errors import (
     StoreUnavailableError,
 )
 from app.core.names import AdapterRef, check_name
+from app.core.numbers import SWITCH
 from app.http.multipart import Event, PartBegin, PartData, PartEnd
 from app.http.parameters import FORM, MAX_FIELD_BYTES, Found, check_known, field_text, merged
 from app.registry.catalog import Catalog
@@ -45,7 +46,7 @@ class UploadOptions(BaseModel):
     """What an upload may say beside its file: as form fields, or in the query."""
 
     name: str | None = Field(None, min_length=1, description="name of the set; default: as the file names itself")
-    activate: bool = Field(True, description="whether the revision becomes the current one")
+    activate: Annotated[bool, SWITCH] = Field(True, description="whether the revision becomes the current one")
 
 
 FIELDS = (FILE_FIELD, *UploadOptions.model_fields)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 
+from app.core.errors import BadBodyError
 from app.rpc.exchange import Answer, Ask
 from app.rpc.messages import message, parameters_of
 from app.rpc.tensors import infer_answer, infer_ask, model_path, segment
@@ -40,9 +41,19 @@ def _of_model(what: str) -> Callable[[bytes], Ask]:
 
 def _statistics(content: bytes) -> Ask:
     asked = message("NameAndVersion").FromString(content)
+    if not asked.name and asked.version:
+        raise BadBodyError(
+            f"version {asked.version[:80]!r} of which model? Give its name, or no version for all models"
+        )
     if not asked.name:
         return Ask("GET", "/v2/models/stats")
     return Ask("GET", model_path(asked.name, asked.version, "stats"))
+
+
+def _metadata(content: bytes) -> Ask:
+    """Of the current revision by a path that no name shares with anything else, as `stats` would."""
+    asked = message("NameAndVersion").FromString(content)
+    return Ask("GET", model_path(asked.name, asked.version, "" if asked.version else "metadata"))
 
 
 def _index(content: bytes) -> Ask:
@@ -97,7 +108,7 @@ CALLS = {
     "ServerReady": Call(_get("/v2/health/ready"), _is_ready("ServerReadyResponse"), NOT_READY, open=True),
     "ServerMetadata": Call(_get("/v2"), _parsed("ServerMetadataResponse"), open=True),
     "ModelReady": Call(_of_model("ready"), _is_ready("ModelReadyResponse"), NOT_READY),
-    "ModelMetadata": Call(_of_model(""), _parsed("ModelMetadataResponse")),
+    "ModelMetadata": Call(_metadata, _parsed("ModelMetadataResponse")),
     "ModelConfig": Call(_of_model("config"), _parsed("ModelConfigResponse", _config)),
     "ModelStatistics": Call(_statistics, _parsed("ModelStatisticsResponse")),
     "ModelInfer": Call(infer_ask, infer_answer, large=True),

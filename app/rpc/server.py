@@ -29,7 +29,15 @@ LARGE_BYTES = 1 << 20  # above this, messages are made and read in a thread
 STREAMS = 100  # calls at once on one connection
 MOST_DEADLINE_MS = 3_600_000
 PASSED_ON = re.compile(r"x-[a-z0-9-]+|authorization|traceparent|tracestate")
-TOLD = ("x-request-id", "x-adapter-revision", "x-adapter-cold", "x-compute-share", "server-timing", "retry-after")
+TOLD = (
+    "x-request-id",
+    "x-adapter-revision",
+    "x-adapter-cold",
+    "x-compute-share",
+    "x-tiles",
+    "server-timing",
+    "retry-after",
+)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 CODE_OF = {
     401: grpc.StatusCode.UNAUTHENTICATED,

@@ -5,7 +5,7 @@ Pure but for the callbacks that it is given: no clock, no threads. Lives on the 
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from app.core.errors import DeadlineError, QueueFullError, WaitTooLongError
@@ -21,7 +21,7 @@ class Demand:
     """What a request brings."""
 
     flow: Flow
-    images: int
+    images: int  # as the engine counts them: each tile of a photo is one
     cost_us: int  # of the engine for one image, estimated; 0: nothing is known yet
     cold: bool  # its set is not on the device
     patience_s: float  # until its deadline
@@ -70,22 +70,22 @@ class Admission:
 
     def admit(self, demand: Demand, evict: Callable[[QueueFullError], None]) -> Ticket:
         """Places for a request. When there are none, requests of whoever holds most are told to go by their `evict`."""
-        self._check_wait(demand)
-        for ticket in self._give_way(demand):
-            del self._tickets[ticket]
-            ticket.evict(
-                QueueFullError(
-                    f"the queue of {self._limits.images} images is full, and this key and adapter set hold most of it",
-                    self._retry_after_s(ticket.demand),
-                )
-            )
+        self._make_room(demand)
         ticket = Ticket(demand, evict, demand.images, demand.cold)
         self._tickets[ticket] = None
         return ticket
 
-    def leave(self, ticket: Ticket) -> None:
-        """One image is answered or given up."""
-        ticket.images -= 1
+    def grow(self, ticket: Ticket, more: int, patience_s: float) -> None:
+        """More places for a request, of which one image turned out to be several; errors and evictions as of `admit`.
+
+        patience_s: until its deadline
+        """
+        self._make_room(replace(ticket.demand, images=more, cold=ticket.loading, patience_s=patience_s))
+        ticket.images += more
+
+    def leave(self, ticket: Ticket, images: int = 1) -> None:
+        """So many images are answered or given up."""
+        ticket.images -= images
         if not ticket.images:
             self._tickets.pop(ticket, None)
 
@@ -108,16 +108,45 @@ class Admission:
         total = sum(min(sets.total(), in_caller) for sets in work.values())
         return (total - own) / 1e6
 
+    def _make_room(self, demand: Demand) -> None:
+        """Let those go who have to; errors as of `check`."""
+        self._check_wait(demand)
+        for ticket in self._give_way(demand):
+            del self._tickets[ticket]
+            ticket.evict(
+                QueueFullError(
+                    f"the queue of {self._limits.images} images is full, and this key and adapter set hold most of it",
+                    self._retry_after_s(ticket.demand),
+                )
+            )
+
     def _check_wait(self, demand: Demand) -> None:
         if demand.patience_s <= 0:  # not a matter of waiting: coming again with the same deadline would not help
             raise DeadlineError("the deadline passed before the request was admitted")
         wait_s = self.expected_wait_s(demand)
-        for limit_s, name in ((demand.patience_s, "its deadline"), (self._limits.age_s, "MTLORA_MAX_QUEUE_AGE_MS")):
-            if wait_s > limit_s:
-                raise WaitTooLongError(
-                    f"the image would wait about {wait_s:.1f} s for its turn, {name} allows {limit_s:.1f} s",
-                    _bounded(wait_s - limit_s),
-                )
+        if wait_s > self._limits.age_s:
+            raise WaitTooLongError(
+                f"the image would wait about {wait_s:.1f} s for its turn, MTLORA_MAX_QUEUE_AGE_MS allows "
+                f"{self._limits.age_s:.1f} s",
+                _bounded(wait_s - self._limits.age_s),
+            )
+        if wait_s:  # else it is tried: nobody loses by it, and an estimate that is too high is put right
+            self._check_deadline(demand, wait_s)
+
+    def _check_deadline(self, demand: Demand, wait_s: float) -> None:
+        """The request's own pass counts as well: whose turn comes in time and whose answer does not is waste."""
+        own_s = demand.images * demand.cost_us / 1e6
+        if own_s > demand.patience_s:
+            raise DeadlineError(
+                f"the model takes about {own_s:.2f} s for this request alone, its deadline allows "
+                f"{demand.patience_s:.2f} s: allow more"
+            )
+        if wait_s + own_s > demand.patience_s:
+            raise WaitTooLongError(
+                f"the image would wait about {wait_s:.1f} s for its turn and take {own_s:.1f} s, its deadline allows "
+                f"{demand.patience_s:.1f} s",
+                _bounded(wait_s + own_s - demand.patience_s),
+            )
 
     def _give_way(self, demand: Demand) -> list[Ticket]:
         """Who has to go so that the demand has room; `QueueFullError` if it is the demand itself."""

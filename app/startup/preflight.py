@@ -16,6 +16,7 @@ from app.startup import listening
 from app.startup.cuda_driver import check_device
 from app.startup.paths import adapters_folder, backbone_file
 from app.startup.settings import Settings
+from app.store.place import CLIENT, EXTRA, BucketPlace
 from app.store.set_state import SetState
 from app.telemetry.audit import open_to_append
 from mtlora.vocabulary.errors import MTLoRAError, ProblemsError
@@ -88,6 +89,8 @@ def _check_default_adapter(settings: Settings) -> None:
             return
     except MTLoRAError as error:
         raise SettingError(f"{name} cannot be served: {one_line(error)}", setting="default_adapter") from error
+    if isinstance(settings.store, BucketPlace):
+        return  # the server looks when it starts: nothing beyond this machine is asked here
     if not _may_be_stored(settings.store, name):
         names = _names(settings)
         near = difflib.get_close_matches(name, names, n=1)
@@ -118,9 +121,8 @@ def _names(settings: Settings) -> list[str]:
     """Sets that the global name space has, by the names of their files."""
     bundled = {path.stem for path in adapters_folder(settings).glob(f"*{SUFFIX}") if path.name != BACKBONE_FILE}
     try:
-        stored = {
-            path.name for path in (settings.store / "sets").iterdir() if _may_be_stored(settings.store, path.name)
-        }
+        store = settings.store_folder
+        stored = {path.name for path in (store / "sets").iterdir() if _may_be_stored(store, path.name)}
     except OSError:
         stored = set()
     return sorted(name for name in bundled | stored if NAME.fullmatch(name))
@@ -128,11 +130,24 @@ def _names(settings: Settings) -> list[str]:
 
 def _check_store(settings: Settings) -> None:
     store = settings.store
+    if isinstance(store, BucketPlace):
+        if importlib.util.find_spec(CLIENT) is None:
+            raise SettingError(
+                f"a store at {store} needs a package that is not installed: {CLIENT}; "
+                f"pip install 'mtlora-server[{EXTRA}]', or name a folder",
+                setting="store",
+            )
+        return
     for folder in (store, store / "sets", store / "incoming"):
         _check_writable("store", folder)
     lock = store / "lock"
     if lock.exists() and not os.access(lock, os.W_OK):
         raise SettingError(f"{lock}: permission denied", setting="store")
+
+
+def _check_store_cache(settings: Settings) -> None:
+    if isinstance(settings.store, BucketPlace):
+        _check_writable("store_cache", settings.store_cache)
 
 
 def _check_audit_log(settings: Settings) -> None:
@@ -204,6 +219,7 @@ _CHECKS: dict[str, Callable[[Settings], None]] = {
     "adapters": _check_adapters,
     "default_adapter": _check_default_adapter,
     "store": _check_store,
+    "store_cache": _check_store_cache,
     "audit_log": _check_audit_log,
     "device": _check_device,
 }

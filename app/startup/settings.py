@@ -16,11 +16,14 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from app.access.gatekeeper import KeyRing
 from app.access.key_file import read_keys
 from app.access.keys import FORM, parse_keys
-from app.core.errors import KeyFileError
+from app.core.compute import parse_budget
+from app.core.errors import KeyFileError, StartupError
 from app.core.names import NAME, NAME_RULE
 from app.http.cross_origin import parse_origins
+from app.http.fetching import parse_site
 from app.http.forwarded import check_root_path, parse_networks
 from app.startup.config_file import read_config
+from app.store.place import BucketPlace, parse_place
 from mtlora.vocabulary.options import FormKind, Precision
 
 MIB = 1024 * 1024
@@ -48,6 +51,11 @@ GROUPS = {
 def default_store() -> Path:
     """Where uploaded sets live unless told otherwise."""
     return Path.home() / ".local" / "share" / "mtlora" / "store"
+
+
+def default_store_cache() -> Path:
+    """Where copies of a bucket's files live unless told otherwise; a folder store makes none."""
+    return Path.home() / ".cache" / "mtlora" / "store"
 
 
 def default_decoders() -> int:
@@ -94,11 +102,26 @@ class Settings(BaseSettings):
         "127.0.0.1,::1", description="proxies whose X-Forwarded-* headers count: addresses, networks, or *"
     )
 
+    label_studio: bool = Field(False, description="answer Label Studio as an ML backend, at /label-studio/NAME")
+    label_studio_url: str = Field(
+        "", description="Label Studio whose uploaded photos are fetched, such as http://label-studio:8080; empty: none"
+    )
+    label_studio_token_file: Path | None = Field(None, description="file with the access token for fetching them")
+
     backbone: Path | None = Field(None, description="backbone file; default: the bundled one")
     adapters: Path | None = Field(
         None, description="folder of read-only bundled adapter sets; default: the installed one"
     )
-    store: Path = Field(default_factory=default_store, description="folder of uploaded adapter sets")
+    store: Path | BucketPlace = Field(
+        default_factory=default_store,
+        description="where uploaded adapter sets live: a folder, or s3://, gs:// or az://BUCKET/PREFIX",
+    )
+    store_cache: Path = Field(
+        default_factory=default_store_cache, description="folder of copies of a bucket's adapter files"
+    )
+    store_cache_bytes: int = Field(
+        4096 * MIB, ge=MIB, le=MOST_BYTES, description="copies of a bucket's adapter files together"
+    )
     default_adapter: str = Field("default", description="adapter set of requests that name none; always resident")
 
     max_body_bytes: int = Field(20_000_000, ge=1024, le=MOST_BYTES, description="largest request body of a prediction")
@@ -108,10 +131,9 @@ class Settings(BaseSettings):
         le=MOST_BYTES,
         description="bodies of all predictions together, from their first byte to their answer",
     )
-    max_image_pixels: int = Field(
-        50_000_000, ge=1, le=MOST_PIXELS, description="largest photo, checked before decoding"
-    )
+    max_image_pixels: int = Field(50_000_000, ge=1, le=MOST_PIXELS, description="largest photo; checked first")
     max_images: int = Field(16, ge=1, le=1000, description="most images in one request")
+    max_tiles: int = Field(16, ge=1, le=256, description="most tiles that one photo may be cut in")
     max_adapter_bytes: int = Field(256 * MIB, ge=1024, le=MOST_BYTES, description="largest adapter file")
     max_model_px: int = Field(1024, ge=32, le=4096, description="largest input side that an uploaded set may ask for")
     store_max_bytes: int = Field(
@@ -152,6 +174,9 @@ class Settings(BaseSettings):
         ge=0,
         le=YEAR_MS,
         description="expected wait above which less is computed of images that allow it (compute=auto or a range)",
+    )
+    compute_default: str | None = Field(
+        None, description="compute of requests of which neither they, nor their key, nor their set say it"
     )
     deadline_ms: int = Field(60_000, ge=1, le=YEAR_MS, description="deadline of requests that pass none")
     max_deadline_ms: int = Field(600_000, ge=1, le=YEAR_MS, description="longest deadline a request may pass")
@@ -240,7 +265,22 @@ class Settings(BaseSettings):
             values = read_config(Path(path), cls.model_fields)
         return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
-    @field_validator("keys_file", "backbone", "adapters", "store", "audit_log", "config", mode="before")
+    @field_validator("store", mode="before")
+    @classmethod
+    def _check_store(cls, place: Any) -> Any:
+        return parse_place(place)
+
+    @field_validator(
+        "keys_file",
+        "label_studio_token_file",
+        "backbone",
+        "adapters",
+        "store",
+        "store_cache",
+        "audit_log",
+        "config",
+        mode="before",
+    )
     @classmethod
     def _check_path(cls, path: Any) -> Any:
         if path == "" or "\0" in str(path):  # the former would be the working folder
@@ -263,10 +303,22 @@ class Settings(BaseSettings):
         parse_keys(text)
         return text
 
+    @field_validator("compute_default")
+    @classmethod
+    def _check_compute(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_budget(text)
+        return text
+
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, text: str) -> str:
         return ",".join(parse_origins(text))
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_label_studio(cls, url: str) -> str:
+        return str(parse_site(url)) if url else ""
 
     @field_validator("root_path")
     @classmethod
@@ -285,6 +337,13 @@ class Settings(BaseSettings):
         if not NAME.fullmatch(name):
             raise ValueError(f"adapter names match {NAME_RULE}, got {name[:80]!r}")
         return name
+
+    @property
+    def store_folder(self) -> Path:
+        """The folder of the store; `StartupError` if it is in a bucket."""
+        if not isinstance(self.store, Path):
+            raise StartupError(f"the adapter store must be a folder here, it is {self.store}")
+        return self.store
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

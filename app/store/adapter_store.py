@@ -8,6 +8,7 @@ processes did, `adopt` takes it over.
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ from app.access.keys import Caller
 from app.access.quotas import Holdings, check_bytes, check_sets
 from app.core.errors import AdapterLoadError, StartupError, StoreFullError, StoreUnavailableError
 from app.core.names import AdapterRef, folder_of, name_of, namespace_of, plain_name
-from app.store.blob_store import BLOB_SUFFIX, BlobStore, Staged
+from app.store.blob_store import BlobStore, Staged, Traits, key_of
 from app.store.open_no_link import Once
 from app.store.posix_blob_store import PosixBlobStore
 from app.store.set_state import Revision, SetState
+from mtlora.weights.adapter_file import AdapterManifest
+from mtlora.weights.adapter_file.announced import manifest_from
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,6 @@ class AdapterStore:
         self._max_bytes = max_bytes  # 0: as much as there is room for
         self._timeout_s = timeout_s
         self._states: dict[str, SetState] = {}
-        self._generation: bytes | None = None  # never looked
         self._damaged = Once(log, "adapter set with an unreadable state")
         self._books = threading.Lock()  # of what is known here
         self._adding = threading.Lock()  # two uploads must not share the last free bytes of the quota
@@ -45,19 +47,31 @@ class AdapterStore:
 
         timeout_s: how long a change waits for others
         """
-        blobs = PosixBlobStore.open(root, timeout_s=timeout_s)
-        store = cls(blobs, max_bytes=max_bytes, timeout_s=timeout_s)
+        store = cls(PosixBlobStore.open(root, timeout_s=timeout_s), max_bytes=max_bytes, timeout_s=timeout_s)
         try:
-            blobs.sweep(_keys_of)
+            store.sweep()
         except StoreUnavailableError as error:  # reading goes without the lock
             log.error("the adapter store is not tidied up", extra={"reason": error.detail})
         except OSError as error:
             raise StartupError(f"cannot use {root} as the adapter store: {error}") from error
         try:
-            store.adopt(list(store._states_now()))
+            store.adopt_all()
         except OSError as error:
             raise StartupError(f"cannot use {root} as the adapter store: {error}") from error
         return store
+
+    @property
+    def traits(self) -> Traits:
+        """What those above must know of the kind of store."""
+        return self._blobs.traits
+
+    def sweep(self) -> None:
+        """Remove what crashes left and nothing names, where that is due."""
+        self._blobs.sweep(_keys_of)
+
+    def adopt_all(self) -> None:
+        """Know every state as it is in the store now."""
+        self.adopt(list(self._states_now()))
 
     def names(self) -> list[str]:
         """Every name with a known state, sorted; deleted sets keep theirs (without revisions)."""
@@ -75,15 +89,8 @@ class AdapterStore:
 
     def changes(self) -> Mapping[str, SetState]:
         """States that are later than the known ones: what other processes changed since this was last asked."""
-        generation = self._blobs.generation()
-        if generation == self._generation:
-            return {}
-        found = {}
-        for state in self._states_now():
-            if state.changes > self.read(state.name).changes:
-                found[state.name] = state
-        self._generation = generation
-        return found
+        states = self._parsed(self._blobs.news())
+        return {state.name: state for state in states if state.changes > self.read(state.name).changes}
 
     def check(self, timeout_s: float) -> None:
         """Raise what a change would, if it were made now and waited so long for the lock."""
@@ -110,8 +117,13 @@ class AdapterStore:
                 return swapped
 
     def path(self, ref: AdapterRef) -> Path:
-        """The file of a revision."""
-        return self._blobs.locate(folder_of(ref.name), _key(ref.revision, ref.digest))
+        """The file of a revision, on this machine."""
+        return self._blobs.locate(folder_of(ref.name), key_of(ref.revision, ref.digest))
+
+    def manifest(self, ref: AdapterRef) -> AdapterManifest:
+        """What a revision's file says about itself; only its header is read. `OSError`, `AdapterFileError`."""
+        key = key_of(ref.revision, ref.digest)
+        return manifest_from(partial(self._blobs.beginning, folder_of(ref.name), key), key)
 
     def stage(self, limit: int) -> Staged:
         """Room for one incoming file of at most `limit` bytes; close it when done, added or not."""
@@ -138,19 +150,19 @@ class AdapterStore:
                 self._check_room(name, staged.size, caller)
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 after, revision = state.adding(staged.digest, staged.size, now, activate=activate)
-                blob = _key(revision.revision, revision.digest), staged
+                blob = key_of(revision.revision, revision.digest), staged
                 if (swapped := self._swap(before, after, blob)) is not None:
                     return swapped, revision, True
 
     def discard(self, ref: AdapterRef) -> None:
         """Remove the file of a revision that no state names any more."""
-        self._blobs.delete(folder_of(ref.name), _key(ref.revision, ref.digest))
+        self._blobs.delete(folder_of(ref.name), key_of(ref.revision, ref.digest))
 
     def _swap(self, before: bytes, after: SetState, blob: tuple[str, Staged] | None = None) -> SetState | None:
         """The state as written, with its change counted; None if the one before is not there any more."""
-        counted = after.replacing(changes=after.changes + 1)
-        text = counted.model_dump_json(indent=1).encode()
-        if not self._blobs.swap(folder_of(after.name), before, text, blob):
+        mark = uuid.uuid4().hex if self._blobs.traits.marked else ""
+        counted = after.changed(mark)
+        if not self._blobs.swap(folder_of(after.name), before, counted.document(), blob, mark):
             return None
         self.adopt([counted])
         return counted
@@ -177,7 +189,10 @@ class AdapterStore:
 
     def _states_now(self) -> Iterator[SetState]:
         """Every state as it is in the store; one that is damaged is logged and left out."""
-        for folder, text in self._blobs.documents().items():
+        return self._parsed(self._blobs.documents())
+
+    def _parsed(self, documents: Mapping[str, bytes]) -> Iterator[SetState]:
+        for folder, text in documents.items():
             name = name_of(folder)
             if name is None:
                 self._damaged.warn(folder, "no name of an adapter set")
@@ -202,16 +217,11 @@ def _activating(revision: Revision, state: SetState) -> SetState:
     return state.replacing(current=revision.revision) if state.find(revision.revision) else state
 
 
-def _key(revision: int, digest: str) -> str:
-    """Numbers are never given twice, so a file that is removed late cannot be one that came meanwhile."""
-    return f"{revision}-{digest}{BLOB_SUFFIX}"
-
-
 def _keys_of(folder: str, text: bytes) -> set[str] | None:
     """Keys of the blobs that a document names; None where it is damaged or none of ours, so that nobody knows."""
     name = name_of(folder)
     try:
-        return {_key(r.revision, r.digest) for r in _parse(name, text).revisions} if name else None
+        return {key_of(r.revision, r.digest) for r in _parse(name, text).revisions} if name else None
     except AdapterLoadError:
         return None
 

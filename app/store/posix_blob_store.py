@@ -15,8 +15,6 @@ instant documents name only whole blobs, and a blob that none names is left over
 """
 
 import errno
-import fcntl
-import hashlib
 import logging
 import os
 import stat
@@ -25,77 +23,35 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from app.core.errors import AdapterConflictError, AdapterLoadError, BodyTooLargeError, StartupError, StoreFullError
-from app.store.blob_store import BLOB_SUFFIX, Staged
+from app.core.errors import AdapterConflictError, AdapterLoadError, StartupError
+from app.store.blob_store import (
+    BLOB_SUFFIX,
+    DOCUMENT,
+    MAX_DOCUMENT_BYTES,
+    KeysOf,
+    Staged,
+    Traits,
+    check_document,
+    shown,
+)
 from app.store.open_no_link import NO_FOLDER, FolderLock, Once, entries, folder, open_file, reason_of
+from app.store.staged_file import NO_ROOM, StagedFile, room, unlink, unlink_if_abandoned
+from mtlora.weights.plain_files import open_plain
 
 log = logging.getLogger(__name__)
 
 SETS, INCOMING, GENERATION, RESERVE, LOCK = "sets", "incoming", "generation", "reserve", "lock"
-DOCUMENT = "state.json"
-MAX_DOCUMENT_BYTES = 16 * 2**20  # about 80,000 revisions
 GENERATION_BYTES = 64
 RESERVE_BYTES = 64 * 1024
 COARSEST_CLOCK_NS = 2_000_000_000  # two changes within one tick of a file system's clock look like one
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_SET = {errno.ENOENT, *NO_FOLDER}  # where a set's folder would be
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Say "no room" in the service's words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StoreFullError(f"no room left for adapter files: {os.strerror(error.errno)}") from error
-        raise
-
-
-class StagedFile:
-    """A file in `incoming`: bounded, locked while its writer lives."""
-
-    def __init__(self, path: Path, handle: BinaryIO, limit: int) -> None:
-        self.path = path
-        self.size = 0
-        self._handle = handle
-        self._limit = limit
-        self._sha = hashlib.sha256()
-
-    @property
-    def digest(self) -> str:
-        """sha256 of what was written so far, lower-case hex."""
-        return self._sha.hexdigest()
-
-    def write(self, chunk: bytes) -> None:
-        """Append; `BodyTooLargeError` past the limit, `StoreFullError` when the disk is full."""
-        self.size += len(chunk)
-        if self.size > self._limit:
-            raise BodyTooLargeError(f"adapter files may have {self._limit} bytes; this one has more")
-        self._sha.update(chunk)
-        with _room():
-            self._handle.write(chunk)
-
-    def finish(self) -> None:
-        """Bring every byte to the disk."""
-        with _room():
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
-
-    def close(self) -> None:
-        """Leave no trace in `incoming`, unless the file was moved on."""
-        try:
-            self._handle.close()
-        except OSError:  # a full disk refuses the last buffered bytes; they are not wanted
-            pass
-        finally:
-            self.path.unlink(missing_ok=True)
 
 
 class PosixBlobStore:
     """`BlobStore` under one directory."""
+
+    traits = Traits()
 
     def __init__(self, root: Path, *, timeout_s: float = 10.0) -> None:
         self.root = root
@@ -103,6 +59,7 @@ class PosixBlobStore:
         self._flock = FolderLock(LOCK)
         self._seen: dict[str, tuple[tuple[int, int, int], bytes]] = {}
         self._odd = Once(log, "left alone in the store")
+        self._told: bytes | None = None  # the generation that `news` went up to; None: never asked
 
     @classmethod
     def open(cls, root: Path, *, timeout_s: float = 10.0) -> "PosixBlobStore":
@@ -128,11 +85,8 @@ class PosixBlobStore:
 
     def stage(self, limit: int) -> StagedFile:
         """Room for one incoming file of at most `limit` bytes; close it when done."""
-        name = f"{uuid.uuid4().hex}.part"
-        with _room(), self._lock() as root, folder(INCOMING, root) as incoming:
-            handle = os.fdopen(open_file(name, incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        return StagedFile(self.root / INCOMING / name, handle, limit)
+        with room(), self._lock() as root, folder(INCOMING, root) as incoming:
+            return StagedFile.make(self.root / INCOMING, incoming, limit)
 
     def documents(self) -> Mapping[str, bytes]:
         """Every document by name. What cannot be read is logged once and left out."""
@@ -150,14 +104,13 @@ class PosixBlobStore:
             text = self._remembered(sets, name)
             return self._read_now(sets, name) if text is None else text
 
-    def swap(self, name: str, before: bytes, after: bytes, blob: tuple[str, Staged] | None = None) -> bool:
-        """Replace a document if it still is `before`, and bring in a blob that it names."""
-        if len(after) > MAX_DOCUMENT_BYTES:
-            raise StoreFullError(
-                f"adapter set {_shown(name)!r} has too many revisions: its state would have {len(after)} bytes and may "
-                f"have {MAX_DOCUMENT_BYTES}; delete old ones first"
-            )
-        with _room(), self._lock() as root, folder(SETS, root) as sets:
+    def swap(
+        self, name: str, before: bytes, after: bytes, blob: tuple[str, Staged] | None = None, mark: str = ""
+    ) -> bool:
+        """Replace a document if it still is `before`, and bring in a blob that it names. No mark is needed."""
+        del mark
+        check_document(name, after)
+        with room(), self._lock() as root, folder(SETS, root) as sets:
             if self._read_now(sets, name) != before:
                 return False
             with _home(sets, name) as home:
@@ -180,9 +133,14 @@ class PosixBlobStore:
             if not belongs(mode):
                 kind = "folder" if path is home else "file"
                 raise AdapterLoadError(
-                    f"adapter set {_shown(name)!r} cannot be read: {path.name} in the store is no plain {kind}"
+                    f"adapter set {shown(name)!r} cannot be read: {path.name} in the store is no plain {kind}"
                 )
         return home / key
+
+    def beginning(self, name: str, key: str, count: int) -> tuple[bytes, int]:
+        """The first bytes of a blob, as many as there are, and its size."""
+        with open_plain(self.locate(name, key)) as file:
+            return file.read(count), os.fstat(file.fileno()).st_size
 
     def delete(self, name: str, key: str) -> None:
         """Remove a blob that the document does not name any more."""
@@ -193,6 +151,15 @@ class PosixBlobStore:
             except OSError as error:
                 if error.errno not in _NO_SET:
                     raise
+
+    def news(self) -> Mapping[str, bytes]:
+        """Nothing while the generation stays, else every document."""
+        generation = self.generation()
+        if generation == self._told:
+            return {}
+        found = self.documents()
+        self._told = generation
+        return found
 
     def generation(self) -> bytes:
         """A random word, another one after every change."""
@@ -210,7 +177,7 @@ class PosixBlobStore:
                 with folder(name, root):
                     pass
 
-    def sweep(self, keys_of: Callable[[str, bytes], set[str] | None]) -> None:
+    def sweep(self, keys_of: KeysOf) -> None:
         """Remove what crashes left. What does not belong there is logged once and left alone."""
         with self._lock() as root:
             self._change_generation(root)
@@ -218,7 +185,7 @@ class PosixBlobStore:
             with folder(INCOMING, root) as incoming:
                 for part in entries(incoming):
                     with self._left_alone(part.name):
-                        _unlink_if_abandoned(part.name, incoming)
+                        unlink_if_abandoned(part.name, incoming)
             with folder(SETS, root) as sets:
                 for name in self._homes(sets):
                     with self._left_alone(name):
@@ -260,7 +227,7 @@ class PosixBlobStore:
             return self._read(sets, name)
         except OSError as error:
             raise AdapterLoadError(
-                f"the state of adapter set {_shown(name)!r} cannot be read: {reason_of(error)}"
+                f"the state of adapter set {shown(name)!r} cannot be read: {reason_of(error)}"
             ) from error
 
     def _read(self, sets: int, name: str) -> bytes:
@@ -289,7 +256,7 @@ class PosixBlobStore:
             os.fsync(home)
             self._replace(home, after)
         except OSError:
-            _unlink(key, home)
+            unlink(key, home)
             raise
 
     def _replace(self, home: int, text: bytes) -> None:
@@ -302,17 +269,17 @@ class PosixBlobStore:
             os.rename(draft, DOCUMENT, src_dir_fd=home, dst_dir_fd=home)
             os.fsync(home)
         finally:
-            _unlink(draft, home)
+            unlink(draft, home)
 
     def _with_reserve(self, root: int, work: Callable[[], None]) -> None:
         """On a full disk, once more with the reserve set free: sets must be deletable when room is needed most."""
         try:
             work()
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             with suppress(OSError):
-                _unlink(RESERVE, root)
+                unlink(RESERVE, root)
             work()
 
     def _keep_reserve(self, root: int) -> None:
@@ -356,19 +323,10 @@ def _home(sets: int, name: str) -> Iterator[int]:
             if error.errno not in NO_FOLDER:
                 raise
             raise AdapterConflictError(
-                f"in the store something that is no folder has the place of adapter set {_shown(name)!r}; it is left "
+                f"in the store something that is no folder has the place of adapter set {shown(name)!r}; it is left "
                 "alone: the operator must remove it, or the set needs another name"
             ) from error
         yield home
-
-
-def _unlink_if_abandoned(name: str, incoming: int) -> None:
-    with os.fdopen(open_file(name, incoming), "rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        _unlink(name, incoming)
 
 
 def _unlink_strays(name: str, sets: int, known: set[str]) -> None:
@@ -376,18 +334,8 @@ def _unlink_strays(name: str, sets: int, known: set[str]) -> None:
         for stray in entries(home):
             ours = stray.name.endswith(BLOB_SUFFIX) or stray.name.startswith(f"{DOCUMENT}.")
             if ours and stray.name not in known and stray.is_file(follow_symlinks=False):
-                _unlink(stray.name, home)
-
-
-def _unlink(name: str, parent: int) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=parent)
+                unlink(stray.name, home)
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _shown(name: str) -> str:
-    """What clients call the set of this name."""
-    return name.rpartition("+")[2]

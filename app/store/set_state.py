@@ -4,6 +4,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_MARKS = 16
+"""Of changes: a writer whose answer was lost looks for its own among them."""
+
 
 class Revision(BaseModel):
     """One immutable file of a set."""
@@ -26,6 +29,9 @@ class SetState(BaseModel):
     next_revision: int = Field(default=1, ge=1)
     changes: int = Field(
         default=0, ge=0, description="how often this was changed; the larger number is the later state"
+    )
+    marks: tuple[str, ...] = Field(
+        default=(), description="random words of the last changes, newest last, where the store needs them"
     )
     current: int | None = None
     pinned: bool = False
@@ -61,6 +67,15 @@ class SetState(BaseModel):
         if revision is None:
             return self.replacing(revisions=(), current=None, pinned=False)
         return self.replacing(revisions=tuple(r for r in self.revisions if r.revision != revision))
+
+    def changed(self, mark: str) -> "SetState":
+        """The state with a change counted, and marked unless the mark is empty."""
+        marks = (*self.marks, mark)[-MOST_MARKS:] if mark else ()
+        return self.replacing(changes=self.changes + 1, marks=marks)
+
+    def document(self) -> bytes:
+        """As it is stored."""
+        return self.model_dump_json(indent=1, exclude=None if self.marks else {"marks"}).encode()
 
     def replacing(self, **changes: object) -> "SetState":
         """A validated copy with other values."""

@@ -1,6 +1,6 @@
 """All metrics of the service, each defined once. docs/metrics.md explains them (tested)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -57,7 +57,7 @@ class Metrics(Collector):
         # A creation time per series would double the text, and nobody reads it.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self.levels: Callable[[], Levels] = Levels
+        self._levels = Levels()
         self._images = BoundedCounter(adapter_labels)
         self._computed = BoundedCounter(adapter_labels)
         reg = self.registry
@@ -77,6 +77,9 @@ class Metrics(Collector):
         )
         self.batch_adapters = Histogram(
             "mtlora_batch_adapters", "Adapter sets in a micro-batch", buckets=COUNT_BUCKETS, registry=reg
+        )
+        self.tiles = Histogram(
+            "mtlora_tiles", "Tiles of an image, images that tiles were asked for", buckets=COUNT_BUCKETS, registry=reg
         )
         self._count_compute()
         self.inflight = Gauge("mtlora_inflight_requests", "Requests being answered", registry=reg)
@@ -124,7 +127,7 @@ class Metrics(Collector):
         for name, share in self._computed.samples().items():
             whole.add_metric([name], share)
         yield whole
-        levels = self.levels()
+        levels = self._levels
         yield GaugeMetricFamily(
             "mtlora_queue_images", "Images admitted and not answered yet", value=levels.queue_images
         )
@@ -186,8 +189,9 @@ class Metrics(Collector):
         """A request asked for a set."""
         (self.hits if hit else self.misses).inc()
 
-    def expose(self) -> bytes:
-        """The text that Prometheus scrapes."""
+    def expose(self, levels: Levels) -> bytes:
+        """The text that Prometheus scrapes. For any thread: levels are given, because others may change under it."""
+        self._levels = levels
         return generate_latest(self.registry)
 
     def _count_compute(self) -> None:

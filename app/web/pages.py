@@ -1,12 +1,13 @@
 """The web pages: the playground, the API's page, and their files."""
 
+from html import escape
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app.http.byte_ranges import FileAnswer, Files
-from app.http.forwarded import BARE, prefix_of
+from app.http.forwarded import prefix_of
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_POLICY = "; ".join(
@@ -15,6 +16,7 @@ CONTENT_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
+        "media-src blob:",  # a video that was dropped on the page
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -34,10 +36,17 @@ _files = Files(directory=STATIC)
 
 @router.get("/")
 async def home(request: Request) -> Response:
-    """The playground. It finds its files beside itself, which takes a slash behind the prefix of a proxy."""
-    if request.scope.get(BARE):
-        return RedirectResponse(f"{prefix_of(request.scope)}/")
-    return FileAnswer(STATIC / "index.html", headers=PAGE_HEADERS)
+    """The playground. It finds its files beside itself: under a prefix it says where that is, slash or none."""
+    prefix = prefix_of(request.scope)
+    return _under(prefix) if prefix else FileAnswer(STATIC / "index.html", headers=PAGE_HEADERS)
+
+
+def _under(prefix: str) -> Response:
+    """The page where a proxy shows it: at the prefix without a slash, its files would be beside the prefix."""
+    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    page = text.replace("<head>", f'<head>\n<base href="{escape(prefix)}/">', 1)
+    policy = CONTENT_POLICY.replace("base-uri 'none'", "base-uri 'self'")
+    return HTMLResponse(page, headers={**PAGE_HEADERS, "Content-Security-Policy": policy})
 
 
 @router.get("/docs")

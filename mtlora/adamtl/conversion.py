@@ -14,11 +14,12 @@ from mtlora.adamtl.spec import AdaSpec, Policy
 from mtlora.vocabulary.errors import ConversionError
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file.load import not_finite
-from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.choice import Tell, choose, no_word
+from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.globals_allowed import TensorRef
 from mtlora.weights.convert.config import Config, load_config, merged
-from mtlora.weights.convert.conversion import misplaced, notes_of, state_and_config
+from mtlora.weights.convert.conversion import misplaced, notes_of, unknown_tensors
 from mtlora.weights.convert.describe import Evidence
-from mtlora.weights.convert.globals_allowed import TensorRef
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,23 +38,31 @@ class _Source:
     keys: dict[str, str]
 
 
-def is_adamtl(checkpoint: Checkpoint) -> bool:
+def is_adamtl(checkpoint: Checkpoint, weights: str = "") -> bool:
     """Whether a checkpoint has AdaMTL's decoders, whatever its configuration says."""
-    state, _ = state_and_config(checkpoint)
+    state = choose(checkpoint, weights).taken.model()
     return any(SIGN.match(key) for key in state)
 
 
 def convert_adamtl(
-    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None, name: str = ""
+    path: str | Path,
+    *,
+    config: str | Path | None = None,
+    tasks: Sequence[Task] | None = None,
+    name: str = "",
+    weights: str = "",
+    tell: Tell = no_word,
 ) -> ConvertedAda:
     """Convert a published `.pth` of any training stage; `ConversionError.problems` lists all that stands in the way.
 
     config: a YAML file that adds to, or replaces, what the configuration in the checkpoint says
     tasks:  keep only these; None: all
     name:   what the model is called
+    weights, tell: which of several sets of weights, and what gets a line where there are several; see `choose`
     """
     checkpoint = open_checkpoint(path)
-    state, said = state_and_config(checkpoint)
+    choice = choose(checkpoint, weights, tell)
+    state, said = choice.taken.model(), choice.config
     source, problems = _renamed(state)
     evidence = Evidence(
         Config(merged(said, load_config(config)) if config else said),
@@ -72,15 +81,15 @@ def convert_adamtl(
 
 
 def _renamed(state: Mapping[str, TensorRef]) -> tuple[_Source, list[str]]:
-    source, problems = _Source({}, {}), []
+    source, unknown = _Source({}, {}), list[str]()
     for key, ref in state.items():
         ours = rename(key)
         if ours is None:
-            problems.append(f"unknown tensor {key[:200]!r}")
+            unknown.append(key)
         elif ours:
             source.tensors[ours] = ref
             source.keys[ours] = key
-    return source, problems
+    return source, unknown_tensors(unknown)
 
 
 def _drop_unused_selectors(spec: AdaSpec, source: _Source) -> list[str]:

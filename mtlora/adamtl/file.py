@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch import Tensor
 from mtlora.adamtl.shapes import adamtl_shapes
 from mtlora.adamtl.spec import AdaSpec
 from mtlora.vocabulary.errors import AdapterFileError, SpecError
-from mtlora.vocabulary.spec import Spec
+from mtlora.vocabulary.spec import WHOLE, Spec
 from mtlora.weights.adapter_file.announced import opened, read_header
 from mtlora.weights.adapter_file.header import Header, invalid_manifest, manifest_text, raise_if
 from mtlora.weights.adapter_file.load import compare_shapes, header_shapes, not_finite
@@ -29,7 +29,7 @@ class AdaManifest(Spec):
     """What the file of an AdaMTL model says about itself."""
 
     kind: Literal["adamtl"] = "adamtl"
-    format_version: Literal[1] = 1
+    format_version: Annotated[Literal[1], WHOLE] = 1
     name: str = Field(default="", pattern=rf"{NAME_PATTERN}|^$", description="the model's own name; empty: none")
     spec: AdaSpec
     provenance: Provenance = Field(default_factory=dict, max_length=MAX_PROVENANCE_ENTRIES)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from mtlora.adamtl.quirks import Quirks
 from mtlora.vocabulary.errors import SpecError, TaskError
-from mtlora.vocabulary.spec import IMAGENET_MEAN, IMAGENET_STD, MAX_CLASSES, BackboneSpec, Spec
+from mtlora.vocabulary.spec import IMAGENET_MEAN, IMAGENET_STD, MAX_CLASSES, BackboneSpec, Number, Spec, Switch, Whole
 from mtlora.vocabulary.tasks import TRAITS, Task
 
 SHARED = "shared"
@@ -32,19 +32,19 @@ class LayerLoss(StrEnum):
 class Efficiency(Spec):
     """Targets and weights of the efficiency loss; shares are of counts of blocks and tokens, 0..1."""
 
-    weight: float = Field(default=1.0, ge=0, description="of this loss beside the tasks'")
-    tokens_target: float = Field(default=0.5, ge=0, le=1)
-    blocks_target: float = Field(default=0.9, ge=0, le=1)
-    overlap_weight: float = Field(default=0.0, ge=0, description="per_task: of the loss that makes tasks agree")
+    weight: Number = Field(default=1.0, ge=0, description="of this loss beside the tasks'")
+    tokens_target: Number = Field(default=0.5, ge=0, le=1)
+    blocks_target: Number = Field(default=0.9, ge=0, le=1)
+    overlap_weight: Number = Field(default=0.0, ge=0, description="per_task: of the loss that makes tasks agree")
     layers: LayerLoss = LayerLoss.PLAIN
-    weighted: bool = Field(default=False, description="tokens count by their stage's width")
+    weighted: Switch = Field(default=False, description="tokens count by their stage's width")
 
 
 class AdaTask(Spec):
     """One task: how many channels its logits have."""
 
     task: Task
-    outputs: int = Field(ge=1, le=MAX_CLASSES)
+    outputs: Whole = Field(ge=1, le=MAX_CLASSES)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -58,21 +58,21 @@ class AdaSpec(Spec):
     """An AdaMTL model. Without `ada_blocks` and `ada_tokens` it is a plain Swin with AdaMTL's decoders."""
 
     backbone: BackboneSpec
-    image_size: int = Field(description="input side S in pixels; block selectors fit this side only")
+    image_size: Whole = Field(description="input side S in pixels; block selectors fit this side only")
     tasks: tuple[AdaTask, ...] = Field(min_length=1, max_length=len(Task), description="in the order of their policies")
     policy: Policy = Policy.SINGLE
-    adaptive: bool = Field(default=True, description="gates act; else they are computed, and every block runs in full")
-    ada_blocks: bool = Field(default=True, description="there are block selectors")
-    ada_tokens: bool = Field(default=True, description="there are token selectors")
-    hard: bool = Field(default=True, description="gates are 0 or 1 with the gradient of soft ones; else soft")
-    block_hidden: int = Field(default=100, ge=1, le=65536, description="hidden units of block selectors")
-    token_hidden: int = Field(default=100, ge=1, le=65536, description="hidden units of token selectors")
-    decoder_channels: int = Field(ge=1, le=4096, description="width d of the decoders, half of DECODER_DIM")
-    drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block, training only")
+    adaptive: Switch = Field(default=True, description="gates act; else they are computed, and all blocks run in full")
+    ada_blocks: Switch = Field(default=True, description="there are block selectors")
+    ada_tokens: Switch = Field(default=True, description="there are token selectors")
+    hard: Switch = Field(default=True, description="gates are 0 or 1 with the gradient of soft ones; else soft")
+    block_hidden: Whole = Field(default=100, ge=1, le=65536, description="hidden units of block selectors")
+    token_hidden: Whole = Field(default=100, ge=1, le=65536, description="hidden units of token selectors")
+    decoder_channels: Whole = Field(ge=1, le=4096, description="width d of the decoders, half of DECODER_DIM")
+    drop_path: Number = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block, training only")
     efficiency: Efficiency = Efficiency()
     quirks: Quirks = Quirks()
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[Number, Number, Number] = IMAGENET_MEAN
+    std: tuple[Number, Number, Number] = IMAGENET_STD
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -11,6 +11,7 @@ import typer
 
 from mtlora.cli.arrays import INPUT, checked_input, read_archive
 from mtlora.cli.backbone import StorageType
+from mtlora.cli.option_groups import Needs
 from mtlora.cli.say import say
 from mtlora.vocabulary.errors import ConversionError, MTLoRAError
 from mtlora.vocabulary.shown import shown
@@ -42,39 +43,49 @@ class GatingOptions:
 
     gates: Annotated[bool, typer.Option("--gates", help="AdaMTL: write gates, features and multiply-adds too.")] = False
     gating: Annotated[Gating, typer.Option(help="AdaMTL: auto takes the input's noise, or else none.")] = Gating.AUTO
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="AdaMTL: of the noise of --gating sampled.")] = 0
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=MAX_SEED, help="AdaMTL: of the noise of --gating sampled."),
+        Needs(("gating",), Gating.SAMPLED),
+    ] = 0
     without: Annotated[str, typer.Option(help="AdaMTL: selectors to leave out: blocks, tokens or both.")] = ""
     dense: Annotated[bool, typer.Option("--dense", help="AdaMTL: compute everything, whatever the gates say.")] = False
 
 
 def convert_model(
-    checkpoint: Path, out: Path, config: Path | None, tasks: "tuple[Task, ...]", name: str, dtype: StorageType
+    checkpoint: Path,
+    out: Path,
+    config: Path | None,
+    tasks: "tuple[Task, ...]",
+    name: str,
+    dtype: StorageType,
+    weights: str = "",
 ) -> None:
     """Convert an AdaMTL checkpoint to a model file, and say what it is."""
     import torch
 
     from mtlora.adamtl.conversion import convert_adamtl, is_adamtl
     from mtlora.adamtl.file import save_ada_file
-    from mtlora.weights.convert.checkpoint import open_checkpoint
+    from mtlora.weights.checkpoint.container import open_checkpoint
 
-    if not is_adamtl(open_checkpoint(checkpoint)):
+    if not is_adamtl(open_checkpoint(checkpoint), weights):
         raise ConversionError(
             f"{shown(checkpoint.name)} has none of AdaMTL's decoders; "
             "for an MTLoRA checkpoint give --adapter-out and --backbone-out instead of --model-out"
         )
-    converted = convert_adamtl(checkpoint, config=config, tasks=tasks, name=name)
+    converted = convert_adamtl(checkpoint, config=config, tasks=tasks, name=name, weights=weights, tell=say)
     save_ada_file(out, converted.manifest, converted.tensors, getattr(torch, dtype.value))
     spec = converted.manifest.spec
     say(f"{out}: {spec.backbone.name}, {', '.join(spec.task_names)}, {out.stat().st_size / 1e6:.1f} MB")
     say(f"gates: {_gates_line(spec)}")
 
 
-def refuse_model(checkpoint: Path) -> None:
+def refuse_model(checkpoint: Path, weights: str = "") -> None:
     """`ConversionError` if a checkpoint that shall become an adapter set is AdaMTL's."""
     from mtlora.adamtl.conversion import is_adamtl
-    from mtlora.weights.convert.checkpoint import open_checkpoint
+    from mtlora.weights.checkpoint.container import open_checkpoint
 
-    if is_adamtl(open_checkpoint(checkpoint)):
+    if is_adamtl(open_checkpoint(checkpoint), weights):
         raise ConversionError(
             f"{shown(checkpoint.name)} is an AdaMTL checkpoint: give --model-out instead of "
             "--adapter-out and --backbone-out"

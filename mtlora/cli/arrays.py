@@ -29,12 +29,21 @@ def input_array(path: Path, side: int) -> Any:
 
 
 def checked_input(x: Any, side: int) -> Any:
-    """An array as float32 [N, 3, side, side], contiguous."""
+    """An array as float32 [N, 3, side, side], contiguous; refused if a number in it is not finite."""
     import numpy as np
 
     if x.ndim != 4 or x.shape[0] < 1 or x.shape[1:] != (3, side, side) or x.dtype.kind != "f":
         raise MTLoRAError(f"`{INPUT}` must be float [N, 3, {side}, {side}], got {x.dtype} {list(x.shape)}")
-    return np.ascontiguousarray(x, dtype=np.float32)
+    with np.errstate(over="ignore"):  # told below
+        x = np.ascontiguousarray(x, dtype=np.float32)
+    wrong = np.argwhere(~np.isfinite(x))
+    if len(wrong):
+        first = wrong[0].tolist()
+        raise MTLoRAError(
+            f"`{INPUT}` must be finite as float32; {len(wrong)} of its {x.size} numbers are NaN or infinite, the first "
+            f"at {first}"
+        )
+    return x
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

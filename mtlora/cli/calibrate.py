@@ -28,6 +28,9 @@ class CalibrateOptions:
     photos: Annotated[int, typer.Option(help="So many photos, evenly from the list; 0: all.")] = 300
     budgets: Annotated[str, typer.Option(help="Shares of the compute, with commas.")] = "0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
     scores: Annotated[bool, typer.Option(help="Score each budget where there are labels.")] = True
+    default: Annotated[
+        float, typer.Option(help="Share that servers compute of requests that say nothing; 0: as the set has it.")
+    ] = 0.0
     device: o.DeviceOption = "auto"
 
 
@@ -44,10 +47,14 @@ def calibrate(options: CalibrateOptions) -> None:
     loaded = load_adapter(find_adapter(options.adapter))
     backbone = load_backbone(find_backbone(options.backbone)).to(o.device_name(options.device))
     model, policy = build_plain(backbone, loaded)
+    budgets = _budgets(options.budgets)
+    if options.default and not min(budgets) <= options.default <= 1:  # before photos are looked at for minutes
+        raise TrainingError(f"--default must be within --budgets, {min(budgets):g} to 1, got {options.default:g}")
     dataset = _photos(options).spread(options.photos)
     scored = [task for task in model.spec.task_names if dataset.count(task)] if options.scores else []
     with bar("calibrate") as progress:
-        found = run(model, policy, dataset, _budgets(options.budgets), scored=scored, progress=progress)
+        found = run(model, policy.usually(None), dataset, budgets, scored=scored, progress=progress)
+    found = found.usually(options.default or policy.default_compute)
     manifest = AdapterManifest(**{**dict(loaded.manifest), "policy": found})
     dtype = next(iter(loaded.tensors.values())).dtype
     digest = write_adapter(options.out, manifest, loaded.tensors | loaded.policy_tensors, dtype)

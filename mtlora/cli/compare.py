@@ -10,6 +10,7 @@ from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say
 from mtlora.cli.train_options import LossOptions, ScheduleOptions, SetOptions, ShapeOptions, TrainOptions
+from mtlora.training.adapters.recipe import PUBLISHED_EPOCHS
 from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class StepsOptions:
     """How long each run is, and what a step does to the weights."""
 
     steps: o.StepsOption = 0
-    epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS)
+    epochs: o.EpochsOption = float(PUBLISHED_EPOCHS)
     batch: o.BatchOption = 16
     lr: o.LrOption = 0.0
     ema: o.EmaOption = 0.0
@@ -127,6 +128,7 @@ def _base(options: CompareOptions) -> "TrainConfig":
                 decoder_channels=seen.decoder_channels,
             ),
             schedule=ScheduleOptions(
+                recipe="paper",
                 photos=seen.photos,
                 steps=steps.steps,
                 epochs=steps.epochs,

@@ -1,34 +1,39 @@
-"""The command `mtlora data`: look at a dataset before training on it."""
+"""The command `mtlora data`: make a dataset, and look at it before training on it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mtlora.cli import data_mend
 from mtlora.cli import options as o
+from mtlora.cli.data_import import import_command
 from mtlora.cli.say import say
 
-if TYPE_CHECKING:
-    from mtlora.data.check import CheckReport
-
-data = typer.Typer(help="Look at a dataset before training on it.", no_args_is_help=True)
+data = typer.Typer(help="Make a dataset of an export, look at it before training on it.", no_args_is_help=True)
+data.command(name="import")(import_command)
+data.command()(data_mend.split)
+data.command()(data_mend.upright)
 
 
 @data.command()
 def check(
     root: Annotated[Path, typer.Argument(help="Dataset folder, in any layout of docs/dataset-format.md.")],
     split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given several times.")] = None,
-    semseg_classes: Annotated[int, typer.Option(help="Number of classes of your own; 0: the layout's.")] = 0,
+    semseg_classes: Annotated[
+        str, typer.Option(help="Classes of your own: a comma list, or how many; default: classes.txt, or the layout's.")
+    ] = "",
+    all_files: Annotated[bool, typer.Option("--all-files", help="Name every file, not three of each cause.")] = False,
 ) -> None:
-    """Read every photo and label and list every problem; exit status 1 if there is any."""
+    """Read every photo and label, count classes, list what is wrong; exit status 1 if there is any problem."""
+    from mtlora.cli.data_report import report_lines
     from mtlora.cli.progress import bar
     from mtlora.data.check import check_dataset
-    from mtlora.vocabulary.tasks import Task
+    from mtlora.data.own_classes import OwnClasses
 
-    own = {Task.SEMSEG: semseg_classes} if semseg_classes else None
     with bar("check") as progress:
-        report = check_dataset(root, split or (), class_counts=own, progress=progress)
-    say(*_lines(report))
+        report = check_dataset(root, split or (), own=OwnClasses.parse(semseg_classes), progress=progress)
+    say(*report_lines(report, all_files=all_files))
     if report.problems:
         raise typer.Exit(1)
 
@@ -57,13 +62,3 @@ def soft_labels(
     with bar("soft labels") as progress:
         store_logits(model, dataset, out, progress)
     say(f"{out}: logits of {', '.join(model.spec.task_names)} for {len(dataset)} photos")
-
-
-def _lines(report: "CheckReport") -> list[str]:
-    lines = [f"layout: {report.layout}"]
-    for split, counts in report.counts.items():
-        labels = ", ".join(f"{task.value} {count}" for task, count in counts.items() if task is not None)
-        lines.append(f"{split}: {counts[None]} photos; labels: {labels or 'none'}")
-    if not report.problems:
-        return [*lines, "no problems"]
-    return [*lines, f"{len(report.problems)} problems:", *(f"  - {problem}" for problem in report.problems)]

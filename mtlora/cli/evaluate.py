@@ -35,12 +35,14 @@ class EvaluateOptions:
     )
     compute: o.ComputeOption = 0.0
     spending: o.SpendingOption = "each"
+    tiles: o.TilesOption = ""
 
 
 @with_options
 def evaluate(options: EvaluateOptions) -> None:
     """Score an adapter set on a split: mIoU, saliency IoU, angles, in all and by the labels' origin."""
     from mtlora.cli.progress import bar
+    from mtlora.data.agreement import check_agreement
     from mtlora.data.layout import open_dataset
     from mtlora.evaluation.evaluate import evaluate as run
     from mtlora.prediction.gated import Gated
@@ -52,12 +54,14 @@ def evaluate(options: EvaluateOptions) -> None:
     model = _model(options, loaded)
     wanted = parse_tasks(options.tasks)
     dataset = open_dataset(options.data, options.split, wanted)
+    check_agreement(dataset, wanted or model.spec.task_names)
     with bar("evaluate") as progress:
-        reports = run(model, dataset, wanted or None, progress)
+        reports = run(model, dataset, wanted or None, progress, options.tiles or None)
     if options.as_json:
         plain = {task.value: report.to_plain() for task, report in reports.items()}
         share = {"compute": options.compute, "share": round(model.mean_share, 5)} if isinstance(model, Gated) else {}
-        say_json({"split": options.split, "adapter": loaded.digest, **share, "tasks": plain})
+        tiles = {"tiles": options.tiles} if options.tiles else {}
+        say_json({"split": options.split, "adapter": loaded.digest, **share, **tiles, "tasks": plain})
         return
     if isinstance(model, Gated):
         say(f"compute {options.compute:g}: {model.mean_share:.1%} of the blocks' multiply-adds, on average")
@@ -82,6 +86,7 @@ def _report_lines(task: "Task", report: "TaskReport") -> list[str]:
     from mtlora.metrics import HEADLINE
 
     lines = [f"{task.value}: {HEADLINE[task]} {report.scores[HEADLINE[task]]:.4g} ({report.photos} photos)"]
+    lines += [f"  warning: {report.remark}"] if report.remark else []
     lines += [f"  {name} {value:.4g}" for name, value in report.scores.items() if name != HEADLINE[task]]
     lines += [
         f"  labels {origin}: {HEADLINE[task]} {part.scores[HEADLINE[task]]:.4g} ({part.photos} photos)"

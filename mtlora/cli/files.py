@@ -1,4 +1,4 @@
-"""The commands that work on files: `mtlora convert`, `forward`, `info` and `predict`."""
+"""The commands that work on files: `mtlora forward`, `info` and `predict`."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlora.cli.adamtl import GatingOptions, convert_model, describe_model, forward_model, refuse_model
+from mtlora.cli.adamtl import GatingOptions, describe_model, forward_model
 from mtlora.cli.arrays import input_array, save_arrays
-from mtlora.cli.backbone import StorageType
 from mtlora.cli.option_groups import with_options
-from mtlora.cli.options import ComputeOption, SpendingOption, gated
+from mtlora.cli.options import ComputeOption, SpendingOption, TilesOption, gated
+from mtlora.cli.prelabels import AsOption, check_tool, write_for_tool
 from mtlora.cli.say import say, say_json, say_text
-from mtlora.vocabulary.errors import ConversionError, ImageError, MTLoRAError
+from mtlora.vocabulary.errors import ImageError, MTLoRAError, OptionError
 from mtlora.vocabulary.shown import shown
 
 if TYPE_CHECKING:
@@ -27,63 +27,7 @@ if TYPE_CHECKING:
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks; default: all.")]
 AdapterOption = Annotated[str, typer.Option(help="Bundled adapter set's name, or a .safetensors file.")]
 BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
-_FLOAT32 = StorageType.FLOAT32
-
-
-def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="Published checkpoint (.pth); its pickle is never run.")],
-    adapter_out: Annotated[Path | None, typer.Option(help="MTLoRA: adapter file to write (.safetensors).")] = None,
-    backbone_out: Annotated[Path | None, typer.Option(help="MTLoRA: backbone file to write (.safetensors).")] = None,
-    model_out: Annotated[Path | None, typer.Option(help="AdaMTL: model file to write (.safetensors).")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML that adds to or replaces the checkpoint's config.")] = None,
-    tasks: TasksOption = "",
-    name: Annotated[str, typer.Option(help="Name the set carries, such as street-scenes.")] = "",
-    dtype: Annotated[StorageType, typer.Option(help="Storage type of the adapter or model file.")] = _FLOAT32,
-) -> None:
-    """Turn a published MTLoRA checkpoint into a backbone and an adapter file, or AdaMTL's into a model file."""
-    from mtlora.vocabulary.tasks import parse_tasks
-
-    wanted = parse_tasks(tasks)
-    if model_out is not None and adapter_out is None and backbone_out is None:
-        convert_model(checkpoint, model_out, config, wanted, name, dtype)
-        return
-    if adapter_out is None or backbone_out is None or model_out is not None:
-        raise ConversionError("give --adapter-out and --backbone-out (MTLoRA), or --model-out alone (AdaMTL)")
-    _convert_set(checkpoint, adapter_out, backbone_out, config, wanted, name, dtype)
-
-
-def _convert_set(
-    checkpoint: Path,
-    adapter_out: Path,
-    backbone_out: Path,
-    config: Path | None,
-    tasks: "tuple[Task, ...]",
-    name: str,
-    dtype: StorageType,
-) -> None:
-    import torch
-
-    from mtlora.weights.adapter_file import parameter_counts, save_adapter
-    from mtlora.weights.backbone import save_backbone
-    from mtlora.weights.convert import convert_checkpoint
-
-    refuse_model(checkpoint)
-    converted = convert_checkpoint(checkpoint, config=config, tasks=tasks)
-    save_backbone(converted.backbone, backbone_out)
-    digest = save_adapter(
-        adapter_out,
-        converted.spec,
-        converted.tensors,
-        backbone_name=converted.spec.backbone.name,
-        backbone_fingerprint=converted.backbone.fingerprint(converted.spec),
-        name=name,
-        provenance=converted.provenance,
-        dtype=getattr(torch, dtype.value),
-    )
-    say(f"{backbone_out}: {converted.spec.backbone.name}, {backbone_out.stat().st_size / 1e6:.1f} MB")
-    say(f"{adapter_out}: {', '.join(converted.spec.task_names)}, {adapter_out.stat().st_size / 1e6:.1f} MB")
-    say(_numbers_line("counts", parameter_counts(converted.spec)._asdict()))
-    say(f"digest {digest}")
+UNSAID_SPENDING = "each"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +41,7 @@ class ForwardOptions:
     output: Annotated[Path, typer.Option(help=".npz to write: `logits_{task}`, float32 [N, K, S, S].")]
     tasks: TasksOption = ""
     compute: ComputeOption = 0.0
-    spending: SpendingOption = "each"
+    spending: SpendingOption = UNSAID_SPENDING
     gating: GatingOptions
 
 
@@ -175,46 +119,62 @@ def _installation() -> dict[str, Any]:
     }
 
 
-def predict(
+def predict(  # noqa: PLR0913 (a command's options)
     photos: Annotated[list[Path], typer.Argument(help="Photos: JPEG, PNG, WebP, BMP, TIFF, GIF.")],
     adapter: AdapterOption,
     out: Annotated[Path, typer.Option(help="Folder for the maps, written as PHOTO.TASK.png.")],
     tasks: TasksOption = "",
     backbone: BackboneOption = None,
     compute: ComputeOption = 0.0,
-    spending: SpendingOption = "each",
+    spending: SpendingOption = UNSAID_SPENDING,
+    tiles: TilesOption = "",
+    tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos, offline, as PNG files of the photos' size."""
+    from mtlora.annotations.prelabels import MapFile
+    from mtlora.prediction.predict import tiling_of
     from mtlora.vocabulary.tasks import parse_tasks
     from mtlora.weights.bundled import find_adapter, find_backbone
 
+    if spending != UNSAID_SPENDING and not compute:
+        raise OptionError(f"--spending {spending} says nothing without --compute: give both, or leave it away")
+    check_tool(tool)
+    tiling_of(tiles or None)
     model = _model(find_backbone(backbone), find_adapter(adapter), compute, spending)
     wanted = model.spec.select(parse_tasks(tasks))
     out.mkdir(parents=True, exist_ok=True)
     stems = [photo.stem for photo in photos]
     failed = 0
+    maps: dict[Task, list[MapFile]] = {}
     for photo in photos:
         base = photo.stem if stems.count(photo.stem) == 1 else photo.name
         try:
-            for path in _predict_one(model, photo, wanted, out / base):
+            for task, path in _predict_one(model, photo, wanted, out / base, tiles).items():
                 say(str(path))
+                names = {index: known.name for index, known in enumerate(model.spec.task(task).classes)}
+                maps.setdefault(task, []).append(MapFile(photo, photo.name, path, names))
         except ImageError as error:
             failed += 1
             say_text(f"{shown(photo)}: {error}", err=True)
+    if tool and maps:
+        write_for_tool(tool, maps, out)
     if failed:
         raise ImageError(f"{failed} of {len(photos)} photos could not be read")
 
 
-def _predict_one(model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path) -> list[Path]:
+def _predict_one(
+    model: "Adapted | Gated", photo: Path, tasks: "tuple[Task, ...]", base: Path, tiles: str
+) -> "dict[Task, Path]":
     """Write the maps of one photo; the paths written."""
     from mtlora.maps.map_png import encode_map
     from mtlora.prediction.predict import predict as predict_maps
 
-    paths = []
-    for task, values in predict_maps(model, photo, [task.value for task in tasks]).items():
-        path = base.with_name(f"{base.name}.{task}.png")
-        path.write_bytes(encode_map(values, model.spec.task(task)).png)
-        paths.append(path)
+    paths = {}
+    maps = predict_maps(model, photo, [task.value for task in tasks], tiles or None)
+    for task in tasks:
+        path = base.with_name(f"{base.name}.{task.value}.png")
+        path.write_bytes(encode_map(maps[task], model.spec.task(task)).png)
+        paths[task] = path
     return paths
 
 

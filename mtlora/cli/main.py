@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from mtlora.cli import backbone, bench, calibrate, compare, evaluate, files, pretrain, train
+from mtlora.cli import backbone, bench, calibrate, compare, convert, evaluate, files, pretrain, push_hub, train
 from mtlora.cli.command import new_command, run
 from mtlora.cli.data import data
 from mtlora.cli.remote import remote
@@ -15,7 +15,7 @@ cli = new_command("MTLoRA adapter sets on one frozen Swin backbone: train, conve
 for _command in (
     files.predict,
     files.info,
-    files.convert,
+    convert.convert,
     files.forward,
     backbone.backbone,
     pretrain.pretrain,
@@ -24,6 +24,7 @@ for _command in (
     calibrate.calibrate,
     compare.compare,
     bench.bench,
+    push_hub.push_hub,
 ):
     cli.command()(_command)
 cli.add_typer(data, name="data")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mtlora.cli.hub import local_path
+from mtlora.cli.option_groups import Needs, Unless
 from mtlora.vocabulary.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -18,23 +20,24 @@ if TYPE_CHECKING:
     from mtlora.weights.adapter_file import AdapterSet
     from mtlora.weights.backbone import Backbone
 
-PUBLISHED_EPOCHS = 300
-PUBLISHED_WARMUP_EPOCHS = 20
 PUBLISHED_WARMUP_FROM = 1e-3
 """Where warm-up begins, as a share of the peak."""
 
-WARMUP_SHARE = PUBLISHED_WARMUP_EPOCHS / PUBLISHED_EPOCHS
-
 DataOption = Annotated[Path, typer.Option(help="Dataset folder; docs/dataset-format.md has the layouts.")]
 OutOption = Annotated[Path, typer.Option(help="Folder of the run: checkpoint, metrics.csv, run.json, result.")]
-BackboneOption = Annotated[Path | None, typer.Option(help="Backbone file; default: the bundled one.")]
+BackboneOption = Annotated[
+    Path | None,
+    typer.Option(
+        parser=local_path, metavar="FILE", help="Backbone file, or hf://ORG/REPO/FILE; default: the bundled one."
+    ),
+]
 TasksOption = Annotated[str, typer.Option(help="Comma list of tasks.")]
 SplitOption = Annotated[str, typer.Option(help="Split: the name of a list of photos.")]
 CacheOption = Annotated[
     Path, typer.Option(help="Folder for decoded photos and teacher features; reused by later runs.")
 ]
 StepsOption = Annotated[int, typer.Option(help="Optimisation steps; 0: as many as --epochs say.")]
-EpochsOption = Annotated[float, typer.Option(help="Passes over the photos, where --steps is 0.")]
+EpochsOption = Annotated[float, typer.Option(help="Passes over the photos, where --steps is 0."), Unless("steps")]
 BatchOption = Annotated[int, typer.Option(help="Photos a step, over all processes and accumulation steps.")]
 AccumulateOption = Annotated[int, typer.Option(help="Forward and backward passes a step, for batches that do not fit.")]
 LrOption = Annotated[float, typer.Option(help="Peak learning rate; 0: the published 5e-4 * batch / 512.")]
@@ -43,6 +46,9 @@ HoldOption = Annotated[float, typer.Option(help="Share of the steps at the peak 
 FinalLrOption = Annotated[float, typer.Option(help="Where the decay ends, as a share of --lr.")]
 EmaOption = Annotated[float, typer.Option(help="Moving average of the weights, e.g. 0.998; 0: none.")]
 ProcessesOption = Annotated[int, typer.Option(help="Training processes; on a CPU: one per core is fastest.")]
+ProcessesByRecipe = Annotated[
+    int | None, typer.Option(help="Training processes; default: one per core on a CPU, up to four.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto (a GPU: bfloat16 or float16), float32, bfloat16 or float16.")]
 DropPathOption = Annotated[float, typer.Option(help="Stochastic depth of the last block.")]
@@ -60,7 +66,15 @@ ComputeOption = Annotated[
     float, typer.Option(help="Share of the encoder that the set's policy may compute, as 0.6; runs the plain model.")
 ]
 SpendingOption = Annotated[
-    str, typer.Option(help="With --compute: each (no photo gets more) or mean (of all photos; needs a calibration).")
+    str,
+    typer.Option(help="With --compute: each (no photo gets more) or mean (of all photos; needs a calibration)."),
+    Needs(("compute",)),
+]
+TilesOption = Annotated[
+    str,
+    typer.Option(
+        help="Cut photos in overlapping tiles: auto, or rows x columns such as 2x3. Default: squeezed as a whole."
+    ),
 ]
 TensorboardOption = Annotated[bool, typer.Option(help="Write event files where TensorBoard is installed.")]
 
@@ -69,7 +83,7 @@ TensorboardOption = Annotated[bool, typer.Option(help="Write event files where T
 class RunOptions:
     """Where a run computes and what it writes on its way."""
 
-    processes: ProcessesOption = 1
+    processes: ProcessesByRecipe = None
     device: DeviceOption = "auto"
     precision: PrecisionOption = "auto"
     seed: SeedOption = 0
@@ -154,16 +168,17 @@ def task_specs(
     tasks: str, semseg_classes: str, ranks: str, scaling: float, decoder: str, dataset: "PhotoDataset"
 ) -> tuple[Any, ...]:
     """Descriptions of the tasks; classes are those named, or the dataset's."""
+    from mtlora.data.own_classes import OwnClasses, own_names
     from mtlora.vocabulary.spec import DecoderKind, TaskSpec, familiar_classes, palette_classes
     from mtlora.vocabulary.tasks import Task, parse_tasks
 
     wanted = parse_tasks(tasks)
     if not wanted:
         raise TrainingError(f"--tasks names no task: {tasks!r}")
-    names = tuple(part.strip() for part in semseg_classes.split(",") if part.strip())
+    own = OwnClasses.parse(semseg_classes)
     classes = {task: palette_classes(known) for task, known in dataset.classes.items()}
-    if names:
-        classes[Task.SEMSEG] = familiar_classes(names)
+    if own is not None:
+        classes[Task.SEMSEG] = familiar_classes(own_names(dataset, own))
     specs = [
         TaskSpec.make(
             task,

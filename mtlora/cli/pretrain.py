@@ -7,6 +7,7 @@ from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.pretrain_options import PretrainOptions
 from mtlora.cli.say import say
+from mtlora.training.adapters.recipe import WARMUP_SHARE
 
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
@@ -42,7 +43,7 @@ def _config(options: PretrainOptions) -> "PretrainConfig":
         loop=_loop(dataset, options),
         batch=schedule.batch,
         accumulate=schedule.accumulate,
-        processes=options.run.processes,
+        processes=options.run.processes or 1,
         optimizer=o.member(OptimizerKind, schedule.optimizer, "optimizer"),
         weight_decay=schedule.weight_decay,
         drop_path=schedule.drop_path,
@@ -84,7 +85,7 @@ def _loop(dataset: "PhotoDataset", options: PretrainOptions) -> "LoopConfig":
     return LoopConfig(
         steps=steps,
         lr=schedule.lr,
-        warmup=round(steps * o.WARMUP_SHARE) if schedule.warmup < 0 else schedule.warmup,
+        warmup=round(steps * WARMUP_SHARE) if schedule.warmup < 0 else schedule.warmup,
         hold=schedule.hold,
         floor=schedule.lr * schedule.final_lr,
         ema_decay=schedule.ema,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.option_groups import Needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +40,11 @@ class TeacherOptions:
     """What is learned from the teacher."""
 
     distill: Annotated[float, typer.Option(help="Weight of the teacher's features; 0: no teacher.")] = 1.0
-    semantic: Annotated[float, typer.Option(help="Weight of the teacher's classes.")] = 0.3
+    semantic: Annotated[float, typer.Option(help="Weight of the teacher's classes."), Needs(("distill",))] = 0.3
     teacher: Annotated[
-        str, typer.Option(help="stored: features of whole photos, computed once; live: of every crop, for a GPU.")
+        str,
+        typer.Option(help="stored: features of whole photos, computed once; live: of every crop, for a GPU."),
+        Needs(("distill",)),
     ] = "stored"
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlora.cli.connection import UNAUTHORIZED, Server, adapter_names, with_server
+from mtlora.cli.prelabels import AsOption, check_tool, maps_of_folder, write_for_tool
+from mtlora.cli.pushing import file_to_push, name_for, playground_link
 from mtlora.cli.say import say, say_json, say_text
 from mtlora.vocabulary.errors import RefusedError, RemoteError
 from mtlora.vocabulary.shown import shown
@@ -25,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @remote.command()
 @with_server
-def predict(
+def predict(  # noqa: PLR0913 (a command's options)
     server: Server,
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders with photos at any depth.")],
     out: Annotated[Path, typer.Option(help="Folder for the maps: PHOTO.TASK.png, and PHOTO.json.")],
@@ -35,6 +37,24 @@ def predict(
     tasks: Annotated[str, typer.Option(help="Comma list of tasks; default: all of the set.")] = "",
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Photos on their way at a time.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there.")] = False,
+    compute: Annotated[
+        str, typer.Option(help="Share of the encoder that is computed: 0.6, 0.5-1, or auto; default: the server's.")
+    ] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also PHOTO.computed.png: where something was computed.")
+    ] = False,
+    edges: Annotated[str, typer.Option(help="Of class maps: scores (default) or nearest.")] = "",
+    size: Annotated[str, typer.Option(help="Of the maps: photo (default), model, or pixels of the longer side.")] = "",
+    masks: Annotated[
+        str, typer.Option(help="Into PHOTO.json, for every class: rle (run lengths) or polygons (outlines).")
+    ] = "",
+    tiles: Annotated[
+        str, typer.Option(help="Cut photos in overlapping tiles: auto, or rows x columns such as 2x3.")
+    ] = "",
+    deadline_ms: Annotated[
+        int | None, typer.Option(min=1, help="The server gives a photo up after so long; default: its own limit.")
+    ] = None,
+    tool: AsOption = "",
 ) -> None:
     """Predict the maps of photos on the server. Run it again to go on: what is there is skipped."""
     import asyncio
@@ -42,8 +62,12 @@ def predict(
     from mtlora.cli.progress import bar
     from mtlora.client.folder import Wanted, find_photos, predict_folder
 
+    check_tool(tool)
     sources = find_photos(photos, out)
-    wanted = Wanted.make(out, tasks, adapter, overwrite=overwrite)
+    wanted = Wanted.make(
+        out, tasks, adapter, overwrite=overwrite, masks=masks, explain=explain,
+        compute=compute, edges=edges, size=size, tiles=tiles, deadline_ms=deadline_ms,
+    )  # fmt: skip
 
     async def work() -> "FolderReport":
         async with server.async_client(concurrency) as client:
@@ -54,6 +78,8 @@ def predict(
     for photo, reason in sorted(report.failed.items()):
         say_text(f"{shown(photo)}: {reason}", err=True)
     say(_summary(report, out))
+    if tool:
+        write_for_tool(tool, maps_of_folder(sources, wanted, report), out)
     if report.failed:
         raise typer.Exit(1)
 
@@ -62,17 +88,23 @@ def predict(
 @with_server
 def push(
     server: Server,
-    files: Annotated[list[Path], typer.Argument(help="Adapter files (.safetensors).")],
+    files: Annotated[
+        list[str], typer.Argument(help="Adapter files (.safetensors), folders of runs, or hf://ORG/REPO/FILE.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the set; default: the one the file carries.")] = "",
     activate: Annotated[bool, typer.Option(help="Make it the current revision.")] = True,
 ) -> None:
-    """Upload adapter files; the server checks each and says everything that is wrong with it."""
+    """Upload adapter files; the server checks each and says everything that is wrong with it.
+
+    Of a run's folder its best set is uploaded, under the name it carries or else the folder's.
+    """
     if name and len(files) > 1:
         raise RemoteError(f"--name names one set, got {len(files)} files")
     with server.client() as client:
-        for file in files:
+        for source in files:
+            file = file_to_push(source)
             try:
-                pushed = client.push(file, name, activate=activate)
+                pushed = client.push(file, name or name_for(source, file), activate=activate)
             except RefusedError as error:
                 if error.status == UNAUTHORIZED:
                     raise
@@ -81,6 +113,7 @@ def push(
             what = "new" if pushed.created else "there already"
             current = "current" if pushed.revision == found.current else f"current is {found.current}"
             say(f"{found.name}@{pushed.revision}: {what}, {current}; {', '.join(found.tasks)}")
+            say(playground_link(server.url, found.name if activate else f"{found.name}@{pushed.revision}"))
 
 
 @remote.command(name="list")

@@ -2,11 +2,33 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mtlora.cli import options as o
+from mtlora.cli.hub import local_path
+from mtlora.cli.option_groups import Needs
+
+BY_RECIPE = (
+    "steps",
+    "epochs",
+    "batch",
+    "lr",
+    "warmup",
+    "ema",
+    "drop_path",
+    "image_side",
+    "label_stride",
+    "class_balance",
+    "jitter",
+    "rotate",
+    "zoom",
+    "val_every",
+    "val_photos",
+    "processes",
+)
+"""Options whose defaults a recipe chooses; they are None where they are not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +53,8 @@ class ShapeOptions:
 
     image_size: Annotated[int, typer.Option(help="Input side in pixels.")] = 224
     image_side: Annotated[
-        int, typer.Option(help="Train at this side instead, e.g. 112: a quarter of the pixels; 0: --image-size.")
-    ] = 0
+        int | None, typer.Option(help="Train at this side instead, e.g. 112: a quarter of the pixels; 0: --image-size.")
+    ] = None
     ranks: Annotated[str, typer.Option(help="Ranks of the shared pairs in stages 0..3.")] = "16,16,16,16"
     task_ranks: Annotated[str, typer.Option(help="Ranks of the task pairs in stages 0..3.")] = "4,4,4,4"
     ranks_file: Annotated[
@@ -50,55 +72,75 @@ class ShapeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleOptions:
-    """Where a run begins, how long it is, and what a step does to the weights."""
+    """Where a run begins, how long it is, and what a step does to the weights; None: as the recipe says."""
 
-    init: Annotated[Path | None, typer.Option(help="Run or adapter file whose weights are taken over.")] = None
+    recipe: Annotated[
+        str,
+        typer.Option(help="Defaults of the options that name none: auto (by the size of the data), or paper."),
+    ] = "auto"
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            parser=local_path,
+            metavar="PATH",
+            help="Run, adapter file or hf://ORG/REPO/FILE whose weights are taken.",
+        ),
+    ] = None
     photos: Annotated[int, typer.Option(help="Train on so many photos, evenly from the list; 0: all.")] = 0
-    steps: o.StepsOption = 0
-    epochs: o.EpochsOption = float(o.PUBLISHED_EPOCHS)
-    batch: o.BatchOption = 16
+    steps: Annotated[int | None, typer.Option(help="Optimisation steps.")] = None
+    epochs: Annotated[float | None, typer.Option(help="Passes over the photos, instead of --steps.")] = None
+    batch: Annotated[int | None, typer.Option(help="Photos a step, over all processes and accumulation steps.")] = None
     accumulate: o.AccumulateOption = 1
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Activation checkpointing: less memory, more time.")
     ] = False
-    lr: o.LrOption = 0.0
-    warmup: o.WarmupOption = -1
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate; 0: the published 5e-4 * batch / 512.")] = None
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps of linear warm-up; default: the published share, 1/15 of all.")
+    ] = None
     hold: o.HoldOption = 0.0
     final_lr: o.FinalLrOption = 0.01
-    ema: o.EmaOption = 0.0
-    drop_path: o.DropPathOption = 0.2
+    ema: Annotated[float | None, typer.Option(help="Moving average of the weights, e.g. 0.998; 0: none.")] = None
+    drop_path: Annotated[float | None, typer.Option(help="Stochastic depth of the last block.")] = None
     weight_decay: o.WeightDecayOption = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossOptions:
-    """How losses are taken and weighed."""
+    """How losses are taken and weighed; None: as the recipe says."""
 
-    label_stride: Annotated[int, typer.Option(help="Take losses at 1/N of the input's side (faster).")] = 1
+    label_stride: Annotated[int | None, typer.Option(help="Take losses at 1/N of the input's side (faster).")] = None
     loss_weights: o.WeightsOption = ""
-    class_balance: o.ClassBalanceOption = 0.0
+    class_balance: Annotated[
+        float | None,
+        typer.Option(help="Exponent of inverse-frequency class weights; above 0 rare photos are drawn more often."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentOptions:
-    """How photos are varied."""
+    """How photos are varied; None: as the recipe says."""
 
-    jitter: Annotated[float, typer.Option(help="Strength of colour changes, 0..1.")] = 0.0
-    rotate: Annotated[float, typer.Option(help="Photos turn by up to so many degrees.")] = 20.0
-    zoom: Annotated[str, typer.Option(help="Smallest and largest zoom of photos.")] = "0.75,1.25"
+    jitter: Annotated[float | None, typer.Option(help="Strength of colour changes, 0..1.")] = None
+    rotate: Annotated[float | None, typer.Option(help="Photos turn by up to so many degrees.")] = None
+    zoom: Annotated[str | None, typer.Option(help="Smallest and largest zoom of photos, as 0.75,1.25.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationOptions:
-    """Scores while training."""
+    """Scores while training, and the report at the end."""
 
-    val_every: Annotated[int, typer.Option(help="Steps between looks at the validation split; 0: never.")] = 0
+    val_every: Annotated[int | None, typer.Option(help="Steps between looks at the validation split; 0: never.")] = None
     val_split: Annotated[str, typer.Option(help="Split that is looked at.")] = "val"
-    val_photos: Annotated[int, typer.Option(help="Look at so many of it, evenly from the list; 0: all.")] = 0
+    val_photos: Annotated[int | None, typer.Option(help="Look at so many of it, evenly from the list; 0: all.")] = None
     patience: Annotated[int, typer.Option(help="Stop after so many looks without a better delta_m; 0: never.")] = 0
     baseline: Annotated[
-        Path | None, typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m.")
+        Path | None,
+        typer.Option(help="JSON of `mtlora evaluate --json`: the single-task scores of delta_m."),
     ] = None
+    report_photos: Annotated[
+        int, typer.Option(help="Photos that report.html is made of, evenly from the list; 0: no report.")
+    ] = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +148,18 @@ class TeacherOptions:
     """Another set that is learned from."""
 
     teacher: Annotated[Path | None, typer.Option(help="Adapter file whose logits are learned from.")] = None
-    teacher_backbone: Annotated[Path | None, typer.Option(help="Its backbone, if it is another.")] = None
+    teacher_backbone: Annotated[
+        Path | None, typer.Option(help="Its backbone, if it is another."), Needs(("teacher",))
+    ] = None
     soft_labels: Annotated[
         Path | None, typer.Option(help="Stored logits (`mtlora data soft-labels`) instead of a teacher.")
     ] = None
-    distill: Annotated[float, typer.Option(help="Weight of the teacher, the labels' being 1.")] = 1.0
-    temperature: Annotated[float, typer.Option(help="Softens the teacher's classes.")] = 2.0
+    distill: Annotated[
+        float, typer.Option(help="Weight of the teacher, the labels' being 1."), Needs(("teacher", "soft_labels"))
+    ] = 1.0
+    temperature: Annotated[
+        float, typer.Option(help="Softens the teacher's classes."), Needs(("teacher", "soft_labels"))
+    ] = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,16 +169,28 @@ class PolicyOptions:
     policy: Annotated[
         str, typer.Option(help="pooled or published: train a policy with the set; default: all is computed, always.")
     ] = ""
-    policy_mode: Annotated[str, typer.Option(help="single, or per_task: tasks have gates of their own.")] = "single"
+    policy_mode: Annotated[
+        str, typer.Option(help="single, or per_task: tasks have gates of their own."), Needs(("policy",))
+    ] = "single"
     policy_gates: Annotated[
-        str, typer.Option(help="Comma list of blocks, windows (pooled), tokens (published); default: both it can have.")
+        str,
+        typer.Option(help="Comma list of blocks, windows (pooled), tokens (published); default: both it can have."),
+        Needs(("policy",)),
     ] = ""
     policy_hidden: Annotated[
-        str, typer.Option(help="Hidden units for blocks, and for windows or tokens; default: 32,32, published 64,64.")
+        str,
+        typer.Option(help="Hidden units for blocks, and for windows or tokens; default: 32,32, published 64,64."),
+        Needs(("policy",)),
     ] = ""
-    least_compute: Annotated[float, typer.Option(help="Budgets are drawn from here to 1, anew for each batch.")] = 0.3
-    budget_weight: Annotated[float, typer.Option(help="Weight of (share computed - budget)^2.")] = 10.0
-    open_share: Annotated[float, typer.Option(help="Share of the steps, at the start, in which all is computed.")] = 0.1
+    least_compute: Annotated[
+        float, typer.Option(help="Budgets are drawn from here to 1, anew for each batch."), Needs(("policy",))
+    ] = 0.3
+    budget_weight: Annotated[float, typer.Option(help="Weight of (share computed - budget)^2."), Needs(("policy",))] = (
+        10.0
+    )
+    open_share: Annotated[
+        float, typer.Option(help="Share of the steps, at the start, in which all is computed."), Needs(("policy",))
+    ] = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +206,12 @@ class TrainOptions:
     teacher: TeacherOptions = field(default_factory=TeacherOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     run: o.RunOptions = field(default_factory=o.RunOptions)
+
+    def given(self) -> dict[str, Any]:
+        """The options that a recipe has values for, by name; None: not given."""
+        groups = (self.shape, self.schedule, self.loss, self.augment, self.validation, self.run)
+        return {name: getattr(group, name) for group in groups for name in BY_RECIPE if hasattr(group, name)}
+
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, write OUT/batch.png, train nothing.")
     ] = False

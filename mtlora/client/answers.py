@@ -77,6 +77,8 @@ class AdapterSet(Answer):
     tasks: dict[str, TaskInfo]
     ranks: tuple[Whole, Whole, Whole, Whole] | None
     image_size: Whole | None
+    compute: float | None = Field(None, description="smallest share that can be asked for; None: all is computed")
+    default_compute: str = Field("", description="share where a request says nothing; empty: the server is older")
     tier: str
     status: str = Field(description="ready, loading or failed")
     reason: str
@@ -141,12 +143,18 @@ def read_as(model: type[M], reply: Reply) -> M:
         raise BadAnswerError(f"{reply.said()}: {where}: {shown(first['msg'], SHORT)}") from None
 
 
-def read_object(reply: Reply, text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object in an answer, as Python values: finite numbers, whole characters."""
+def read_json(reply: Reply, text: bytes, what: str) -> Any:
+    """JSON in an answer, as Python values: finite numbers, whole characters, not too many."""
+    _check_values(reply)
     try:
-        found = from_json(text, allow_inf_nan=False)
+        return from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise BadAnswerError(f"{reply.url}: {what} is no JSON: {shown(error, SHORT)}") from error
+
+
+def read_object(reply: Reply, text: bytes, what: str) -> dict[str, Any]:
+    """A JSON object in an answer."""
+    found = read_json(reply, text, what)
     if not isinstance(found, dict):
         raise BadAnswerError(f"{reply.url}: {what} is no object but {type(found).__name__}")
     return found

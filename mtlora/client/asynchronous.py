@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from mtlora.client import calls
 from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus
@@ -16,6 +16,7 @@ from mtlora.client.limits import Limits
 from mtlora.client.maps import Pictures, Prediction
 from mtlora.client.photos import Photo
 from mtlora.client.retry import Retry
+from mtlora.client.wishes import Options
 
 T = TypeVar("T")
 
@@ -63,32 +64,45 @@ class AsyncClient:
         await self._connections.close()
 
     async def predict(
+        self, photo: Photo, *, tasks: str | Iterable[str] = (), logits: bool = False, **options: Unpack[Options]
+    ) -> Prediction:
+        """Maps of a photo as arrays, of its size unless `size` says another.
+
+        tasks:   names, or a comma list; none: all of the set
+        logits:  also the float32 logits at the model's resolution
+        options: adapter, deadline_ms, compute, edges, size; `Options` says what they mean
+        """
+        return await self._ask(calls.predict(photo, tasks, options, logits=logits))
+
+    async def pictures(
         self,
         photo: Photo,
         *,
         tasks: str | Iterable[str] = (),
-        adapter: str = "",
-        logits: bool = False,
-        deadline_ms: int | None = None,
-    ) -> Prediction:
-        """Maps of a photo as arrays of its size.
-
-        tasks:       names, or a comma list; none: all of the set
-        adapter:     NAME or NAME@REVISION; none: the server's default set
-        logits:      also the float32 logits at the model's resolution
-        deadline_ms: the server gives up after so long; none: the server's own limit
-        """
-        return await self._ask(calls.predict(photo, tasks, adapter, logits=logits, deadline_ms=deadline_ms))
-
-    async def pictures(
-        self, photo: Photo, *, tasks: str | Iterable[str] = (), adapter: str = "", deadline_ms: int | None = None
+        masks: str = "",
+        explain: bool = False,
+        **options: Unpack[Options],
     ) -> Pictures:
-        """Maps of a photo as PNG files, and what the server says of them; parameters as in `predict`."""
-        return await self._ask(calls.pictures(photo, tasks, adapter, deadline_ms=deadline_ms))
+        """Maps of a photo as PNG files, and what the server says of them; tasks and options as in `predict`.
 
-    async def overlay(self, photo: Photo, task: str, *, adapter: str = "", deadline_ms: int | None = None) -> bytes:
-        """A PNG for people: one task's map blended over the photo."""
-        return await self._ask(calls.overlay(photo, task, adapter, deadline_ms=deadline_ms))
+        masks:   "rle" or "polygons": the record has run lengths or outlines of every class, too
+        explain: also a picture of where something was computed
+        """
+        return await self._ask(calls.pictures(photo, tasks, options, masks=masks, explain=explain))
+
+    async def overlay(self, photo: Photo, task: str, *, style: str = "", **options: Unpack[Options]) -> bytes:
+        """A PNG for people: one task's map over the photo; style: "blend" (default), "contour" or "plain"."""
+        return await self._ask(calls.overlay(photo, task, options, style=style))
+
+    async def annotations(
+        self, photo: Photo, task: str, form: str = "coco", *, threshold: float | None = None, **options: Unpack[Options]
+    ) -> Any:
+        """One task's masks for other tools, as the server's JSON.
+
+        form:      "coco" (a dataset of one photo), "hf" (a list of masks), "labelstudio", "cvat"
+        threshold: coco and hf: leave out masks whose score is below, 0..1
+        """
+        return await self._ask(calls.annotations(photo, task, form, options, threshold=threshold))
 
     async def status(self) -> ServerStatus:
         """Whether the server takes requests."""

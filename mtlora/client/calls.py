@@ -9,15 +9,25 @@ from urllib.parse import quote
 
 from mtlora.client.answers import AdapterList, AdapterSet, Pushed, ServerStatus, read_as, read_pushed, read_status
 from mtlora.client.limits import Limits
-from mtlora.client.maps import Pictures, Prediction, read_pictures, read_png, read_prediction
+from mtlora.client.maps import (
+    Pictures,
+    Prediction,
+    read_annotations,
+    read_explained,
+    read_pictures,
+    read_png,
+    read_prediction,
+)
 from mtlora.client.photos import Photo, photo_bytes, pixels_of
 from mtlora.client.reply import Reply
+from mtlora.client.wishes import Options, plain, said
 from mtlora.vocabulary.errors import RemoteError
 from mtlora.vocabulary.tasks import parse_tasks
 
 T = TypeVar("T")
 
 ANSWER_PIXEL_BYTES = 64  # all maps there are have 26, as arrays
+ANNOTATION_FORMS = ("coco", "hf", "labelstudio", "cvat")
 ANSWER_BYTES = 8 * 2**20  # beside them
 FILE_NAME = "set.safetensors"  # of every upload: the server takes no note of it, and ours may be no Unicode
 
@@ -63,24 +73,34 @@ class Call(Generic[T]):
             yield given | {"files": {"file": (FILE_NAME, file)}, "data": dict(self.form)}
 
 
-def predict(
-    photo: Photo, tasks: str | Iterable[str], adapter: str, *, logits: bool, deadline_ms: int | None
-) -> Call[Prediction]:
+def predict(photo: Photo, tasks: str | Iterable[str], options: Options, *, logits: bool) -> Call[Prediction]:
     """Maps as arrays."""
     params = {"format": "npz"} | ({"logits": "true"} if logits else {})
-    return _prediction(photo, tasks, adapter, deadline_ms, params, read_prediction)
+    return _prediction(photo, tasks, options, params, read_prediction)
 
 
-def pictures(photo: Photo, tasks: str | Iterable[str], adapter: str, *, deadline_ms: int | None) -> Call[Pictures]:
-    """Maps as PNG files."""
-    return _prediction(photo, tasks, adapter, deadline_ms, {"format": "zip"}, read_pictures)
+def pictures(
+    photo: Photo, tasks: str | Iterable[str], options: Options, *, masks: str, explain: bool
+) -> Call[Pictures]:
+    """Maps as PNG files; a picture of what was computed is told in JSON alone."""
+    if explain:
+        params = {"format": "json", "explain": "compute", "masks": masks}
+        return _prediction(photo, tasks, options, params, read_explained)
+    return _prediction(photo, tasks, options, {"format": "zip", "masks": masks}, read_pictures)
 
 
-def overlay(photo: Photo, task: str, adapter: str, *, deadline_ms: int | None) -> Call[bytes]:
+def overlay(photo: Photo, task: str, options: Options, *, style: str) -> Call[bytes]:
     """One map blended over the photo, as PNG."""
-    return _prediction(
-        photo, task, adapter, deadline_ms, {"format": "overlay"}, lambda reply, _: read_png(reply, reply.body)
-    )
+    params = {"format": "overlay", "style": style}
+    return _prediction(photo, task, options, params, lambda reply, _: read_png(reply, reply.body))
+
+
+def annotations(photo: Photo, task: str, form: str, options: Options, *, threshold: float | None) -> Call[Any]:
+    """One map's masks in a form of other tools."""
+    if form not in ANNOTATION_FORMS:
+        raise RemoteError(f"form must be one of {', '.join(ANNOTATION_FORMS)}, got {form!r}")
+    params = {"format": form, "threshold": "" if threshold is None else plain(threshold)}
+    return _prediction(photo, task, options, params, lambda reply, _: read_annotations(reply))
 
 
 def status() -> Call[ServerStatus]:
@@ -150,23 +170,22 @@ def delete(name: str, revision: int | None) -> Call[None]:
 def _prediction(
     photo: Photo,
     tasks: str | Iterable[str],
-    adapter: str,
-    deadline_ms: int | None,
+    options: Options,
     params: Mapping[str, str],
     read: Callable[[Reply, tuple[str, ...]], T],
 ) -> Call[T]:
     content = photo_bytes(photo)
-    pixels = None if params.get("logits") else pixels_of(content)
+    asked = said(options)
+    is_of_the_photo = not (params.get("logits") or params.get("masks") or asked.get("size"))
+    pixels = pixels_of(content) if is_of_the_photo else None
     expected = None if pixels is None else ANSWER_BYTES + pixels * ANSWER_PIXEL_BYTES
     names = tuple(task.value for task in parse_tasks(tasks))
-    wanted = ",".join(names)
-    asked = {"tasks": wanted, "adapter": adapter, "deadline_ms": "" if deadline_ms is None else str(deadline_ms)}
     return Call(
         method="POST",
         path="predict",
         read=lambda reply: read(reply, names),
         most=lambda limits: limits.maps_bytes if expected is None else min(limits.maps_bytes, expected),
-        params={**params, **{name: value for name, value in asked.items() if value}},
+        params={name: value for name, value in {**params, "tasks": ",".join(names), **asked}.items() if value},
         headers={"Content-Type": "image/*"},
         content=content,
     )

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mtlora.client.asynchronous import AsyncClient
 from mtlora.client.maps import TASK_NAME, Pictures
+from mtlora.client.wishes import Options, Wishes, said
 from mtlora.vocabulary.errors import BadAnswerError, ImageError, LostAnswerError, MTLoRAError, RefusedError, RemoteError
 from mtlora.vocabulary.tasks import parse_tasks
 from mtlora.weights.atomic import write_atomically
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+COMPUTED = "computed.png"
 ABOUT_THE_PHOTO = frozenset({"bad-image", "unsupported-media", "too-many-pixels", "image-too-costly", "body-too-large",
                              "empty-body",
                              "non-finite-output", "inference", "device-memory", "deadline", "queue-full",
@@ -40,17 +42,38 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of every photo; `tasks` and `adapter` as in `Client.predict`."""
+    """What is asked of every photo; all but `out` and `overwrite` as in `Client.pictures`."""
 
     out: Path
     tasks: tuple[str, ...] = ()
     adapter: str = ""
     overwrite: bool = False
+    masks: str = ""
+    explain: bool = False
+    options: Wishes = field(default_factory=Wishes)
 
     @classmethod
-    def make(cls, out: Path, tasks: str = "", adapter: str = "", *, overwrite: bool = False) -> "Wanted":
+    def make(
+        cls,
+        out: Path,
+        tasks: str = "",
+        adapter: str = "",
+        *,
+        overwrite: bool = False,
+        masks: str = "",
+        explain: bool = False,
+        **options: Unpack[Wishes],
+    ) -> "Wanted":
         """From a comma list of tasks or aliases."""
-        return cls(out, tuple(task.value for task in parse_tasks(tasks)), adapter, overwrite)
+        names = tuple(task.value for task in parse_tasks(tasks))
+        return cls(out, names, adapter, overwrite, masks, explain, options)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What makes another answer of the same photo, beside adapter and tasks; empty: the server's defaults."""
+        own = {"masks": self.masks, "explain": "compute" if self.explain else ""}
+        parameters = {name: text for name, text in said(self.options).items() if name != "deadline_ms"}
+        return {name: text for name, text in {**own, **parameters}.items() if text}
 
 
 @dataclass(slots=True)
@@ -131,7 +154,11 @@ class _Run:
             return
         try:
             body = await asyncio.to_thread(source.photo.read_bytes)
-            answer = await self.client.pictures(body, tasks=self.wanted.tasks, adapter=self.wanted.adapter)
+            wanted = self.wanted
+            options: Options = {**wanted.options, "adapter": wanted.adapter}
+            answer = await self.client.pictures(
+                body, tasks=wanted.tasks, masks=wanted.masks, explain=wanted.explain, **options
+            )
             await asyncio.to_thread(_write, source, self.wanted, answer)
         except OSError as error:
             if error.filename is not None and Path(error.filename) == source.photo:
@@ -156,11 +183,11 @@ def _is_about_one_photo(error: RefusedError) -> bool:
 
 
 def is_there(source: Source, wanted: Wanted) -> bool:
-    """Whether all maps that are asked for are there, of this photo as it is now, asked with the same adapter."""
+    """Whether all maps that are asked for are there, of this photo as it is now, asked with the same options."""
     record_path = _file(source, wanted, "json")
     try:
         record = json.loads(record_path.read_bytes())
-        if record["asked"]["adapter"] != wanted.adapter:
+        if record["asked"]["adapter"] != wanted.adapter or record["asked"].get("options", {}) != wanted.asked:
             return False
         if record_path.stat().st_mtime < source.photo.stat().st_mtime:
             return False
@@ -194,7 +221,11 @@ def _write(source: Source, wanted: Wanted, answer: Pictures) -> None:
     for task in sorted(written):
         png = answer.pngs[task]
         _save(_file(source, wanted, f"{task}.png"), png)
-    asked = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
+    if answer.computed:
+        _save(_file(source, wanted, COMPUTED), answer.computed)
+    asked: dict[str, Any] = {"adapter": wanted.adapter, "tasks": list(wanted.tasks)}
+    if wanted.asked:
+        asked["options"] = wanted.asked
     record: dict[str, Any] = {**answer.record, "photo": source.photo.name, "asked": asked}
     # A file's name may be no Unicode: escaped as JSON escapes it.
     text = json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -1,5 +1,6 @@
 """Answers to POST /predict as arrays or as PNG files."""
 
+import base64
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mtlora.client.answers import answered_by, read_object
+from mtlora.client.answers import answered_by, read_json, read_object
 from mtlora.client.archive import archive
 from mtlora.client.arrays import read_arrays
 from mtlora.client.reply import Reply
@@ -19,9 +20,10 @@ from mtlora.vocabulary.tasks import TRAITS, Decode
 
 LOGITS = "logits_"
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a server's words become names of files: nothing else will do
+_SHARE = re.compile(r"0(\.[0-9]{1,20})?|1(\.0{1,20})?")
 _PNG = ".png"
 _RECORD = "result.json"
-RECORD_BYTES = 4 * 2**20
+RECORD_BYTES = 8 * 2**20  # with polygons: 200,000 points
 _PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _OF_DECODE: Mapping[Decode, tuple[DTypeLike, tuple[int, ...]]] = {
     Decode.ARGMAX: (np.uint8, ()),
@@ -42,12 +44,14 @@ class Prediction:
     maps:    by task: class maps uint8 [H, W]; saliency, edge float32 [H, W] in 0..1; normals float32 [H, W, 3], unit
              length; depth float32 [H, W], metres
     logits:  by task, float32 [K, S, S] at the model's resolution; empty unless asked for
+    share:   of the encoder's blocks that was computed, in 0..1; None: the server did not say
     """
 
     adapter: str
     cold: bool
     maps: Mapping[str, NDArray[Any]]
     logits: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    share: float | None = None
 
     @property
     def semseg(self) -> NDArray[np.uint8]:
@@ -89,14 +93,17 @@ class Prediction:
 class Pictures:
     """The maps of one photo as the server's PNG files.
 
-    adapter: NAME@REVISION that answered
-    pngs:    by task; class maps 8-bit palette (value = class id), saliency 8-bit grey, normals RGB, depth 16-bit grey
-    record:  the server's JSON without the PNGs: adapter, size, classes present, timings
+    adapter:  NAME@REVISION that answered
+    pngs:     by task; class maps 8-bit palette (value = class id), saliency 8-bit grey, normals RGB, depth 16-bit grey
+    record:   the server's JSON without the PNGs: adapter, size, classes present (with run lengths or polygons, if asked
+              for), timings
+    computed: where something was computed, a grey PNG of a pixel for each 4 x 4 patch; empty unless asked for
     """
 
     adapter: str
     pngs: Mapping[str, bytes]
     record: Mapping[str, Any]
+    computed: bytes = b""
 
 
 def read_prediction(reply: Reply, tasks: Collection[str] = ()) -> Prediction:
@@ -111,6 +118,7 @@ def read_prediction(reply: Reply, tasks: Collection[str] = ()) -> Prediction:
         cold=reply.header("X-Adapter-Cold") == "1",
         maps=maps,
         logits={name.removeprefix(LOGITS): array for name, array in arrays.items() if name.startswith(LOGITS)},
+        share=share_of(reply),
     )
 
 
@@ -127,6 +135,41 @@ def read_pictures(reply: Reply, tasks: Collection[str] = ()) -> Pictures:
     _check_tasks(reply, tasks, pngs)
     json.dumps(record, allow_nan=False)  # 1e999 is a number to JSON and infinite here; it could not be written again
     return Pictures(answered_by(reply), pngs, record)
+
+
+def read_explained(reply: Reply, tasks: Collection[str] = ()) -> Pictures:
+    """The files of an answer in form json, in which the picture of what was computed is one more."""
+    record = dict(read_object(reply, reply.body, "the answer"))
+    described, about = record.get("tasks"), record.get("compute")
+    if not isinstance(described, dict) or not isinstance(about, dict):
+        raise BadAnswerError(f"{reply.url}: the answer has no tasks, or does not say what was computed")
+    pngs: dict[str, bytes] = {}
+    record["tasks"], record["compute"] = {}, dict(about)
+    for task, found in described.items():
+        if isinstance(found, dict) and TASK_NAME.fullmatch(task):
+            pngs[task] = _decoded(reply, found.get("png"), task)
+            record["tasks"][task] = {name: value for name, value in found.items() if name != "png"}
+    computed = _decoded(reply, record["compute"].pop("png", None), "compute")
+    _check_tasks(reply, tasks, pngs)
+    return Pictures(answered_by(reply), pngs, record, computed)
+
+
+def read_annotations(reply: Reply) -> Any:
+    """The JSON of an answer in a form of other tools: an object, or a list."""
+    return read_json(reply, reply.body, "the answer")
+
+
+def share_of(reply: Reply) -> float | None:
+    """What X-Compute-Share says, if it says a share."""
+    found = _SHARE.fullmatch(reply.header("X-Compute-Share"))
+    return float(found[0]) if found else None
+
+
+def _decoded(reply: Reply, text: object, what: str) -> bytes:
+    try:
+        return read_png(reply, base64.b64decode(text if isinstance(text, str) else "", validate=True), what)
+    except ValueError:
+        raise BadAnswerError(f"{reply.url}: {what} is no base64") from None
 
 
 def read_png(reply: Reply, content: bytes, what: str = "it") -> bytes:

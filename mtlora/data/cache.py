@@ -17,10 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.data.read import CHANNELS, IGNORE_VALUE, Uint8Array, label_dtype, photo_size, read_label, read_photo
+from mtlora.data.agreement import check_agreement
+from mtlora.data.photos import Uint8Array, load_photo, squared
+from mtlora.data.read import CHANNELS, IGNORE_VALUE, label_dtype, read_label
 from mtlora.data.records import VOC_LABELS, LabelArray, PhotoDataset
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
+
+_FORMAT = 3
+"""Another number makes other caches: 2 held photos as they are stored, not as they are shown."""
 
 LABEL_SHRINK = {Task.NORMALS: 2}
 """Labels of these tasks are smooth and cached at side / 2."""
@@ -36,7 +41,7 @@ class PhotoCache:
     photos: uint8 [N, 3, side, side], RGB
     labels: task -> [N, C, s, s], stored values (see `read_label`); all `ignore` where a photo has no label
     known:  task -> bool [N], whether the photo has a label at all
-    aspect: float32 [N], width / height of the original photo
+    aspect: float32 [N], width / height of the upright photo
     classes: see `PhotoDataset`
     """
 
@@ -59,14 +64,21 @@ def no_progress(done: int, total: int) -> None:
 def cached(
     dataset: PhotoDataset, tasks: Sequence[Task], side: int, folder: Path, progress: Progress = no_progress
 ) -> PhotoCache:
-    """Open the cache of these photos under `folder`, building it first where it is missing."""
+    """Open the cache of these photos under `folder`, building it first where it is missing.
+
+    Photos are as serving sees them. `DataError` lists labels that do not fit their photos.
+    """
     if side < 1 or side % 2:
         raise DataError(f"the side of a cache must be even and positive, got {side}")
     text = json.dumps(_description(dataset, tasks, side))
     path = folder / f"photos-{side}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not path.is_dir():
+        check_agreement(dataset, tasks)
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be the folder of caches: {error.strerror}") from error
         _build(dataset, tasks, side, partial, progress)
         (partial / "index.json").write_text(text, encoding="utf-8")
         _publish(partial, path)
@@ -76,7 +88,7 @@ def cached(
 def _description(dataset: PhotoDataset, tasks: Sequence[Task], side: int) -> dict[str, object]:
     """What decides a cache: another label file, or one written since, makes another."""
     return {
-        "format": 2,
+        "format": _FORMAT,
         "side": side,
         "tasks": [task.value for task in tasks],
         "photos": [[record.id, _version(record.photo)] for record in dataset.records],
@@ -112,9 +124,9 @@ def _build(dataset: PhotoDataset, tasks: Sequence[Task], side: int, path: Path, 
 
     def fill(index: int) -> None:
         record = dataset.records[index]
-        photos[index] = read_photo(record.photo, side)
-        width, height = photo_size(record.photo)
-        aspect[index] = width / height
+        photo = load_photo(record.photo)
+        photos[index] = squared(photo, side)
+        aspect[index] = photo.width / photo.height
         for task, array in labels.items():
             if task in record.labels:
                 array[index] = read_label(record.labels[task], task, _label_side(task, side))

@@ -5,7 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 from mtlora.data import folder, nyud, pascal
-from mtlora.data.records import PHOTO_SUFFIXES, Collected, PhotoDataset, PhotoRecord, split_names
+from mtlora.data.findings import in_place
+from mtlora.data.importing.recognise import advice
+from mtlora.data.lists import PHOTO_SUFFIXES, files_by_id, split_names
+from mtlora.data.records import Collected, PhotoDataset, PhotoRecord
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
 
@@ -19,8 +22,22 @@ def find_layout(root: Path) -> ModuleType:
     for layout in LAYOUTS:
         if (root / layout.SPLITS).is_dir():
             return layout
-    needed = "; ".join(f"{layout.NAME} has {layout.SPLITS}/" for layout in LAYOUTS)
-    raise DataError(f"{root} is not a dataset: {needed}")
+    raise DataError(f"{root} is not a dataset: {_lacking(root)}")
+
+
+def _lacking(root: Path) -> str:
+    if not root.is_dir():
+        return "it does not exist" if not root.exists() else "it is no folder"
+    photos = files_by_id(root / folder.PHOTO_FOLDER, PHOTO_SUFFIXES)
+    labelled = any((root / task.value).is_dir() for task in Task)
+    if (not photos or not labelled) and (export := advice(root)):
+        return export
+    if photos:
+        return (
+            f"it has {len(photos)} photos in {folder.PHOTO_FOLDER}/, but no lists of them in {folder.SPLITS}/; "
+            f"`mtlora data split {root}` makes train.txt and val.txt"
+        )
+    return "; ".join(f"{layout.NAME} has {layout.SPLITS}/" for layout in LAYOUTS)
 
 
 def splits_of(root: Path) -> list[str]:
@@ -40,13 +57,21 @@ def open_dataset(root: Path, split: str, tasks: Sequence[Task] = ()) -> PhotoDat
     tasks: each of these must have a label for at least one photo; empty asks for photos only
     """
     found = collect(root, split)
-    missing = [
-        f"no photo of split {split!r} has a label in {task.value}/" for task in tasks if not found.dataset.count(task)
-    ]
-    problems = [*found.problems, *missing]
+    problems = [finding.line() for finding in in_place(found.problems, root)]
+    problems += [_unlabelled(found.dataset, task) for task in tasks if not found.dataset.count(task)]
     if problems:
-        raise DataError(f"{len(problems)} problems in {root}", problems[:MAX_PROBLEMS_SHOWN])
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise DataError(f"{count} in {root}", problems[:MAX_PROBLEMS_SHOWN])
     return found.dataset
+
+
+def _unlabelled(dataset: PhotoDataset, task: Task) -> str:
+    there = [each.value for each in Task if dataset.count(each)]
+    folder = dataset.folders.get(task, f"{task.value}/")
+    return (
+        f"no photo of split {dataset.split!r} has a label in {folder}; "
+        f"labelled are {', '.join(there) or 'no tasks'} (docs/dataset-format.md has the files of each task)"
+    )
 
 
 def open_photos(root: Path) -> PhotoDataset:

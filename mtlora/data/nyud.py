@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.data.read import MM_PER_M, read_grey
-from mtlora.data.records import Collected, LabelSource, PhotoDataset, PhotoRecord, Reader, files_by_id, read_ids
+from mtlora.data.lists import PHOTO_SUFFIXES, doubles, files_by_id, read_list
+from mtlora.data.read import FARTHEST_MM, MM_PER_M
+from mtlora.data.read import read_classes as read_indices
+from mtlora.data.records import Collected, LabelSource, PhotoDataset, PhotoRecord, Reader
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import IGNORE_INDEX, NYU_CLASSES, Task
 
@@ -24,13 +26,15 @@ NAME = "NYUD-MT"
 SPLITS = "gt_sets"
 PHOTO_FOLDER = "images"
 AXES = "camera axes of NYUD-MT's normals; augmentation takes x as right and y as down"
+FOLDERS = {Task.SEMSEG: "segmentation/"}
 _FLOAT_KINDS = "fiub"
+_TOLERANCE = 0.01  # of what must lie in a range, and was rounded
 
 
 def collect(root: Path, split: str) -> Collected:
     """See `layout.collect`."""
-    ids = read_ids(root / SPLITS, split)
-    photos = files_by_id(root / PHOTO_FOLDER, (".jpg", ".png"))
+    photos = files_by_id(root / PHOTO_FOLDER, PHOTO_SUFFIXES)
+    listed = read_list(root / SPLITS, split, photos, root / PHOTO_FOLDER)
     sources: dict[Task, tuple[Reader, dict[str, Path]]] = {
         Task.SEMSEG: (read_classes, files_by_id(root / "segmentation", (".png",))),
         Task.NORMALS: (read_normals, files_by_id(root / "normals", (".npy",))),
@@ -44,17 +48,15 @@ def collect(root: Path, split: str) -> Collected:
             {task: LabelSource(read, (found[name],)) for task, (read, found) in sources.items() if name in found},
             {},
         )
-        for name in ids
-        if name in photos
+        for name in listed.ids
     )
-    problems = [f"photo {name!r} of split {split!r} is missing in {PHOTO_FOLDER}" for name in ids if name not in photos]
-    dataset = PhotoDataset(root, split, records, {Task.SEMSEG: NYU_CLASSES}, AXES)
-    return Collected(dataset, tuple(problems))
+    dataset = PhotoDataset(root, split, records, {Task.SEMSEG: NYU_CLASSES}, AXES, folders=FOLDERS)
+    return Collected(dataset, doubles(root / PHOTO_FOLDER, PHOTO_SUFFIXES) + listed.problems, listed.notes)
 
 
 def read_classes(path: Path) -> NDArray[np.uint8]:
     """Classes 1..40 as 0..39, unlabelled as ignore; uint8 [H, W]."""
-    stored = read_grey(path)
+    stored = read_indices(path)
     if stored.max(initial=0) > len(NYU_CLASSES):
         raise DataError(f"{path}: class {stored.max()}, expected 0..{len(NYU_CLASSES)}")
     return np.where(stored == 0, IGNORE_INDEX, stored - 1).astype(np.uint8)
@@ -64,7 +66,7 @@ def read_normals(path: Path) -> NDArray[np.uint8]:
     """Unit vectors in 255 steps an axis, at most 0.4 degrees off; what is not finite is unknown; uint8 [H, W, 3]."""
     values = _load(path, 3)
     values[~np.isfinite(values).all(axis=-1)] = 0
-    if np.abs(values).max(initial=0) > 1.01:
+    if np.abs(values).max(initial=0) > 1 + _TOLERANCE:
         raise DataError(f"{path}: normals must lie in -1..1, got {np.abs(values).max():.3g}")
     valid = values.any(axis=-1, keepdims=True)
     return np.where(valid, ((values + 1) * 127.5).round().clip(1, 255), 0).astype(np.uint8)
@@ -77,12 +79,15 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
     """
     values = _load(path, 1)
     values[~np.isfinite(values)] = 0
-    return (values * MM_PER_M).round().clip(0, 2**16 - 1).astype(np.uint16)
+    return (values * MM_PER_M).round().clip(0, FARTHEST_MM).astype(np.uint16)
 
 
 def read_edges(path: Path) -> NDArray[np.uint8]:
     """Edges 0..1 as 255 * p; uint8 [H, W]."""
-    return (_load(path, 1) * 255).round().clip(0, 255).astype(np.uint8)
+    values = _load(path, 1)
+    if not (values.min(initial=0) >= -_TOLERANCE and values.max(initial=0) <= 1 + _TOLERANCE):
+        raise DataError(f"{path}: edges must lie in 0..1, got {values.min():.3g}..{values.max():.3g}")
+    return (values * 255).round().clip(0, 255).astype(np.uint8)
 
 
 def _load(path: Path, channels: int) -> NDArray[np.float32]:

@@ -21,18 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlora.data.boundaries import label_edges
+from mtlora.data.findings import Finding
+from mtlora.data.lists import PHOTO_SUFFIXES, doubles, files_by_id, read_list
 from mtlora.data.pascal_classes import NORMALS_CLASSES, PARTS
-from mtlora.data.read import photo_size, read_grey
+from mtlora.data.photos import photo_shape
+from mtlora.data.read import read_classes, read_grey
 from mtlora.data.read import read_normals as read_rgb
-from mtlora.data.records import (
-    VOC_LABELS,
-    Collected,
-    LabelSource,
-    PhotoDataset,
-    PhotoRecord,
-    files_by_id,
-    read_ids,
-)
+from mtlora.data.records import VOC_LABELS, Collected, LabelSource, PhotoDataset, PhotoRecord
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
@@ -40,6 +35,12 @@ NAME = "PASCAL-Context"
 SPLITS = "ImageSets/Context"
 PHOTO_FOLDER = "JPEGImages"
 AXES = "axes of PASCAL-Context's normals_distill; augmentation takes x as right and y as down"
+FOLDERS = {
+    Task.SEMSEG: "semseg/VOC12/ or semseg/pascal-context/",
+    Task.SALIENCY: "sal_distill/",
+    Task.NORMALS: "normals_distill/ with pascal-context/trainval/",
+    Task.EDGE: "pascal-context/trainval/",
+}
 PERSON = 15
 _OBJECTS = 1  # anno: image name, objects
 _CLASS, _PARTS = 1, 3  # an object: class name, class number, mask, parts; a part: name, mask
@@ -47,8 +48,8 @@ _CLASS, _PARTS = 1, 3  # an object: class name, class number, mask, parts; a par
 
 def collect(root: Path, split: str) -> Collected:
     """See `layout.collect`."""
-    ids = read_ids(root / SPLITS, split)
-    photos = files_by_id(root / PHOTO_FOLDER, (".jpg", ".png"))
+    photos = files_by_id(root / PHOTO_FOLDER, PHOTO_SUFFIXES)
+    listed = read_list(root / SPLITS, split, photos, root / PHOTO_FOLDER)
     context = files_by_id(root / "semseg" / "pascal-context", (".png",))
     semseg = context | files_by_id(root / "semseg" / "VOC12", (".png",))
     parts = files_by_id(root / "human_parts", (".mat",))
@@ -56,12 +57,10 @@ def collect(root: Path, split: str) -> Collected:
     normals = files_by_id(root / "normals_distill", (".png",))
     maps = files_by_id(root / "pascal-context" / "trainval", (".mat",))
     records = []
-    for name in ids:
-        if name not in photos:
-            continue
+    for name in listed.ids:
         labels = {}
         if name in semseg:
-            labels[Task.SEMSEG] = LabelSource(read_grey, (semseg[name],))
+            labels[Task.SEMSEG] = LabelSource(read_classes, (semseg[name],))
         if name in parts:
             labels[Task.HUMAN_PARTS] = LabelSource(read_parts, (parts[name], photos[name]))
         if name in saliency:
@@ -71,18 +70,21 @@ def collect(root: Path, split: str) -> Collected:
         if name in maps:
             labels[Task.EDGE] = LabelSource(read_edges, (maps[name],))
         records.append(PhotoRecord(name, photos[name], labels, {}))
-    problems = [f"photo {name!r} of split {split!r} is missing in {PHOTO_FOLDER}" for name in ids if name not in photos]
-    problems += [
-        f"photo {name!r} has normals_distill/{name}.png, but no pascal-context/trainval/{name}.mat says where they hold"
-        for name in ids
+    unplaced = tuple(
+        f"{name} (no pascal-context/trainval/{name}.mat says where they hold)"
+        for name in listed.ids
         if name in normals and name not in maps
-    ]
-    return Collected(PhotoDataset(root, split, tuple(records), VOC_LABELS, AXES), tuple(problems))
+    )
+    cause = "photos have files in normals_distill/ alone"
+    problems = doubles(root / PHOTO_FOLDER, PHOTO_SUFFIXES) + listed.problems
+    problems += (Finding(cause, unplaced),) if unplaced else ()
+    dataset = PhotoDataset(root, split, tuple(records), VOC_LABELS, AXES, folders=FOLDERS)
+    return Collected(dataset, problems, listed.notes)
 
 
 def read_parts(path: Path, photo: Path) -> NDArray[np.uint8]:
     """The six parts of all people, later people over earlier ones; all ignore where nobody has parts; uint8 [H, W]."""
-    width, height = photo_size(photo)
+    width, height = photo_shape(photo).size
     label = np.zeros((height, width), dtype=np.uint8)
     try:
         objects = _load(path)["anno"][0, 0][_OBJECTS]

@@ -1,7 +1,6 @@
-"""Reading of one record: photo and labels from files to arrays, at a common square side.
+"""Reading of labels, from files to arrays, at a common square side (aspect ratio not kept).
 
-Photos are resized as the service resizes them (aspect ratio not kept); class maps, normals and depth with nearest
-neighbour.
+Class maps, normals and depth are resized with nearest neighbour, saliency and edges bilinearly.
 """
 
 from pathlib import Path
@@ -9,17 +8,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from mtlora.data.headers import open_image, packed_grey_bits
 from mtlora.data.records import LabelArray, LabelSource
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import IGNORE_INDEX, Task
 
 Uint8Array = NDArray[np.uint8]
+
 MM_PER_M = 1000
+PEAK = 255
+FARTHEST_MM = 2**16 - 1
+"""What 16 bits hold at most, and where cameras write that they saw nothing: never a depth."""
 
 CHANNELS = {Task.NORMALS: 3}
 """Channels of a stored label; one where not listed."""
+
+_KINDS = {
+    **dict.fromkeys(("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"), "a colour image"),
+    **dict.fromkeys(("LA", "La", "PA"), "an image with transparency"),
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I", "F"), "an image of more than 8 bits"),
+}
 
 IGNORE_VALUE = {Task.SEMSEG: IGNORE_INDEX, Task.HUMAN_PARTS: IGNORE_INDEX}
 """Value that says `unknown` in a label of a task; zero where not listed (saliency and edge have none)."""
@@ -30,28 +40,15 @@ def label_dtype(task: Task) -> type[np.unsignedinteger[Any]]:
     return np.uint16 if task is Task.DEPTH else np.uint8
 
 
-def read_photo(path: Path, side: int) -> Uint8Array:
-    """RGB photo resized to a square.
-
-    returns: uint8 [3, side, side], 0..255, bicubic with antialiasing
-    """
-    with open_image(path) as image:
-        resized = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """Width and height of a photo in pixels, without decoding it."""
-    with open_image(path, decode=False) as image:
-        return image.size
-
-
 def read_label(source: LabelSource, task: Task, side: int | None = None) -> LabelArray:
     """Label as stored values (see `LabelArray`), resized to a square, or at its own size where `side` is None.
 
+    Depth at the largest value is not known, so 0.
     returns: [C, H, W], C = 3 for normals, else 1
     """
     array = source.load()
+    if task is Task.DEPTH:
+        array = np.where(array == FARTHEST_MM, 0, array).astype(np.uint16)
     if side is not None and array.shape[:2] != (side, side):
         soft = task in (Task.SALIENCY, Task.EDGE)
         how = Image.Resampling.BILINEAR if soft else Image.Resampling.NEAREST
@@ -59,12 +56,27 @@ def read_label(source: LabelSource, task: Task, side: int | None = None) -> Labe
     return np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None])
 
 
+def read_classes(path: Path) -> Uint8Array:
+    """A PNG of class indices, grey or palette, of 1 to 8 bits; uint8 [H, W]."""
+    found = _one_channel(path)
+    if found.dtype == np.bool_:
+        return found.astype(np.uint8)
+    bits = packed_grey_bits(path)
+    return found // (PEAK // (2**bits - 1)) if bits else found
+
+
 def read_grey(path: Path) -> Uint8Array:
-    """A PNG with one 8-bit channel (grey or palette): class indices, or 255 * p; uint8 [H, W]."""
+    """A PNG with one channel of at most 8 bits: 255 * p; uint8 [H, W]."""
+    found = _one_channel(path)
+    return found.astype(np.uint8) * PEAK if found.dtype == np.bool_ else found
+
+
+def _one_channel(path: Path) -> NDArray[Any]:
     with open_image(path) as image:
-        array = np.asarray(image)
-    if array.ndim != 2 or array.dtype != np.uint8:
-        raise DataError(f"{path}: this label must have one 8-bit channel, got {array.dtype} {array.shape}")
+        mode, array = image.mode, np.asarray(image)
+    if array.ndim != 2 or array.dtype not in (np.uint8, np.bool_):
+        found = f"{array.dtype} {array.shape}: {_KINDS.get(mode, 'an image')} (mode {mode})"
+        raise DataError(f"{path}: this label must have one 8-bit channel, got {found}")
     return array
 
 
@@ -82,15 +94,4 @@ def read_depth(path: Path) -> NDArray[np.uint16]:
         array = np.asarray(image)
     if array.ndim != 2 or array.dtype not in (np.uint16, np.int32):
         raise DataError(f"{path}: depth must have one 16-bit channel, got {array.dtype} {array.shape}")
-    return array.clip(0, 2**16 - 1).astype(np.uint16)
-
-
-def open_image(path: Path, *, decode: bool = True) -> Image.Image:
-    """Open an image and decode it; `DataError` names the file."""
-    try:
-        image = Image.open(path)
-        if decode:
-            image.load()
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
-    return image
+    return array.clip(0, FARTHEST_MM).astype(np.uint16)

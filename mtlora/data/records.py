@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlora.vocabulary.errors import DataError
+from mtlora.data.findings import Finding
+from mtlora.data.headers import header_size
 from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, VOC_CLASSES, Task
 
 LabelArray = NDArray[np.unsignedinteger[Any]]
@@ -18,7 +19,6 @@ semseg, human_parts: uint8 class index, 255 = ignore; saliency, edge: uint8 255 
 all three 0 = ignore; depth: uint16 millimetres, 0 = ignore.
 """
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VOC_LABELS: Mapping[Task, tuple[str, ...]] = {Task.SEMSEG: VOC_CLASSES, Task.HUMAN_PARTS: HUMAN_PARTS_CLASSES}
 
 
@@ -35,6 +35,10 @@ class LabelSource:
     def load(self) -> LabelArray:
         """Read the label; `DataError` names the file."""
         return self.read(*self.files)
+
+    def size(self) -> tuple[int, int] | None:
+        """Width and height, from the file's header; None where the header does not say. `DataError` names the file."""
+        return header_size(self.files[0])
 
     @property
     def shown(self) -> str:
@@ -56,8 +60,10 @@ class PhotoRecord:
 class PhotoDataset:
     """The photos of one split, in the order of its list.
 
-    classes: names of the label values 0, 1, … of a task, where the layout fixes them
-    axes:    what x, y and z of the normals mean
+    classes:  names of the label values 0, 1, … of a task, where the dataset or its layout fixes them
+    axes:     what x, y and z of the normals mean
+    declared: tasks whose classes the dataset itself names, and the file that does
+    folders:  where labels of a task lie, in words for messages; the task's own name and a slash where it is not listed
     """
 
     root: Path
@@ -65,6 +71,8 @@ class PhotoDataset:
     records: tuple[PhotoRecord, ...]
     classes: Mapping[Task, tuple[str, ...]] = field(default_factory=lambda: VOC_LABELS)
     axes: str = NORMALS_AXES
+    declared: Mapping[Task, str] = field(default_factory=dict)
+    folders: Mapping[Task, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -83,34 +91,8 @@ class PhotoDataset:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A dataset as far as it could be found, and what is wrong with it."""
+    """A dataset as far as it could be found; what is wrong with it, and what was read otherwise than it is written."""
 
     dataset: PhotoDataset
-    problems: tuple[str, ...]
-
-
-def read_ids(folder: Path, split: str) -> list[str]:
-    """The list `folder/split.txt`, one ID a line; `DataError` names the lists there are."""
-    path = folder / f"{split}.txt"
-    if not path.is_file():
-        known = ", ".join(split_names(folder)) or "none"
-        raise DataError(f"no split {split!r}: {path} does not exist; splits there: {known}")
-    ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not ids:
-        raise DataError(f"split {split!r} is empty: {path}")
-    doubles = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) != len(ids) else []
-    if doubles:
-        raise DataError(f"split {split!r} lists photos twice", doubles)
-    return ids
-
-
-def split_names(folder: Path) -> list[str]:
-    """Names of the lists in a folder."""
-    return sorted(path.stem for path in folder.glob("*.txt"))
-
-
-def files_by_id(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files directly in a folder that end in one of `suffixes`, by name without it; empty without the folder."""
-    if not folder.is_dir():
-        return {}
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...] = ()

@@ -7,6 +7,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mtlora.images.colours import Colours
 from mtlora.images.container import Container, read_container
+from mtlora.images.container.bounds import broken
 from mtlora.images.heif_decoders import HAS_AVIF, HAS_HEIC
 from mtlora.images.photo import BAND_PIXELS, DECODER_FAULTS, Photo, decoding
 from mtlora.vocabulary.errors import ImageError, ImageFormatError, ImageTooCostlyError, ImageTooLargeError
@@ -55,15 +56,31 @@ def decode_container(container: Container, max_pixels: int) -> Photo:
                 _check_whole(image, container.probe)
             return Photo(image, container.orientation, Colours(container.profile), container.deepest)
     except UnidentifiedImageError:
-        raise ImageFormatError(
-            f"not an image ({len(container.data)} bytes); known formats: {', '.join(FORMATS)}"
-        ) from None
+        raise _unidentified(container.data) from None
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"the image is too large: {error}; the limit is {max_pixels} pixels") from None
     except ImageError:
         raise
     except DECODER_FAULTS as error:
         raise ImageError(f"the image cannot be read: {error}") from error
+
+
+def _unidentified(data: bytes) -> ImageError:
+    """Why no decoder took a file, and what would be right."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand == b"heic" and "HEIF" not in FORMATS:
+        return ImageFormatError(
+            "this is HEIC, for which a decoder is not installed here: send JPEG or PNG, or let whoever runs this "
+            "install pillow-heif (pip install 'mtlora-server[heic]')"
+        )
+    if brand == b"avif" and "AVIF" not in FORMATS:
+        return ImageFormatError(
+            "this is AVIF, for which a decoder is not installed here: send JPEG or PNG, or let whoever runs this "
+            "install a Pillow that has one"
+        )
+    if brand:
+        return broken(f"no decoder takes this {brand.decode('latin-1').upper()}; send all of it, or JPEG or PNG")
+    return ImageFormatError(f"not an image ({len(data)} bytes); known formats: {', '.join(FORMATS)}")
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mtlora.images.colours import Colours
 from mtlora.images.pixels import pixels_of, shared_pixels_of
+from mtlora.images.tiles import Box
 from mtlora.vocabulary.errors import ImageError, ImageTooCostlyError
 
 BAND_PIXELS = 1 << 20
@@ -32,7 +33,7 @@ DECODER_FAULTS = (
 """What decoders report broken data with."""
 
 UPRIGHT = 1
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -41,8 +42,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = range(5, 9)  # orientations whose rows are stored as columns
+"""What makes a picture upright that is stored with an orientation of the EXIF standard, 2 to 8."""
+
+SIDEWAYS = range(5, 9)
+"""Orientations whose rows are stored as columns."""
 _FROM_THE_END = {3, 4, 7, 8}  # orientations whose first row is stored last
+_MIRRORED = {2, 3, 6, 7}  # orientations whose first column is stored last
 _WHITE = (255, 255, 255, 255)
 _WHITE_16_BIT = 65_535
 _PLAIN = Colours()
@@ -59,7 +64,7 @@ class Photo:
         deepest: see `Container.deepest`
         """
         self._image = image
-        self._orientation = orientation if orientation in _TURNS else UPRIGHT
+        self._orientation = orientation if orientation in TURNS else UPRIGHT
         self._colours = colours
         self._grey = _deep_grey(image, deepest)
         self._pixels: NDArray[np.uint8] | None = None
@@ -70,14 +75,36 @@ class Photo:
         return self._orientation
 
     @property
+    def is_transparent(self) -> bool:
+        """Whether white shows through anywhere."""
+        if not self._image.has_transparency_data:
+            return False
+        darkest, _ = self._image.convert("RGBA").getchannel("A").getextrema()
+        return bool(darkest != _WHITE[-1])
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is grey of more than 8 bits, and is scaled to 8."""
+        return self._grey is not None
+
+    @property
     def width(self) -> int:
         """Of the upright photo."""
-        return self._image.height if self._orientation in _SIDEWAYS else self._image.width
+        return self._image.height if self._orientation in SIDEWAYS else self._image.width
 
     @property
     def height(self) -> int:
         """Of the upright photo."""
-        return self._image.width if self._orientation in _SIDEWAYS else self._image.height
+        return self._image.width if self._orientation in SIDEWAYS else self._image.height
+
+    def part(self, box: Box) -> "Photo":
+        """A part of the upright photo, with pixels of its own; grey is held as all of the photo has it."""
+        left, right = (self.width - box.right, self.width - box.left) if self._mirrored else (box.left, box.right)
+        top, bottom = (self.height - box.bottom, self.height - box.top) if self._from_the_end else (box.top, box.bottom)
+        stored = (top, left, bottom, right) if self._orientation in SIDEWAYS else (left, top, right, bottom)
+        part = Photo(self._image.crop(stored), self._orientation, self._colours)
+        part._grey = self._grey
+        return part
 
     def whole(self) -> Image.Image:
         """All of it: upright, RGB. The decoder's own image where that is both."""
@@ -89,7 +116,7 @@ class Photo:
         if (top, bottom) != (0, self.height):
             part = part.crop(self._box(top, bottom))
         if self._orientation != UPRIGHT:
-            part = part.transpose(_TURNS[self._orientation])
+            part = part.transpose(TURNS[self._orientation])
         return _to_rgb(part, self._grey, self._colours)
 
     def pixels(self, top: int, bottom: int) -> NDArray[np.uint8]:
@@ -110,13 +137,17 @@ class Photo:
     def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
         """Where upright rows are stored: left, top, right, bottom."""
         first, last = (self.height - bottom, self.height - top) if self._from_the_end else (top, bottom)
-        if self._orientation in _SIDEWAYS:
+        if self._orientation in SIDEWAYS:
             return first, 0, last, self._image.height
         return 0, first, self._image.width, last
 
     @property
     def _from_the_end(self) -> bool:
         return self._orientation in _FROM_THE_END
+
+    @property
+    def _mirrored(self) -> bool:
+        return self._orientation in _MIRRORED
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -242,7 +242,7 @@ class Functions:
     decide_classes: Annotated[
         Fallible,
         "int(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts, long classes, long h, long w,"
-        " long side, long height, long width, long top, long bottom, int threads)",
+        " long rows, long columns, long height, long width, long top, long bottom, int threads)",
     ]
     quantise_normals: Annotated[
         Fallible,
@@ -283,6 +283,6 @@ class Functions:
     ]
     pack_normals: Annotated[
         Size,
-        "long(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side, long height,"
-        " long width, long top, long bottom)",
+        "long(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long rows, long columns,"
+        " long height, long width, long top, long bottom)",
     ]

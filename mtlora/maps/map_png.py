@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtlora.kernels import Kernels
 from mtlora.maps.png_writer import NativePacking, Png, banded_png, bands_to_pack, color_png, pack_filled
-from mtlora.maps.postprocessing import Map, PhotoMap, WholeMap
+from mtlora.maps.postprocessing import Map, PhotoMap, Size, WholeMap, sides_of
 from mtlora.ops import map_ops
 from mtlora.ops.operands import native_for, want, want_size
 from mtlora.ops.torch_ops import nearest
@@ -154,34 +154,41 @@ def encode(painting: Painting) -> EncodedMap:
 
 
 def encode_normals(
-    coarse: torch.Tensor, side: int, height: int, width: int, top: int, bottom: int, check: Check = never
+    coarse: torch.Tensor,
+    model_size: int | Size,
+    height: int,
+    width: int,
+    top: int,
+    bottom: int,
+    check: Check = never,
 ) -> EncodedMap:
     """Rows of a map of normals, straight from the decoder: the pixels of `Painting`, never all of them at once.
 
     coarse: float [3, h, w]
-    side:   of the model's input, at which the vectors are made unit length, as in `decode_coarse`
+    model_size: at which the vectors are made unit length, see `decode_coarse`
     top, bottom: the first row, and the one behind the last. Maps of all rows, put together by `above`, are the whole.
     """
     want(coarse.ndim == 3 and coarse.shape[0] == 3 and coarse.numel() > 0, "coarse", "[3, h, w]", coarse)
-    want_size(side, side)
+    rows, columns = sides_of(model_size)
+    want_size(rows, columns)
     want_size(height, width)
     if not 0 <= top < bottom <= height:
         raise MTLoRAError(f"rows must be some of 0 to {height}, got {top} to {bottom}")
     source = coarse.float().contiguous()
     native = native_for(source)
     if native is None:
-        vectors = map_ops.unit_normals(source, side, side)
+        vectors = map_ops.unit_normals(source, rows, columns)
 
         def fill(begin: int, end: int, out: NDArray[Any]) -> None:
-            rows = map_ops.quantise_normals(vectors, height, width, begin, end)
-            out[...] = rows.cpu().numpy().reshape(out.shape)
+            colors = map_ops.quantise_normals(vectors, height, width, begin, end)
+            out[...] = colors.cpu().numpy().reshape(out.shape)
 
         stripe = pack_filled(fill, 3 * width, 3, top, bottom, height=height, check=check)
     else:
         packing = NativePacking(native, 3 * width, 3)
-        for begin, end in bands_to_pack(top, bottom, 3 * width, 3 * side):
+        for begin, end in bands_to_pack(top, bottom, 3 * width, 3 * columns):
             check()
-            sizes = (*source.shape[1:], side, height, width, begin, end)
+            sizes = (*source.shape[1:], rows, columns, height, width, begin, end)
             packing.run(partial(_pack_normals, native, source, sizes), end - begin)
         stripe = packing.stripe()
     return EncodedMap(color_png(width, height, [stripe]), ENCODINGS[Task.NORMALS])

@@ -22,6 +22,8 @@ from mtlora.vocabulary.tasks import TRAITS, Decode, Task
 
 Map = NDArray[np.uint8] | NDArray[np.float32]
 """uint8 [H, W] of class indices; float32 [H, W]; or float32 [H, W, 3] of unit vectors: see `Decode`."""
+Size = tuple[int, int]
+"""Height and width."""
 
 _LARGEST_LOGIT = 1e15
 """Far beyond what a trained set gives; squares and sums over a photo still fit float32 below it."""
@@ -50,27 +52,34 @@ def is_usable(logits: Tensor) -> bool:
     return low > -_LARGEST_LOGIT and high < _LARGEST_LOGIT
 
 
-def decode_coarse(task: Task, coarse: Tensor, size: int) -> Tensor:
+def sides_of(size: int | Size) -> Size:
+    """Height and width of a square of this side, or of what tiles cover together."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def decode_coarse(task: Task, coarse: Tensor, size: int | Size) -> Tensor:
     """A decoder's logits of one image to its map at the model's input size; see `decode`.
 
     Class maps come straight from the decoder's resolution: K maps of scores at the input's size are never made.
 
     coarse: float [K, h, w]
+    size:   the input's side, or height and width of what tiles cover together
     """
+    height, width = sides_of(size)
     match TRAITS[task].decode:
         case Decode.ARGMAX:
-            return upsample_argmax(coarse, size, size)
+            return upsample_argmax(coarse, height, width)
         case Decode.UNIT_VECTOR:
-            return unit_normals(coarse.float(), size, size)
+            return unit_normals(coarse.float(), height, width)
         case Decode.SIGMOID:
-            return enlarge_sigmoid(coarse[0].float(), size, size)
+            return enlarge_sigmoid(coarse[0].float(), height, width)
         case Decode.IDENTITY:
             return decode(task, at_model_size(coarse, size))
 
 
-def at_model_size(coarse: Tensor, size: int) -> Tensor:
+def at_model_size(coarse: Tensor, size: int | Size) -> Tensor:
     """A decoder's logits of one image, float [K, h, w], upsampled bilinearly to the model's input: [K, size, size]."""
-    return bilinear(coarse, size, size)
+    return bilinear(coarse, *sides_of(size))
 
 
 def class_map(logits: Tensor) -> Tensor:
@@ -181,16 +190,17 @@ class WholeMap:
 
 
 def photo_map(
-    task: Task, coarse: Tensor, side: int, size: tuple[int, int], check: Check = never, *, nearest_edges: bool = False
+    task: Task, coarse: Tensor, side: int | Size, size: Size, check: Check = never, *, nearest_edges: bool = False
 ) -> PhotoMap:
     """The map of a photo of size (height, width), of a decoder's logits: float [K, h, w].
 
-    side:          of the model's input
+    side:          of the model's input; height and width of what tiles of it cover together
     nearest_edges: class maps are those of the model's size enlarged; else, for photos that are wider or higher than
                    that, they are decided at the photo's size
     """
     decoded = decode_coarse(task, coarse, side)
-    by_scores = TRAITS[task].decode is Decode.ARGMAX and not nearest_edges and max(size) > side
+    is_larger = any(asked > own for asked, own in zip(size, sides_of(side), strict=True))
+    by_scores = TRAITS[task].decode is Decode.ARGMAX and not nearest_edges and is_larger
     return PhotoMap(task, decoded, *size, check, coarse if by_scores else None)
 
 

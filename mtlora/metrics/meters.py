@@ -37,6 +37,17 @@ class Meter(Protocol):
     def scores(self) -> Scores:
         """The numbers so far."""
 
+    def remark(self) -> str:
+        """What the numbers hide, in words: maps that are the same everywhere; empty where there is nothing to say."""
+
+
+class _Plain:
+    """A meter whose numbers hide nothing."""
+
+    def remark(self) -> str:
+        """See `Meter.remark`."""
+        return ""
+
 
 class ClassMeter:
     """mIoU and its parts, for semseg and human_parts."""
@@ -59,6 +70,18 @@ class ClassMeter:
             "pixel_accuracy": pixel_accuracy(counts),
             **parts,
         }
+
+    def remark(self) -> str:
+        """See `Meter.remark`: a set that gives all pixels one class, although there are others."""
+        counts = self._matrix.counts
+        found, labelled = np.flatnonzero(counts.sum(axis=0)), np.flatnonzero(counts.sum(axis=1))
+        if len(found) != 1 or len(self._names) == 1:
+            return ""
+        only = f"predicts only {self._names[found[0]]}"
+        missed = [self._names[index] for index in labelled if index not in found]
+        if not missed:
+            return f"{only}, and labels show nothing else: these scores say nothing"
+        return f"{only}; {', '.join(missed)} in the labels, found nowhere"
 
 
 class SaliencyMeter:
@@ -83,8 +106,12 @@ class SaliencyMeter:
             "reference_max_f": max_f_beta(self._reference.counts),
         }
 
+    def remark(self) -> str:
+        """See `Meter.remark`: not a pixel of what is salient found at 0.5."""
+        return "nothing that is salient is found at 0.5" if iou_at_half(self._counts.counts) == 0 else ""
 
-class NormalsMeter:
+
+class NormalsMeter(_Plain):
     """Angular errors, for normals."""
 
     def __init__(self) -> None:
@@ -108,7 +135,7 @@ class NormalsMeter:
         }
 
 
-class EdgeMeter:
+class EdgeMeter(_Plain):
     """Pixel-exact F-measure of edges. Not ODS-F: no thinning and no tolerance, so it is lower."""
 
     def __init__(self) -> None:
@@ -123,7 +150,7 @@ class EdgeMeter:
         return {"max_f": max_f_beta(self._counts.counts)}
 
 
-class DepthMeter:
+class DepthMeter(_Plain):
     """Errors in metres, for depth."""
 
     def __init__(self) -> None:

@@ -51,28 +51,26 @@ def decide_classes(
     As if K maps were made at the photo's size, but only pixels between neighbours of several classes are looked at.
 
     logits:  float [K, h, w], K from 1 to 255
-    decided: uint8 [side, side], what `upsample_argmax` makes of them at the model's size
+    decided: uint8 [rows, columns], what `upsample_argmax` makes of them at the model's size
     top, bottom: as of `quantise_normals`
     out:     where they are written, contiguous on the CPU; None: a tensor of its own
     returns: uint8 [bottom - top, width], and int64 [256]: how many pixels each class has in these rows
     """
     is_scores = logits.ndim == 3 and 1 <= logits.shape[0] <= MAX_CLASSES and logits.numel() > 0
     want(is_scores, "logits", f"[1 to {MAX_CLASSES}, h, w]", logits)
-    is_map = decided.ndim == 2 and decided.shape[0] == decided.shape[1] and decided.numel() > 0
-    want(is_map, "decided", "[side, side]", decided)
+    want(decided.ndim == 2 and decided.numel() > 0, "decided", "[rows, columns]", decided)
     top, bottom = _wanted_rows(height, width, top, bottom)
-    side = len(decided)
     if out is not None:
         is_room = out.shape == (bottom - top, width) and out.dtype == torch.uint8 and out.is_contiguous()
         want(is_room, "out", f"contiguous uint8 [{bottom - top}, {width}]", out)
     native = native_for(logits)
     if native is None or decided.device.type != "cpu":
-        rows = torch_ops.decide_classes(logits, side, height, width, top, bottom)
+        rows = torch_ops.decide_classes(logits, (decided.shape[0], decided.shape[1]), height, width, top, bottom)
         rows = rows if out is None else out.copy_(rows)
         return rows, rows.flatten().bincount(minlength=MAX_CLASSES + 1)
     logits, decided, counts = logits.contiguous(), decided.contiguous(), torch.zeros(MAX_CLASSES + 1, dtype=torch.int64)
     out = decided.new_empty(bottom - top, width) if out is None else out
-    sizes = (*logits.shape, side, height, width, top, bottom)
+    sizes = (*logits.shape, *decided.shape, height, width, top, bottom)
     pointers = (logits.data_ptr(), decided.data_ptr(), out.data_ptr(), counts.data_ptr())
     failed = native.decide_classes(*pointers, *sizes, torch.get_num_threads())
     return checked(out, failed), counts

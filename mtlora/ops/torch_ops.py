@@ -132,11 +132,11 @@ def upsample_argmax(logits: Tensor, height: int, width: int) -> Tensor:
     return index
 
 
-def decide_classes(logits: Tensor, side: int, height: int, width: int, top: int, bottom: int) -> Tensor:
-    """See `map_ops.decide_classes`; one enlarged map of some rows at a time."""
+def decide_classes(logits: Tensor, first: tuple[int, int], height: int, width: int, top: int, bottom: int) -> Tensor:
+    """See `map_ops.decide_classes`; one enlarged map of some rows at a time. first: the size that comes before."""
     best = index = torch.empty(0)
     for k in range(logits.shape[0]):
-        scores = enlarged_rows(bilinear(logits[k : k + 1], side, side), top, bottom, height, width)[0]
+        scores = enlarged_rows(bilinear(logits[k : k + 1], *first), top, bottom, height, width)[0]
         if k == 0:
             best, index = scores.clone(), torch.zeros_like(scores, dtype=torch.uint8)
         index.masked_fill_(scores > best, k)

@@ -12,8 +12,10 @@ MTLoRAError
 │   ├── ImageFormatError        not an image of a known format
 │   ├── ImageTooLargeError      more pixels than the limit
 │   └── ImageTooCostlyError     far more work to read than a photo of its size
+├── OutlineError            a mask with more sides than polygons are made of
 ├── DataError               a training dataset with problems (lists every problem)
 ├── TrainingError           a run that cannot start, resume or go on
+├── OptionError             options of a command of which one would be ignored
 └── RemoteError             a server could not be asked, or said no
     ├── UnreachableError        no connection: nothing was sent
     ├── LostAnswerError         sent, but no whole answer came: what it did is unknown
@@ -81,12 +83,20 @@ class ImageTooCostlyError(ImageError):
     """An image that is built to take far more time or memory than a photo of its size."""
 
 
+class OutlineError(MTLoRAError):
+    """A mask whose outline has more sides than polygons are made of."""
+
+
 class DataError(ProblemsError):
     """A training dataset with problems."""
 
 
 class TrainingError(MTLoRAError):
     """A training run that cannot start, resume or go on."""
+
+
+class OptionError(MTLoRAError):
+    """Options of a command of which one would be ignored because of the others."""
 
 
 class RemoteError(MTLoRAError):

@@ -4,12 +4,12 @@ A policy belongs to an adapter set but not to its `AdapterSpec`: sets that diffe
 """
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
 
 from mtlora.vocabulary.errors import SpecError
-from mtlora.vocabulary.spec import AdapterSpec, PerStage, Spec
+from mtlora.vocabulary.spec import AdapterSpec, Number, PerStage, Spec, Switch, Whole
 from mtlora.vocabulary.tasks import Task
 
 MAX_HIDDEN = 8192
@@ -20,7 +20,7 @@ MAX_CALIBRATION_POINTS = 64
 SMALLEST_COMPUTE = 0.05
 """Below this there is hardly an encoder left; no set is trained for it."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 TaskName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -50,12 +50,12 @@ class PolicySpec(Spec):
 
     kind: PolicyKind
     mode: PolicyMode = PolicyMode.SINGLE
-    hidden: tuple[int, int] = Field(
+    hidden: tuple[Whole, Whole] = Field(
         default=(32, 32), description="hidden units of what decides blocks, and of what decides windows or tokens"
     )
-    blocks: bool = Field(default=True, description="it has gates of whole blocks")
-    windows: bool = Field(default=False, description="it has gates of windows; pooled only")
-    tokens: bool = Field(default=False, description="it has gates of tokens in the MLP; published only")
+    blocks: Switch = Field(default=True, description="it has gates of whole blocks")
+    windows: Switch = Field(default=False, description="it has gates of windows; pooled only")
+    tokens: Switch = Field(default=False, description="it has gates of tokens in the MLP; published only")
     residual: Residual = Field(default=Residual.IDENTITY, description="what closed tokens add")
 
     @model_validator(mode="after")
@@ -80,13 +80,13 @@ class PolicySpec(Spec):
 class CalibrationPoint(Spec):
     """What one threshold gives on unlabelled photos: a row of a set's calibration."""
 
-    compute: Annotated[float, Field(ge=SMALLEST_COMPUTE, le=1)]
-    threshold: float = Field(description="a gate is open where its logit is above it; of tokens with `token_threshold`")
-    token_threshold: float | None = Field(default=None, description="the tokens' own; published policies only")
+    compute: Annotated[Number, Field(ge=SMALLEST_COMPUTE, le=1)]
+    threshold: Number = Field(description="a gate is open where its logit is above; of tokens with `token_threshold`")
+    token_threshold: Number | None = Field(default=None, description="the tokens' own; published policies only")
     share_p5: Share
     share_p50: Share
     share_p95: Share
-    scores: dict[TaskName, float] = Field(default_factory=dict, description="headline score by task, where known")
+    scores: dict[TaskName, Number] = Field(default_factory=dict, description="headline score by task, where known")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,6 +105,32 @@ class Policy(PolicySpec):
     """A policy as a manifest has it: its shape, and what was found when it was calibrated (empty: it was not)."""
 
     calibration: tuple[CalibrationPoint, ...] = Field(default=(), max_length=MAX_CALIBRATION_POINTS)
+    default_compute: Number | None = Field(
+        default=None,
+        ge=SMALLEST_COMPUTE,
+        le=1,
+        description="the budget of requests that a server gets without one; pooled policies only; None: 1",
+    )
+
+    @model_validator(mode="after")
+    def _default_is_kept(self) -> Self:
+        least = self.calibration[0].compute if self.calibration else SMALLEST_COMPUTE
+        if self.default_compute is not None and self.kind is not PolicyKind.POOLED:
+            raise SpecError(
+                f"default_compute is of pooled policies, which servers run, got {self.default_compute:g} "
+                f"with kind {self.kind}"
+            )
+        if self.default_compute is not None and self.default_compute < least:
+            raise SpecError(f"default_compute must be {least:g} to 1, as calibrated, got {self.default_compute:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files whose set says nothing have the same bytes as before a set could say it."""
+        written: dict[str, Any] = handler(self)
+        if self.default_compute is None:
+            del written["default_compute"]
+        return written
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -120,7 +146,11 @@ class Policy(PolicySpec):
 
     def calibrated(self, points: tuple[CalibrationPoint, ...]) -> "Policy":
         """The same policy with another calibration."""
-        return Policy(**{name: getattr(self, name) for name in PolicySpec.model_fields}, calibration=points)
+        return Policy(**{**dict(self), "calibration": points})
+
+    def usually(self, compute: float | None) -> "Policy":
+        """The same policy with another default; None: everything is computed unless a request says otherwise."""
+        return Policy(**{**dict(self), "default_compute": compute})
 
     def threshold(self, compute: float) -> tuple[float, float]:
         """Thresholds of blocks (or windows) and of tokens for a budget, interpolated between calibrated points."""

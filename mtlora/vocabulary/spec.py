@@ -4,6 +4,7 @@ Everything that decides a tensor's name or shape is here; below the builders the
 Names follow the paper (TA-LoRA: task-agnostic, TS-LoRA: task-specific): MTLoRA, CVPR 2024, sections 3.2 to 3.4.
 """
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -14,10 +15,12 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    Strict,
     ValidationError,
     model_serializer,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from mtlora.vocabulary.errors import SpecError, TaskError
 from mtlora.vocabulary.tasks import HUMAN_PARTS_CLASSES, NORMALS_AXES, TRAITS, VOC_CLASSES, Task, voc_color
@@ -32,13 +35,30 @@ MAX_STAGES = 4
 MAX_RANK = 4096
 _TOLD_PROBLEMS = 5
 MAX_LINEAR_RANKS = 4 * 64 * 4 + 3  # every linear of the deepest encoder
+_TELL_THEMSELVES = frozenset({"value_error", "missing", "extra_forbidden", "json_invalid"})
 
 RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared"}
 """Names in a set's spec, and in its tasks', that format version 2 keeps for pairs with magnitudes (DoRA), with what
 they are today. No release reads other values yet."""
 
-PerStage = tuple[int, int, int, int]
-PerStageFloat = tuple[float, float, float, float]
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Switch = Annotated[bool, Strict()]
+"""Of fields of specs: `true` is no number, 1 no switch, "4" neither; 4 may stand where 4.0 may, but not vice versa."""
+
+
+def _whole(value: Any) -> Any:
+    """Of a literal, for which 1.0 and `true` are 1."""
+    if type(value) is not int:
+        raise SpecError(f"must be a whole number, got {json.dumps(value, default=str)[:60]}")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)
+"""For the annotation of a `Literal` of numbers."""
+
+PerStage = tuple[Whole, Whole, Whole, Whole]
+PerStageFloat = tuple[Number, Number, Number, Number]
 
 
 def _sorted_ranks(value: Any) -> Any:
@@ -50,7 +70,7 @@ def _sorted_ranks(value: Any) -> Any:
 
 
 LinearRanks = Annotated[
-    tuple[tuple[Annotated[str, Field(max_length=100)], Annotated[int, Field(ge=0, le=MAX_RANK)]], ...],
+    tuple[tuple[Annotated[str, Field(max_length=100)], Annotated[Whole, Field(ge=0, le=MAX_RANK)]], ...],
     BeforeValidator(_sorted_ranks),
     Field(max_length=MAX_LINEAR_RANKS),
     PlainSerializer(dict, return_type=dict[str, int]),
@@ -96,10 +116,17 @@ def _without_reserved(data: Any) -> Any:
 
 def _in_words(name: str, error: ValidationError) -> str:
     faults = [
-        ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")]))
-        for fault in error.errors(include_url=False, include_input=False)
+        ": ".join(filter(None, [".".join(map(str, fault["loc"])), _fault_in_words(fault)]))
+        for fault in error.errors(include_url=False)
     ]
-    return f"{name}: " + "; ".join(faults)
+    words = "; ".join(faults)  # of an own `SpecError`, which begins so already
+    return words if words.startswith(f"{name}: ") else f"{name}: {words}"
+
+
+def _fault_in_words(fault: ErrorDetails) -> str:
+    words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
+    is_told = fault["type"] in _TELL_THEMSELVES or not isinstance(given, str | int | float)
+    return words if is_told else f"{words}, got {json.dumps(given) if not isinstance(given, str) else repr(given):.60}"
 
 
 class _Ranked(Spec):
@@ -135,11 +162,11 @@ class BackboneSpec(Spec):
     """Shape of a Swin encoder: all that is needed to build it, besides the input side."""
 
     name: str = Field(min_length=1, max_length=100, description="timm name, or a name of one's own")
-    embed_dim: int = Field(ge=4, le=1024, description="channels of stage 0 (96 for Swin-T)")
-    depths: tuple[int, int, int, int] = Field(description="blocks in stages 0..3")
-    num_heads: tuple[int, int, int, int] = Field(description="attention heads in stages 0..3")
-    window_size: int = Field(ge=2, le=64, description="side of an attention window, in tokens")
-    mlp_ratio: float = Field(default=4.0, gt=0, le=16)
+    embed_dim: Whole = Field(ge=4, le=1024, description="channels of stage 0 (96 for Swin-T)")
+    depths: tuple[Whole, Whole, Whole, Whole] = Field(description="blocks in stages 0..3")
+    num_heads: tuple[Whole, Whole, Whole, Whole] = Field(description="attention heads in stages 0..3")
+    window_size: Whole = Field(ge=2, le=64, description="side of an attention window, in tokens")
+    mlp_ratio: Number = Field(default=4.0, gt=0, le=16)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -193,7 +220,7 @@ class ClassSpec(Spec):
     """One class of a class map: its name and the colour it is shown in."""
 
     name: str = Field(min_length=1, max_length=100)
-    color: tuple[int, int, int] = Field(description="red, green, blue, each 0..255")
+    color: tuple[Whole, Whole, Whole] = Field(description="red, green, blue, each 0..255")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -218,7 +245,7 @@ class TaskSpec(_Ranked):
     """One task of an adapter set: its outputs, its task-specific pairs, its decoder."""
 
     task: Task
-    outputs: int = Field(ge=1, le=MAX_CLASSES, description="channels of the logits")
+    outputs: Whole = Field(ge=1, le=MAX_CLASSES, description="channels of the logits")
     classes: tuple[ClassSpec, ...] = Field(default=(), max_length=MAX_CLASSES)
     ranks: PerStage = Field(description="rank of the TS-LoRA pairs in stages 0..3; 0: none")
     scaling: PerStageFloat = Field(description="multiplier of B A x in stages 0..3; not alpha, not alpha / rank")
@@ -271,29 +298,29 @@ class AdapterSpec(_Ranked):
     """Everything that decides which tensors an adapter set holds, their shapes, and what is computed with them."""
 
     backbone: BackboneSpec
-    image_size: int = Field(description="input side S in pixels; photos are resized to S x S")
+    image_size: Whole = Field(description="input side S in pixels; photos are resized to S x S")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1, max_length=len(Task))
     mode: SharedMode = SharedMode.MATRIX
     ranks: PerStage = Field(description="rank of the TA-LoRA pairs in stages 0..3; 0 switches a stage's pairs off")
     scaling: PerStageFloat = (4.0, 4.0, 4.0, 4.0)
     dropout: PerStageFloat = (0.05, 0.05, 0.05, 0.05)
-    learned_scaling: bool = Field(default=False, description="scaling of the TA pairs is a trained tensor")
-    learned_task_scaling: bool = Field(default=False, description="scaling of the TS pairs is a trained tensor")
-    adapt_qkv: bool = True
-    adapt_proj: bool = True
-    adapt_fc1: bool = True
-    adapt_fc2: bool = True
-    adapt_reduction: bool = Field(default=False, description="MTLoRA+: patch merging is frozen and gets a TA pair")
-    intermediate_specialization: bool = Field(default=False, description="TS pairs in every block, not only the last")
-    train_patch_embed: bool = True
-    train_layer_norm: bool = True
-    train_position_bias: bool = True
-    train_reduction: bool = True
+    learned_scaling: Switch = Field(default=False, description="scaling of the TA pairs is a trained tensor")
+    learned_task_scaling: Switch = Field(default=False, description="scaling of the TS pairs is a trained tensor")
+    adapt_qkv: Switch = True
+    adapt_proj: Switch = True
+    adapt_fc1: Switch = True
+    adapt_fc2: Switch = True
+    adapt_reduction: Switch = Field(default=False, description="MTLoRA+: patch merging is frozen and gets a TA pair")
+    intermediate_specialization: Switch = Field(default=False, description="TS pairs in every block, not only the last")
+    train_patch_embed: Switch = True
+    train_layer_norm: Switch = True
+    train_position_bias: Switch = True
+    train_reduction: Switch = True
     decoder_channels: PerStage = (18, 36, 72, 144)
-    segformer_channels: int = Field(default=256, ge=1, le=4096)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    antialias: bool = Field(default=False, description="resize with antialiasing; published models: without")
+    segformer_channels: Whole = Field(default=256, ge=1, le=4096)
+    mean: tuple[Number, Number, Number] = IMAGENET_MEAN
+    std: tuple[Number, Number, Number] = IMAGENET_STD
+    antialias: Switch = Field(default=False, description="resize with antialiasing; published models: without")
     linear_ranks: LinearRanks = Field(
         default=(), description="ranks of single shared pairs that differ from their stage's"
     )

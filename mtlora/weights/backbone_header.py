@@ -3,7 +3,7 @@
 Whatever is refused here `load_backbone` refuses too, after torch is imported and the tensors are read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mtlora.weights.adapter_file.announced import header_text
 from mtlora.weights.adapter_file.header import LENGTH_BYTES, clip, parse_json
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
 from mtlora.weights.plain_files import open_plain
+from mtlora.weights.swin_layouts import other_layout
 
 SPEC_KEY = "mtlora.weights.backbone"
 SUFFIX = ".safetensors"
@@ -28,6 +29,15 @@ def check_suffix(path: Path) -> None:
     """`BackboneError` unless the file is called what a backbone file must be called."""
     if path.suffix != SUFFIX:
         raise BackboneError(f"{path} is not a {SUFFIX} file; `mtlora backbone` makes one from timm or a .pth")
+
+
+def refuse_other_layouts(path: Path, names: Iterable[str]) -> None:
+    """`BackboneError` if a file that does not describe itself has other names than timm's."""
+    if layout := other_layout(names):
+        raise BackboneError(
+            f"{path} has the tensors of a Swin in the layout of {layout}; "
+            f"`mtlora backbone {path} --out FILE{SUFFIX}` makes a backbone file of it"
+        )
 
 
 def read_backbone_spec(path: Path) -> BackboneSpec:
@@ -75,6 +85,7 @@ def _shapes(raw: Mapping[str, Any], data_bytes: int, path: Path) -> Shapes:
 
 def _spec(metadata: Mapping[str, Any], shapes: Shapes, path: Path) -> BackboneSpec:
     if SPEC_KEY not in metadata:
+        refuse_other_layouts(path, shapes)
         spec = spec_of_shapes(shapes, path.stem)
     else:
         try:

@@ -154,7 +154,8 @@ def test_sets_that_are_not_there(client: httpx.Client, name: str, method: str, p
 def test_activating_what_is_not_there(client: httpx.Client) -> None:
     assert client.put("/adapters/default/current", json={"revision": 2}).status_code == 404
     assert client.put("/adapters/nobody/current", json={"revision": 1}).status_code == 404
-    assert client.put("/adapters/default/current", json={"revision": "1"}).status_code == 422
+    assert client.put("/adapters/default/current", json={"revision": "1.0"}).status_code == 422
+    assert client.put("/adapters/default/current", json={"revision": True}).status_code == 422
     assert client.put("/adapters/default/current", content=b"{").status_code in {400, 422}
     assert client.put("/adapters/default/current", json={"revision": 1}).json()["current"] == 1
 
@@ -209,7 +210,7 @@ def test_refused_files_list_their_faults_and_change_nothing(
     assert ".part" not in response.text
     assert client.get("/adapters/refused").status_code == 404
     assert [s["name"] for s in client.get("/adapters").json()["adapters"]] == [s["name"] for s in before]
-    assert list((live.service.settings.store / "incoming").iterdir()) == []
+    assert list((live.service.settings.store_folder / "incoming").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_deleted_bytes_are_freed_on_disk_and_in_memory(live: Live, client: httpx
     predict(client, "freed")
     used = live.service.parts.device_cache.used_bytes
     client.delete("/adapters/freed")
-    home = live.service.settings.store / "sets" / "freed"
+    home = live.service.settings.store_folder / "sets" / "freed"
     wait_until(lambda: not list(home.glob("*.safetensors")))
     assert live.service.parts.device_cache.used_bytes < used
 
@@ -291,7 +292,7 @@ def test_a_set_deleted_between_resolving_and_reading_still_answers(
 ) -> None:
     upload(client, weights.upload("cats"), name="hasty")
     client.post("/adapters/hasty/unload")
-    home = live.service.settings.store / "sets" / "hasty"
+    home = live.service.settings.store_folder / "sets" / "hasty"
     catalog = live.service.parts.catalog
     manifest = catalog.manifest
 

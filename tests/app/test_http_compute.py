@@ -3,12 +3,15 @@
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
 from testing.requests import upload
 from testing.serving import Weights, encoded, picture
 
@@ -36,8 +39,8 @@ def maps(response: httpx.Response) -> dict[str, str]:
 
 def test_less_is_computed_and_the_answer_says_how_much(client: httpx.Client) -> None:
     whole = post(client)
-    assert "compute" not in whole.json()
-    assert "x-compute-share" not in whole.headers
+    assert whole.json()["compute"] == {"share": 1.0}
+    assert whole.headers["x-compute-share"] == "1"
     shares = {}
     for compute in ("0.3", "0.6", "0.9"):
         response = post(client, f"compute={compute}")
@@ -108,7 +111,7 @@ def test_sets_without_a_policy(client: httpx.Client) -> None:
     assert ask("auto").status_code == ask("1").status_code == 200
     refused = ask("0.5")
     assert refused.status_code == 422
-    assert "has no pooled policy" in refused.json()["detail"]
+    assert "has no policy; a server computes everything of it: leave compute away" in refused.json()["detail"]
     assert client.get("/adapters/default").json()["compute"] is None
     assert client.get("/adapters/gated").json()["compute"] == 0.3
 
@@ -123,7 +126,7 @@ def test_tensors_of_a_budget(client: httpx.Client) -> None:
 
     whole = infer({}, {})
     answers = [infer({"compute": 0.5}, {}), infer({"compute": "0.5"}, {}), infer({}, {"X-Compute": "0.5"})]
-    assert "x-compute-share" not in whole.headers
+    assert whole.headers["x-compute-share"] == "1"
     assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers]
     assert {answer.headers["x-compute-share"] for answer in answers} == {answers[0].headers["x-compute-share"]}
     assert all(answer.json()["outputs"] == answers[0].json()["outputs"] for answer in answers)
@@ -147,3 +150,50 @@ def test_metrics_tell_what_was_left_out(client: httpx.Client) -> None:
     assert counted("mtlora_compute_share_count") == before[0] + 1
     assert counted("mtlora_gated_blocks_total") == pytest.approx(before[1] + 6)  # the blocks of the encoder
     assert counted("mtlora_compute_saved") > before[2]
+
+
+@pytest.mark.parametrize("form", ["json", "zip", "npz", "overlay&tasks=semseg", "hf&tasks=semseg", "png&tasks=semseg"])
+def test_every_form_says_the_share_where_it_is_asked_for_or_the_set_has_a_policy(
+    client: httpx.Client, form: str
+) -> None:
+    def share(query: str) -> str | None:
+        answer = client.post(f"/predict?{query}&format={form}", content=PHOTO, headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        told: str | None = answer.headers.get("x-compute-share")
+        return told
+
+    assert 0 < float(share("adapter=gated&compute=0.5") or 0) <= 0.5
+    assert share("adapter=gated") == share("adapter=default&compute=1") == share("adapter=default&compute=auto") == "1"
+    assert share("adapter=default") is None
+
+
+def test_of_several_images_the_header_has_the_mean_and_each_its_own(client: httpx.Client) -> None:
+    other = encoded(picture(90, 30, seed=5), "JPEG")
+    files = [("image", one) for one in (PHOTO, b"no photo", other)]
+    answer = client.post("/predict?adapter=gated&compute=0.5&masks=none", files=files)
+    assert answer.status_code == 207
+    shares = [one["compute"]["share"] for one in answer.json()["results"] if "compute" in one]
+    assert len(shares) == 2
+    assert float(answer.headers["x-compute-share"]) == pytest.approx(sum(shares) / 2, abs=1e-3)
+
+
+def test_a_set_says_what_it_computes_where_nobody_says_it(
+    client: httpx.Client, weights: Weights, tmp_path: Path
+) -> None:
+    loaded = load_adapter(weights.uploads / "gated.safetensors")
+    policy = loaded.manifest.policy
+    assert policy is not None
+    manifest = AdapterManifest(**{**dict(loaded.manifest), "policy": policy.usually(0.5)})
+    write_adapter(tmp_path / "s.safetensors", manifest, loaded.tensors | loaded.policy_tensors, torch.float32)
+    assert upload(client, (tmp_path / "s.safetensors").read_bytes(), name="sparing").status_code == 201
+
+    def ask(query: str = "") -> httpx.Response:
+        return client.post(f"/predict?adapter=sparing{query}", content=PHOTO, headers=JPEG)
+
+    assert client.get("/adapters/sparing").json()["default_compute"] == "0.5"
+    assert client.get("/adapters/gated").json()["default_compute"] == "1"
+    assert client.get("/adapters/default").json()["default_compute"] == "1"
+    assert maps(ask()) == maps(ask("&compute=0.5")) != maps(ask("&compute=1"))
+    assert 0 < float(ask().headers["x-compute-share"]) <= 0.5
+    assert ask("&compute=1").headers["x-compute-share"] == "1"
+    client.delete("/adapters/sparing")

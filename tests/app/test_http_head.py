@@ -54,3 +54,20 @@ def test_head_says_no_while_draining(weights: Weights, tmp_path: Path) -> None:
         assert (head.status_code, head.content) == (503, b"")
         assert head.headers["retry-after"] == server.client.get("/readyz").headers["retry-after"]
         assert server.client.head("/livez").status_code == 200
+
+
+def test_a_method_that_a_path_does_not_know_is_told_which_it_knows(client: httpx.Client) -> None:
+    """All of them, of whatever routes share the path; RFC 9110 asks for `Allow`."""
+    known = {path: set(of) for path, of in client.get("/openapi.json").json()["paths"].items()}
+    known["/"] |= {"get"}  # the page, which the schema leaves out
+    for path, methods in known.items():
+        allowed = {method.upper() for method in methods} | ({"HEAD"} if "get" in methods else set())
+        response = client.request("PATCH", path.replace("{", "").replace("}", ""))
+        assert response.status_code == 405, path
+        assert response.headers["allow"] == ", ".join(sorted(allowed)), path
+        assert f"this path takes {response.headers['allow']}" in response.text, path
+
+
+@pytest.mark.parametrize("path", ["/docs", "/static/js/main.js", "/favicon.ico", "/livez/"])
+def test_pages_and_probes_allow_get_and_head(client: httpx.Client, path: str) -> None:
+    assert client.post(path).headers["allow"] == "GET, HEAD"

@@ -87,7 +87,7 @@ def test_bytes_of_no_kind_are_known_by_themselves(client: httpx.Client, kind: st
     assert client.post("/predict", content=b"", headers=headers).status_code == 422
 
 
-@pytest.mark.parametrize("text", ["0.5", ".5", "1", "0", "5e-1"])
+@pytest.mark.parametrize("text", ["0.5", ".5", "1", "0"])
 def test_thresholds_in_the_query(client: httpx.Client, text: str) -> None:
     path = f"/predict?tasks=semseg&threshold={text}"
     for form in ("hf", "coco"):
@@ -98,6 +98,6 @@ def test_thresholds_in_the_query(client: httpx.Client, text: str) -> None:
     assert client.post(f"{path}&format=json", content=PHOTO).status_code == 422
 
 
-@pytest.mark.parametrize("text", ["", "half", "1.1", "-0.1", "nan", "1_0", "%2B0.5", "0,5"])
+@pytest.mark.parametrize("text", ["", "half", "1.1", "-0.1", "nan", "1_0", "%2B0.5", "0,5", "5e-1"])
 def test_what_is_no_threshold(client: httpx.Client, text: str) -> None:
     assert client.post(f"/predict?tasks=semseg&format=hf&threshold={text}", content=PHOTO).status_code == 422

@@ -271,7 +271,7 @@ def test_an_unannounced_body_is_refused_while_it_comes(server: Live) -> None:
     headers = {"X-API-Key": "small", "Content-Type": "multipart/form-data; boundary=b"}
     answer = httpx.post(f"{server.url}/adapters", content=body(), headers=headers, timeout=30)
     assert (answer.status_code, answer.json()["quota"]["name"]) == (429, "max_bytes")
-    wait_until(lambda: not list((server.service.settings.store / "incoming").iterdir()))
+    wait_until(lambda: not list((server.service.settings.store_folder / "incoming").iterdir()))
 
 
 def test_uploads_at_once_do_not_exceed_a_quota(weights: Weights, tmp_path: Path) -> None:

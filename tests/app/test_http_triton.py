@@ -47,7 +47,7 @@ def test_the_index_lists_revisions_that_can_be_used(live: Live, server: triton.I
 
 def test_a_set_that_cannot_be_used_is_unavailable(live: Live, weights: Weights) -> None:
     live.client.post("/adapters", files={"file": weights.upload("cats")}, data={"name": "broken"})
-    file = next(live.service.settings.store.rglob("broken/**/*.safetensors"))
+    file = next(live.service.settings.store_folder.rglob("broken/**/*.safetensors"))
     file.write_bytes(file.read_bytes()[:100])
     live.service.parts.catalog._manifests.clear()  # what the file said before
     listed = live.client.post("/v2/repository/index").json()

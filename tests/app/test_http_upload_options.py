@@ -88,7 +88,7 @@ def test_a_slip_changes_nothing(
     assert response.status_code == status, response.text
     assert words in response.json()["detail"]
     assert state(client) == [("x", first, 1)]
-    assert list((live.service.settings.store / "incoming").iterdir()) == []
+    assert list((live.service.settings.store_folder / "incoming").iterdir()) == []
 
 
 def test_the_same_field_again_is_no_fault_however_often(client: httpx.Client, weights: Weights, first: int) -> None:

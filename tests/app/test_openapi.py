@@ -12,6 +12,7 @@ PATHS = {
     "/adapters/{name}/unload": {"post"}, "/adapters/{name}/file": {"get"}, "/tasks": {"get"}, "/livez": {"get"},
     "/readyz": {"get"}, "/metrics": {"get"},
     "/v2": {"get"}, "/v2/health/live": {"get"}, "/v2/health/ready": {"get"}, "/v2/models/{model}": {"get"},
+    "/v2/models/{model}/metadata": {"get"},
     "/v2/models/{model}/ready": {"get"}, "/v2/models/{model}/infer": {"post"},
     "/v2/models/{model}/versions/{version}": {"get"}, "/v2/models/{model}/versions/{version}/ready": {"get"},
     "/v2/models/{model}/versions/{version}/infer": {"post"},
@@ -22,11 +23,11 @@ PATHS = {
 }  # fmt: skip
 
 OPERATIONS = [
-    "activateRevision", "allStatistics", "deleteAdapter", "getAdapter", "getAdapterFile", "imageSegmentation", "infer",
-    "inferVersion", "listAdapters", "listTasks", "livez", "loadAdapter", "loadModel", "metrics", "modelConfig",
-    "modelMetadata", "modelReady", "modelStatistics", "pinAdapter", "predict", "readyz", "repositoryIndex",
-    "serverLive", "serverMetadata", "serverReady", "unloadAdapter", "unloadModel", "unpinAdapter", "uploadAdapter",
-    "versionConfig", "versionMetadata", "versionReady", "versionStatistics",
+    "activateRevision", "allStatistics", "deleteAdapter", "getAdapter", "getAdapterFile", "imageSegmentation",
+    "infer", "inferVersion", "listAdapters", "listTasks", "livez", "loadAdapter", "loadModel", "metrics",
+    "modelConfig", "modelMetadata", "modelReady", "modelStatistics", "namedMetadata", "pinAdapter", "predict",
+    "readyz", "repositoryIndex", "serverLive", "serverMetadata", "serverReady", "unloadAdapter", "unloadModel",
+    "unpinAdapter", "uploadAdapter", "versionConfig", "versionMetadata", "versionReady", "versionStatistics",
 ]  # fmt: skip
 """Names of requests in generated clients: a change of one breaks the code of those who use them."""
 

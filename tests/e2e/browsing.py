@@ -18,6 +18,7 @@ NO_CHROMIUM = pytest.mark.skipif(
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--use-fake-device-for-media-stream",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

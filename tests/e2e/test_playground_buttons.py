@@ -160,7 +160,7 @@ class TestButtons:
         expect(page.locator("#photo-fact")).to_contain_text("not shown by this browser")
         expect(page.locator("#code")).to_contain_text("scan.tif")
         page.get_by_role("tab", name="Saliency").click()
-        assert seen(page)["painted"] == WIDTH * HEIGHT
+        assert seen(page)["painted"] > 0
 
     def test_tasks_exchange_opacity_copy(self, url: str, open_page: OpenPage) -> None:
         page = open_page(url, permissions=["clipboard-read", "clipboard-write"])

@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from mtlora.cli import files
+from mtlora.cli import convert, files
 from mtlora.inference import forward_bytes
 from mtlora.kernels import status
 from mtlora.model.mtlora import build_model
@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 PARTS = ("trainable", "lora", "decoder", "extra", "total")
 
 cli = typer.Typer()
-for command in (files.convert, files.forward, files.info, files.predict):
+for command in (convert.convert, files.forward, files.info, files.predict):
     cli.command()(command)
 
 

@@ -70,7 +70,7 @@ UPLOADED: dict[int | str, dict[str, Any]] = {
 @router.get("", responses=problem_responses(400, 401, 403, 422, 429, 503))
 async def list_adapters(caller: Reader, parts: PartsDep) -> AdapterListOut:
     """Every adapter set with its revisions, and where its tensors are."""
-    sets = [AdapterSetOut.of(found, parts.adapters) for found in await parts.adapters.list(caller)]
+    sets = [AdapterSetOut.of(found, caller, parts) for found in await parts.adapters.list(caller)]
     return AdapterListOut(default=parts.catalog.default, adapters=sets)
 
 
@@ -229,8 +229,8 @@ async def _changed(name: str, caller: Caller, context: RequestContext, parts: Pa
     found = await parts.adapters.get(name, caller)
     ref = found.entry.ref()
     context.facts |= {"adapter": ref.name, "revision": ref.revision, "digest": ref.digest}
-    return AdapterSetOut.of(found, parts.adapters)
+    return AdapterSetOut.of(found, caller, parts)
 
 
 async def _document(name: str, caller: Caller, parts: Parts) -> AdapterSetOut:
-    return AdapterSetOut.of(await parts.adapters.get(name, caller), parts.adapters)
+    return AdapterSetOut.of(await parts.adapters.get(name, caller), caller, parts)

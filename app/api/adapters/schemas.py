@@ -1,15 +1,17 @@
 """The JSON documents of adapter sets."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.compute import offered
+from app.access.keys import Caller
+from app.composition.parts import Parts
+from app.core.compute import offered, usual
 from app.core.names import plain_name
+from app.core.numbers import PLAIN
 from app.core.tiers import Tier
 from app.http.parameters import Strict
-from app.registry.lifecycle import AdapterLifecycle
 from app.registry.lookup import Described
 from mtlora.weights.adapter_file import AdapterManifest
 
@@ -53,6 +55,7 @@ class AdapterSetOut(BaseModel):
                     "ranks": [16, 16, 16, 16],
                     "image_size": 448,
                     "compute": 0.3,
+                    "default_compute": "0.6",
                     "tier": "device",
                     "status": "ready",
                     "reason": "",
@@ -85,6 +88,9 @@ class AdapterSetOut(BaseModel):
     compute: float | None = Field(
         None, description="the smallest `compute` that can be asked for; null: no policy, so everything is computed"
     )
+    default_compute: str = Field(
+        description="what is computed where a request of this key says nothing: as `compute` of /predict"
+    )
     tier: Tier
     status: Literal["ready", "loading", "failed"] = Field(description="failed: it cannot be used, for this reason")
     reason: str = Field(description="why it failed; empty if it did not")
@@ -96,8 +102,9 @@ class AdapterSetOut(BaseModel):
     revisions: list[RevisionOut]
 
     @classmethod
-    def of(cls, found: Described, adapters: AdapterLifecycle) -> Self:
-        """The document of one set as it is now."""
+    def of(cls, found: Described, caller: Caller, parts: Parts) -> Self:
+        """The document of one set as it is now, for that caller."""
+        adapters, policy = parts.adapters, found.current.policy if found.current else None
         entry, spec = found.entry, found.current.spec if found.current else None
         current, usage = entry.ref(), adapters.device_cache.usage.get(entry.state.name)
         revisions = [
@@ -132,7 +139,8 @@ class AdapterSetOut(BaseModel):
             tasks=tasks,
             ranks=spec.ranks if spec else None,
             image_size=spec.image_size if spec else None,
-            compute=_lowest_compute(found.current),
+            compute=offered(policy).lowest if offered(policy).is_open else None,
+            default_compute=str(usual(policy, caller.compute, parts.compute_default)),
             tier=now.tier,
             status="failed" if found.fault else "loading" if adapters.device_cache.is_loading(current) else "ready",
             reason=found.fault,
@@ -143,11 +151,6 @@ class AdapterSetOut(BaseModel):
             last_used=datetime.fromtimestamp(last_used, UTC).isoformat(timespec="milliseconds") if last_used else None,
             revisions=revisions,
         )
-
-
-def _lowest_compute(manifest: AdapterManifest | None) -> float | None:
-    offer = offered(manifest.policy if manifest else None)
-    return offer.lowest if offer.is_open else None
 
 
 def _task_names(manifest: AdapterManifest | None) -> list[str]:
@@ -166,4 +169,4 @@ class CurrentIn(Strict):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"revision": 2}]})
 
-    revision: int = Field(ge=1, le=MOST_REVISION, strict=True)
+    revision: Annotated[int, Field(ge=1, le=MOST_REVISION), PLAIN]

@@ -92,7 +92,7 @@ def _choose(asked: TensorRequest, compute: str | None, ref: AdapterRef, spec: Ad
     binary = [asked.binary if o.parameters.binary_data is None else o.parameters.binary_data for o in outputs]
     as_text = frozenset(task for task, is_binary in zip(tasks, binary, strict=True) if not is_binary)
     plan = RenderPlan(AnswerFormat.V2, as_text=as_text, most_values=MOST_TEXT_VALUES // len(asked.images))
-    return Choice(tasks, plan, compute)
+    return Choice(tasks, plan, compute, tiles=asked.tiles)
 
 
 def _deadline_ms(in_header: int | None, asked_us: int | None) -> int | None:

@@ -13,6 +13,7 @@ from app.api.open_inference.schemas import IMAGE_INPUT, LENGTH_HEADER, InferIn, 
 from app.core.errors import BadBodyError, BadParameterError, EmptyBodyError
 from app.http.base64_text import decode_base64
 from app.http.json_body import check_values, without_doubles
+from app.http.parameters import JSON, told
 from app.prediction.read_images import check_count
 
 FAULTS_TOLD = 20
@@ -32,6 +33,7 @@ class TensorRequest:
     model: str | None = None  # what the body says beside the path
     version: str | None = None
     compute: str | None = None
+    tiles: str | None = None
 
 
 def parse_request(body: bytes, announced: str | None, max_images: int) -> TensorRequest:
@@ -47,7 +49,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
         document = InferIn.model_validate_json(head)
         json.loads(head, object_pairs_hook=without_doubles)
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False, include_input=False)[:FAULTS_TOLD]) from error
+        raise RequestValidationError(told(error.errors(include_url=False)[:FAULTS_TOLD], JSON)) from error
     images = _images(_only_input(document.inputs), binary, announced is not None, max_images)
     parameters = document.parameters
     outputs = _checked(document.outputs)
@@ -60,6 +62,7 @@ def parse_request(body: bytes, announced: str | None, max_images: int) -> Tensor
         document.model_name,
         document.model_version,
         None if parameters.compute is None else str(parameters.compute),
+        parameters.tiles,
     )
 
 

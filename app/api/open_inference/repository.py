@@ -21,7 +21,7 @@ from app.api.open_inference.repository_schemas import (
     UnloadIn,
     small_body,
 )
-from app.api.open_inference.schemas import V2_PREFIX, TensorSpecOut, v2_responses
+from app.api.open_inference.schemas import V2_PREFIX, ModelV2Out, TensorSpecOut, v2_responses
 from app.composition.parts import Parts
 from app.composition.service import Service
 from app.core.errors import BadParameterError
@@ -97,6 +97,12 @@ async def unload_model(
     await parts.adapters.unload(name, caller)
     context.facts["adapter"] = parts.catalog.locate(name, caller.namespace)
     return Response(None, 200)
+
+
+@router.get("/models/{model}/metadata", responses=LOOKED_AT)
+async def named_metadata(model: str, caller: Predictor, parts: ReadyDep) -> ModelV2Out:
+    """As `/v2/models/{model}`, for every name: the set `stats` has its current revision's metadata only here."""
+    return await describe(model, caller, parts)
 
 
 @router.get("/models/stats", responses=v2_responses(400, 401, 403, 422, 429, 503))

@@ -1,9 +1,10 @@
 """The JSON documents of the protocol's extensions: repository, model configuration, statistics."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.core.numbers import SWITCH
 from app.http.parameters import Strict
 from app.telemetry.model_statistics import Duration, RevisionStatistics
 
@@ -14,7 +15,7 @@ class IndexIn(Strict):
     """What to list."""
 
     repository_name: str | None = Field(None, description="there is one repository, without a name")
-    ready: bool = Field(False, description="only what can be used")
+    ready: Annotated[bool, SWITCH] = Field(False, description="only what can be used")
 
 
 class IndexEntryOut(BaseModel):
@@ -36,7 +37,9 @@ class LoadIn(Strict):
 class UnloadParametersIn(Strict):
     """Of unloading."""
 
-    unload_dependents: bool = Field(False, description="no set depends on another, so it makes no difference")
+    unload_dependents: Annotated[bool, SWITCH] = Field(
+        False, description="no set depends on another, so it makes no difference"
+    )
 
 
 class UnloadIn(Strict):

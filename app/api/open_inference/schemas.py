@@ -4,8 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.predict.schemas import HEADERS
 from app.api.problem import PROBLEMS
 from app.core.compute import BudgetText
+from app.core.numbers import PLAIN, SWITCH
+from app.core.tiling import TilesText
 from app.http.parameters import Strict
 
 V2_PREFIX = "/v2"
@@ -22,7 +25,7 @@ LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_TIMEOUT_US = 3_600_000_000
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**40)]
-Flag = Annotated[bool, Field(strict=True)]
+Flag = Annotated[bool, SWITCH]
 
 
 class V2ErrorOut(BaseModel):
@@ -120,13 +123,14 @@ class InferParametersIn(Strict):
     """Of the request."""
 
     binary_data_output: Flag = Field(False, description="outputs that do not say otherwise as bytes behind the JSON")
-    timeout: Annotated[int, Field(strict=True, ge=1, le=MAX_TIMEOUT_US)] | None = Field(
+    timeout: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_US), PLAIN] | None = Field(
         None, description="give up (504) after so many microseconds"
     )
     compute: BudgetText | None = Field(
         None, description="share of the encoder computed for each image, as `compute` of /predict"
     )
-    priority: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] = Field(
+    tiles: TilesText | None = Field(None, description="tiles of each photo, as `tiles` of /predict")
+    priority: Annotated[int, Field(ge=0, le=2**64 - 1), PLAIN] = Field(
         0, description="there are no levels of priority, so it makes no difference, as in Triton"
     )
     sequence_id: Annotated[int, Field(strict=True, ge=0, le=2**64 - 1)] | str = Field(
@@ -200,7 +204,8 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": f"The maps; as JSON, or as JSON of {LENGTH_HEADER} bytes and the tensors behind it.",
         "headers": {
-            LENGTH_HEADER: {"description": "bytes of the JSON, where tensors follow it", "schema": {"type": "string"}}
+            **HEADERS,
+            LENGTH_HEADER: {"description": "bytes of the JSON, where tensors follow it", "schema": {"type": "string"}},
         },
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/InferOut"}},

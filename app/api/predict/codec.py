@@ -14,15 +14,16 @@ from app.answers.negotiation import OF_MASKS, WITH_MASKS, choose_format, overlay
 from app.answers.plan import RenderPlan
 from app.api.errors import problem_of
 from app.api.predict.schemas import LISTS, PARAMETERS, PredictQuery
-from app.core.compute import WHOLE
 from app.core.errors import BadParameterError, ServiceError
 from app.core.names import AdapterRef, plain_name
+from app.core.nearest import did_you_mean
 from app.http.body_budget import Hold
 from app.http.gzip_answers import accepts_gzip, gzipped
 from app.http.parameters import Found, merged
 from app.prediction.handler import Body
 from app.prediction.job import JSON_PLAN, Asked, Choice, ImageAnswer, Outcome, PredictionJob
 from app.prediction.read_images import Bounds, Knows, read_images
+from mtlora.images.tiles import UNTILED
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import TRAITS, Task, parse_tasks
@@ -90,7 +91,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
     """images: 0 if the body may still say what is asked for, so that nothing is known of the form"""
     tasks = _tasks(query.tasks, ref, spec)
     if not images:
-        return Choice(tasks, JSON_PLAN, query.compute)
+        return Choice(tasks, JSON_PLAN, query.compute, tiles=query.tiles)
     form = choose_format(query.format, accept, tasks=tasks, images=images)
     if query.logits and form is not AnswerFormat.NPZ:
         raise BadParameterError(f"logits are given with format npz only, this answer is {form.value}")
@@ -118,7 +119,7 @@ def _choose(query: PredictQuery, accept: str, images: int, ref: AdapterRef, spec
         style=query.style,
         media=overlay_media(accept) if form is AnswerFormat.OVERLAY else "",
     )
-    return Choice(tasks, plan, query.compute, query.explain is not None)
+    return Choice(tasks, plan, query.compute, query.explain is not None, query.tiles)
 
 
 def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task, ...]:
@@ -133,8 +134,17 @@ def _tasks(names: str | None, ref: AdapterRef, spec: AdapterSpec) -> tuple[Task,
         if not tasks or lacking:
             raise TaskError(f"there is no task {', '.join(lacking)}" if lacking else f"{names!r} names no task")
     except TaskError as error:
-        raise BadParameterError(f"{error}; adapter set {ref} has {', '.join(known)}") from error
+        strange = next((name for name in names.split(",") if not _is_task(name)), "")
+        meant = did_you_mean(strange.strip(), known) if strange else ""
+        raise BadParameterError(f"{str(error)[:300]}{meant or ';'} adapter set {ref} has {', '.join(known)}") from error
     return tasks
+
+
+def _is_task(name: str) -> bool:
+    try:
+        return bool(parse_tasks(name)) or not name.strip()
+    except TaskError:
+        return False
 
 
 def _body(outcome: Outcome, job: PredictionJob, total_ms: float, request_id: str) -> Pieces:
@@ -150,7 +160,9 @@ def _about(answer: ImageAnswer, job: PredictionJob, total_ms: float) -> Document
         "timings_ms": {**answer.stages.milliseconds(), "total": total_ms},
         "batch": {"size": answer.batch_images, "adapters": answer.batch_adapters},
     }
-    if job.budget != WHOLE or job.explain:
+    if job.tiling != UNTILED:
+        about["tiles"] = {"rows": answer.grid.rows, "columns": answer.grid.columns}
+    if job.tells_share:
         about["compute"] = {"share": round(answer.share, 4)}
     if job.explain:
         about["compute"]["png"] = base64.b64encode(answer.computed_png).decode()

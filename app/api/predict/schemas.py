@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.answers.negotiation import OFFERED
 from app.api.problem import Problem
 from app.core.compute import BudgetText
-from app.core.numbers import PLAIN, PLAIN_DECIMAL
+from app.core.map_size import MapSize
+from app.core.numbers import PLAIN, PLAIN_DECIMAL, SWITCH
+from app.core.tiling import TilesText
 from mtlora.vocabulary.errors import TaskError
 from mtlora.vocabulary.tasks import parse_tasks
 
@@ -42,9 +44,8 @@ class PredictQuery(BaseModel):
         description="JSON and zip: `rle` adds COCO run lengths per class, `polygons` outlines; JSON: `none` leaves the "
         "PNGs out",
     )
-    size: str = Field(
+    size: MapSize = Field(
         "photo",
-        pattern=r"^(photo|model|[1-9][0-9]{0,4})$",
         description="of the maps: the photo's, the model's square, or so many pixels for the longer side",
         examples=["photo", "model", "640"],
     )
@@ -57,15 +58,20 @@ class PredictQuery(BaseModel):
         "blend",
         description="overlay only: a veil, outlines in vivid colours with a thin fill, or the photo as it was seen",
     )
-    logits: bool = Field(False, description="npz only: add float32 logits at model resolution")
+    logits: Annotated[bool, SWITCH] = Field(False, description="npz only: add float32 logits at model resolution")
     threshold: Score | None = Field(
         None, description="hf and coco only: leave out masks whose score is below", examples=[0.5]
     )
     compute: BudgetText | None = Field(
         None,
         description="share of the encoder computed for each image: 0.6, or a range 0.5-1 that the server chooses from, "
-        "or auto (what the set offers); sets with a policy only. Default: everything is computed",
+        "or auto (what the set offers); sets with a policy only. Default: as the key, set or server says, else 1",
         examples=["0.6"],
+    )
+    tiles: TilesText | None = Field(
+        None,
+        description="rows x columns of overlapping tiles, one pass each, or auto. Default: squeezed into one pass",
+        examples=["auto", "2x3"],
     )
     explain: Literal["compute"] | None = Field(None, description="JSON only: say what was computed, as a picture")
     deadline_ms: Milliseconds | None = Field(None, description="give up (504) after so many milliseconds")
@@ -169,13 +175,20 @@ class BatchOut(BaseModel):
 
 
 class ComputeOut(BaseModel):
-    """How much of the encoder was computed for this image; given where a budget was asked for."""
+    """How much of the encoder was computed; given where the request says anything of it, or the set has a policy."""
 
     share: float = Field(ge=0, le=1, description="of the multiply-adds of its blocks")
     png: str | None = Field(
         None,
         description="explain=compute: base64 of a grey PNG, a pixel a patch of the model's square; 255: every block",
     )
+
+
+class TilesOut(BaseModel):
+    """The grid that the photo was cut in; given where tiles were asked for."""
+
+    rows: int
+    columns: int
 
 
 class PredictOut(BaseModel):
@@ -213,6 +226,7 @@ class PredictOut(BaseModel):
     timings_ms: TimingsOut
     batch: BatchOut
     compute: ComputeOut | None = None
+    tiles: TilesOut | None = None
 
 
 class PredictManyOut(BaseModel):
@@ -356,21 +370,19 @@ _ANSWER = {
         ]
     }
 }
-_HEADERS = {
-    "X-Adapter-Revision": {"description": "NAME@REVISION that answered", "schema": {"type": "string"}},
-    "X-Compute-Share": {
-        "description": "share of the encoder that was computed; of several images the mean",
-        "schema": {"type": "string"},
-    },
-    "X-Adapter-Cold": {
-        "description": "1 if this request waited for the load of its set, else 0",
-        "schema": {"type": "string"},
-    },
+HEADERS = {
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "X-Adapter-Revision": "NAME@REVISION that answered",
+        "X-Compute-Share": "share of the encoder computed, a mean; given if asked for, or if the set has a policy",
+        "X-Tiles": "where tiles were asked for: rows x columns of each image, in order; none for one that failed",
+        "X-Adapter-Cold": "1 if this request waited for the load of its set, else 0",
+    }.items()
 }
 OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The maps, in the form asked for.",
-        "headers": _HEADERS,
+        "headers": HEADERS,
         "content": {
             "application/json": _ANSWER,
             "image/png": {"schema": _BINARY},
@@ -380,9 +392,9 @@ OK_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     207: {
         "description": "Several images, of which some failed: a problem object stands in their place.",
-        "headers": _HEADERS,
+        "headers": HEADERS,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictManyOut"}}},
     },
 }
 
-HeaderText = Annotated[str | None, Field(max_length=100)]
+HeaderText = Annotated[str | None, Field(json_schema_extra={"maxLength": 100})]

@@ -68,7 +68,7 @@ def read_items(data: bytes) -> Items:
     if meta is None:
         kind = "AVIF" if data[8:11] == b"avi" else "HEIC"
         raise ImageFormatError(
-            f"this begins like {kind} and holds no still picture: send all of it, or export it as JPEG"
+            f"this begins like {kind} and holds no still picture: send all of it, or export it as JPEG or PNG"
         )
     parts = dict(reversed(list(boxes(meta[4:]))))
     missing = {b"pitm", b"iinf", b"iloc", b"iprp"} - parts.keys()

@@ -26,14 +26,15 @@ struct Candidate {
     float upper_left, upper_right, lower_left, lower_right;
 };
 
-// Scores [classes, h, w], enlarged to [side, side] and from there to [height, width], at the pixels that are asked for.
+// Scores [classes, h, w], enlarged to [rows, columns] and from there to [height, width], at the pixels that are asked for.
 class Scores {
   public:
-    Scores(const float* logits, long classes, long h, long w, long side, long width)
-        : classes_(classes), padded_((classes + kLanes - 1) / kLanes * kLanes), h_(h), w_(w), side_(side), width_(width),
+    Scores(const float* logits, long classes, long h, long w, long rows, long columns, long width)
+        : classes_(classes), padded_((classes + kLanes - 1) / kLanes * kLanes), h_(h), w_(w), rows_(rows),
+          columns_(columns), width_(width),
           values_(new (std::nothrow) float[static_cast<size_t>(h * w * padded_)]),
           weights_(new (std::nothrow) float[static_cast<size_t>(width + kLanes)]),
-          ends_(new (std::nothrow) int[static_cast<size_t>(side)]) {
+          ends_(new (std::nothrow) int[static_cast<size_t>(columns)]) {
         if (!ready()) return;
         std::fill(values_.get(), values_.get() + h * w * padded_, -3e38f);
         for (long k = 0; k < classes; ++k)
@@ -41,23 +42,23 @@ class Scores {
         std::fill(weights_.get() + width, weights_.get() + width + kLanes, 0.0f);
         long column = 0;
         for (long x = 0; x < width; ++x) {
-            const Between between(x, side, width);
+            const Between between(x, columns, width);
             weights_[x] = between.weight;
             while (column < between.first) ends_[column++] = static_cast<int>(x);
         }
-        while (column < side) ends_[column++] = static_cast<int>(width);
+        while (column < columns) ends_[column++] = static_cast<int>(width);
     }
 
     bool ready() const { return values_ && weights_ && ends_; }
     long classes() const { return classes_; }
-    long side() const { return side_; }
+    long columns() const { return columns_; }
     long width() const { return width_; }
     const int* ends() const { return ends_.get(); }
     const float* weights() const { return weights_.get(); }
 
     // Of all classes at a pixel of the model's size, to to[padded classes].
     void at(long y, long x, float* to) const {
-        const Between rows(y, h_, side_), columns(x, w_, side_);
+        const Between rows(y, h_, rows_), columns(x, w_, columns_);
         const float *upper = values_.get() + rows.first * w_ * padded_, *lower = values_.get() + rows.second * w_ * padded_;
         const long left = columns.first * padded_, right = columns.second * padded_;
         for (long k = 0; k < padded_; k += kLanes) {
@@ -68,7 +69,7 @@ class Scores {
     }
 
   private:
-    long classes_, padded_, h_, w_, side_, width_;
+    long classes_, padded_, h_, w_, rows_, columns_, width_;
     std::unique_ptr<float[]> values_;   // [h, w, padded classes]
     std::unique_ptr<float[]> weights_;  // of each column: that of the model's at its right
     std::unique_ptr<int[]> ends_;       // of each column of the model's: the first behind those that have it at their left
@@ -78,8 +79,8 @@ class Scores {
 class RowsBetween {
   public:
     RowsBetween(const Scores& scores, const uint8_t* decided)
-        : scores_(scores), decided_(decided), cells_(new (std::nothrow) Cell[static_cast<size_t>(scores.side())]),
-          candidates_(new (std::nothrow) Candidate[static_cast<size_t>(scores.side() * scores.classes())]) {}
+        : scores_(scores), decided_(decided), cells_(new (std::nothrow) Cell[static_cast<size_t>(scores.columns())]),
+          candidates_(new (std::nothrow) Candidate[static_cast<size_t>(scores.columns() * scores.classes())]) {}
 
     bool ready() const { return cells_ && candidates_; }
 
@@ -101,9 +102,10 @@ class RowsBetween {
     void look_at(int upper, int lower) {
         upper_ = upper, lower_ = lower;
         cell_count_ = candidate_count_ = 0;
-        const uint8_t *above = decided_ + upper * scores_.side(), *below = decided_ + lower * scores_.side();
+        const uint8_t *above = decided_ + upper * scores_.columns(),
+                      *below = decided_ + lower * scores_.columns();
         const int* ends = scores_.ends();
-        const int last = static_cast<int>(scores_.side()) - 1;
+        const int last = static_cast<int>(scores_.columns()) - 1;
         for (int left = 0, begin = 0; left <= last; begin = ends[left++]) {
             if (ends[left] == begin) continue;
             const int right = std::min(left + 1, last), value = above[left];
@@ -176,12 +178,12 @@ class RowsBetween {
 
 }  // namespace
 
-// See `map_ops.decide_classes`: logits [classes, h, w], decided [side, side], out [bottom - top, width]; to counts [256]
+// See `map_ops.decide_classes`: logits [classes, h, w], decided [rows, columns], out [bottom - top, width]; to counts [256]
 // is added. Returns 1 where there was no memory.
 EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts,
-                                 long classes, long h, long w, long side, long height, long width, long top,
-                                 long bottom, int threads) {
-    const Scores scores(logits, classes, h, w, side, width);
+                                 long classes, long h, long w, long rows, long columns, long height, long width,
+                                 long top, long bottom, int threads) {
+    const Scores scores(logits, classes, h, w, rows, columns, width);
     if (!scores.ready()) return 1;
     std::atomic<int> failed{0};
     parallel_for(bottom - top, kRowsOfOneLook, threads, [&](long begin, long end) {
@@ -191,7 +193,7 @@ EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, ui
             return;
         }
         int64_t own[kMaxClasses + 1] = {};
-        for (long y = begin; y < end; ++y) between.decide(Between(top + y, side, height), out + y * width, own);
+        for (long y = begin; y < end; ++y) between.decide(Between(top + y, rows, height), out + y * width, own);
         for (int k = 0; k <= kMaxClasses; ++k)
             if (own[k]) __atomic_fetch_add(counts + k, own[k], __ATOMIC_RELAXED);
     });

@@ -23,7 +23,7 @@ enum MoveKind : long {kCopy = 0, kTransposed = 1, kZeros = 2, kPacked = 3, kMerg
 enum NumberType : int32_t {kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2};
 
 // Of this table: a library is called only where it has the same.
-inline constexpr uint64_t kAbi = 0xae6e223e8a668721;
+inline constexpr uint64_t kAbi = 0x03b66050c88e7f71;
 
 extern "C" {
 
@@ -133,7 +133,7 @@ EXPORT void mtlora_cell_sums(const float* patches, const int32_t* starts, float*
 EXPORT int mtlora_upsample_argmax(const float* logits, uint8_t* out, long classes, long h, long w, long height,
     long width, int threads);
 EXPORT int mtlora_decide_classes(const float* logits, const uint8_t* decided, uint8_t* out, int64_t* counts,
-    long classes, long h, long w, long side, long height, long width, long top, long bottom, int threads);
+    long classes, long h, long w, long rows, long columns, long height, long width, long top, long bottom, int threads);
 EXPORT int mtlora_quantise_normals(const float* normals, uint8_t* out, long h, long w, long height, long width,
     long top, long bottom, int threads);
 EXPORT int mtlora_saliency_to_gray(const float* probability, uint8_t* out, long h, long w, long height, long width,
@@ -150,5 +150,5 @@ EXPORT int mtlora_antialias_rows(const uint8_t* rows, int32_t* sums, long width,
 EXPORT int mtlora_antialias_finish(const int32_t* sums, const float* table, float* out, long height, long side);
 EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* checksum, long top, long bottom, long bytes,
     long step, int last);
-EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
-    long height, long width, long top, long bottom);
+EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long rows,
+    long columns, long height, long width, long top, long bottom);

@@ -192,13 +192,13 @@ int for_pixels(const float* planes, long count, long h, long w, long height, lon
     return failed;
 }
 
-// Paints a picture of vectors, coarse [3, h, w], in rows from the top. What lies between, unit vectors [3, side, side], is
+// Paints a picture of vectors, coarse [3, h, w], in rows from the top. What lies between, unit vectors [3, rows, columns], is
 // never there as a whole: a row is made when it is needed.
 class NormalRows {
   public:
-    NormalRows(const float* coarse, long h, long w, long side, long height, long width)
-        : coarse_(coarse), h_(h), w_(w), side_(side), height_(height), width_(width), small_(columns_of(w, side)),
-          large_(columns_of(side, width)),
+    NormalRows(const float* coarse, long h, long w, long rows, long columns, long height, long width)
+        : coarse_(coarse), h_(h), w_(w), rows_(rows), columns_(columns), height_(height), width_(width),
+          small_(columns_of(w, columns)), large_(columns_of(columns, width)),
           memory_(new (std::nothrow) float[static_cast<size_t>(3 * coarse_ld() + 9 * ld())]) {}
 
     bool ready() const { return small_ && large_ && memory_; }
@@ -207,10 +207,10 @@ class NormalRows {
     void paint(long top, long bottom, uint8_t* out) {
         float* const mixed = memory_.get() + 3 * coarse_ld();
         for (long y = top; y < bottom; ++y) {
-            const Between between(y, side_, height_);
+            const Between between(y, rows_, height_);
             for (long row = std::max<long>(made_ + 1, between.first); row <= between.second; made_ = row++) make(row);
             for (int k = 0; k < 3; ++k)
-                mix_pair(vectors(between.first) + k * ld(), vectors(between.second) + k * ld(), between.weight, side_,
+                mix_pair(vectors(between.first) + k * ld(), vectors(between.second) + k * ld(), between.weight, columns_,
                          mixed + k * ld());
             for (long x = 0; x < width_; x += kLanes)
                 Vectors(mixed, ld(), large_[x / kLanes])
@@ -221,13 +221,13 @@ class NormalRows {
 
   private:
     long coarse_ld() const { return w_ + kLanes + 1; }
-    long ld() const { return side_ + 2 * kLanes; }
+    long ld() const { return columns_ + 2 * kLanes; }
     float* vectors(long row) { return memory_.get() + 3 * coarse_ld() + (row & 1 ? 6 : 3) * ld(); }
 
     void make(long row) {
         float* const mixed = memory_.get();
-        mix_rows(coarse_, 3, h_, w_, row, side_, mixed);
-        for (long x = 0; x < side_; x += kLanes) {
+        mix_rows(coarse_, 3, h_, w_, row, rows_, mixed);
+        for (long x = 0; x < columns_; x += kLanes) {
             const Vectors v(mixed, coarse_ld(), small_[x / kLanes]);
             float* to = vectors(row) + x;
             store(to, v.a * v.scale), store(to + ld(), v.b * v.scale), store(to + 2 * ld(), v.c * v.scale);
@@ -235,7 +235,7 @@ class NormalRows {
     }
 
     const float* coarse_;
-    long h_, w_, side_, height_, width_;
+    long h_, w_, rows_, columns_, height_, width_;
     std::unique_ptr<Columns[]> small_, large_;
     std::unique_ptr<float[]> memory_;
     long made_ = -1;  // the last of the rows of vectors that are there, one even and one odd

@@ -15,6 +15,7 @@
 namespace {
 
 constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
+constexpr int kLookedAtOnce = 64;             // bytes, no fewer than a pixel's
 constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
 
 inline long rows_of_band(long bytes) { return std::max(1L, kBandBytes / bytes); }
@@ -29,16 +30,30 @@ INLINE T nearest(T a, T b, T c) {
     return ((to_a <= to_b) & (to_a <= to_c)) ? a : other;
 }
 
-void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {
-    long i = 0;
-    for (; i < step; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]);
-    for (; i + kFilteredAtOnce <= bytes; i += kFilteredAtOnce) {
+// Bytes from i to before end, whose neighbours to the left are there.
+INLINE void filter_some(const uint8_t* row, const uint8_t* above, long i, long end, long step, uint8_t* out) {
+    for (; i + kFilteredAtOnce <= end; i += kFilteredAtOnce) {
         const vshort left = load_bytes_as_shorts(row + i - step), up = load_bytes_as_shorts(above + i),
                      both = load_bytes_as_shorts(above + i - step);
         store_bytes(out + i, load_bytes_as_shorts(row + i) - nearest(left, up, both));
     }
-    for (; i < bytes; ++i)
+    for (; i < end; ++i)
         out[i] = static_cast<uint8_t>(row[i] - nearest<int>(row[i - step], above[i], above[i - step]));
+}
+
+// Where a pixel and the one to its left are those above, the predictor is right: class maps whose edges follow scores
+// have rows that differ in few places.
+void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {
+    long i = 0;
+    for (; i < step; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]);
+    bool is_same = false;
+    for (; i + kLookedAtOnce <= bytes; i += kLookedAtOnce) {
+        const bool was_same = is_same;
+        is_same = memcmp(row + i, above + i, kLookedAtOnce) == 0;
+        if (was_same && is_same) memset(out + i, 0, kLookedAtOnce);
+        else filter_some(row, above, i, i + kLookedAtOnce, step, out);
+    }
+    filter_some(row, above, i, bytes, step, out);
 }
 
 // For what writes `Bits`: they stay in registers only where nothing else is called.
@@ -340,21 +355,21 @@ EXPORT long mtlora_pack_rows(const uint8_t* pixels, uint8_t* out, uint32_t* chec
 }
 
 // The same of rows of a picture of vectors, coarse [3, h, w]; see `png.encode_normals`.
-EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long side,
-                                long height, long width, long top, long bottom) {
+EXPORT long mtlora_pack_normals(const float* coarse, uint8_t* out, uint32_t* checksum, long h, long w, long rows,
+                                long columns, long height, long width, long top, long bottom) {
     const DenormalsAreZero zero;
     const long bytes = 3 * width;
-    NormalRows painter(coarse, h, w, side, height, width);
+    NormalRows painter(coarse, h, w, rows, columns, height, width);
     std::unique_ptr<uint8_t[]> memory(new (std::nothrow) uint8_t[static_cast<size_t>((rows_of_band(bytes) + 1) * bytes)]());
     if (!painter.ready() || !memory) return -1;
     uint8_t* const band = memory.get() + bytes;  // behind the row above it, which is zero above the picture
     const uint8_t* lowest = memory.get();  // of the rows that were painted last
     if (top) painter.paint(top - 1, top, memory.get());
-    const auto rows = [&](long begin, long end) {
+    const auto band_of = [&](long begin, long end) {
         memmove(memory.get(), lowest, static_cast<size_t>(bytes));
         painter.paint(begin, end, band);
         lowest = band + (end - begin - 1) * bytes;
         return band;
     };
-    return pack_stripe(rows, memory.get(), top, bottom, bytes, 3, bottom == height, out, checksum);
+    return pack_stripe(band_of, memory.get(), top, bottom, bytes, 3, bottom == height, out, checksum);
 }

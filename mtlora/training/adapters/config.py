@@ -1,6 +1,7 @@
 """The configuration of an adapter set's training, as values."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import PolicySpec, check_compute
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
+from mtlora.weights.adapter_file.manifest import NAME_PATTERN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +83,14 @@ class TrainConfig:
     temperature: float = 2.0
     validation: Validation | None = None
     policy: PolicyTraining | None = None
+    report_photos: int = 60  # photos that the report is made of, evenly from their list; 0: no report
+    recipe: dict[str, Any] = field(default_factory=dict)  # for the records: which defaults were chosen, and why
 
     def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(NAME_PATTERN, self.name):
+            raise TrainingError(
+                f"a set's name has at most 64 of a-z 0-9 . _ - and begins with a letter or digit, got {self.name!r}"
+            )
         shares = self.processes * self.accumulate
         if min(self.batch, self.processes, self.accumulate) < 1 or self.batch % shares:
             raise TrainingError(
@@ -92,6 +100,8 @@ class TrainConfig:
             raise TrainingError(f"label stride {self.label_stride} does not divide {self.side} px")
         if self.teacher is not None and self.soft_labels is not None:
             raise TrainingError(f"give a teacher or soft labels, got {self.teacher} and {self.soft_labels}")
+        if self.report_photos < 0:
+            raise TrainingError(f"a report is made of 0 (none) or more photos, got {self.report_photos}")
         if self.distill < 0 or self.temperature <= 0:
             raise TrainingError(f"distillation needs positive numbers, got {self.distill} and {self.temperature}")
 
@@ -103,6 +113,7 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
         free = {"out", "cache", "data", "backbone", "init", "spec", "loop", "name", "method", "recompute", "processes"}
+        free |= {"report_photos", "recipe"}
         later = {
             "photos",
             "image_side",

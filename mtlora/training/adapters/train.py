@@ -1,5 +1,6 @@
 """The run of `mtlora train`: an adapter set on a frozen backbone (paper, section 3; specification, section 7)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from mtlora.data.cache import PhotoCache, Progress, cached, no_progress
 from mtlora.data.layout import open_dataset
 from mtlora.model.mtlora import MTLoRAModel, build_model
+from mtlora.training.adapters.beginning import check_folder, check_labels
 from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.job import AdapterJob
 from mtlora.training.adapters.methods import Unfreeze, unfreeze
@@ -17,15 +19,18 @@ from mtlora.training.adapters.table import group_counts
 from mtlora.training.pretraining.batchnorm import share_batchnorm
 from mtlora.training.pretraining.pretrain import cache_side
 from mtlora.training.pretraining.resolution import train_at
+from mtlora.training.report.looks import forget_looks
+from mtlora.training.report.write import write_report
 from mtlora.training.run.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint
 from mtlora.training.run.loop import StepReport, Trainer, run_loop
+from mtlora.training.run.memory import enough_memory
 from mtlora.training.run.optim import build_adamw
 from mtlora.training.run.processes import ProcessGroup, leading, run_crew
-from mtlora.training.run.record import file_digest, write_record
-from mtlora.training.run.validation import DeltaWatch, validation_photos
+from mtlora.training.run.record import data_digest, file_digest, write_record
+from mtlora.training.run.validation import DeltaWatch
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import Policy, policy_shapes
-from mtlora.weights.adapter_file import AdapterManifest, needed_version, write_adapter
+from mtlora.weights.adapter_file import AdapterManifest, load_adapter, needed_version, write_adapter
 from mtlora.weights.adapter_file.manifest import Provenance
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
 
@@ -33,21 +38,41 @@ ADAPTER_FILE = "adapter.safetensors"
 BACKBONE_FILE = "backbone.safetensors"
 
 
-def train(config: TrainConfig, report: StepReport, progress: Progress = no_progress, *, resume: bool = False) -> Path:
+def train(
+    config: TrainConfig,
+    report: StepReport,
+    progress: Progress = no_progress,
+    *,
+    resume: bool = False,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Path:
     """Train to the end and write the adapter file; returns its path.
 
     A method that trains the backbone itself writes one of its own beside it. Under torchrun every process calls this.
+    tell: called with what the labels cannot teach, before the first step
     """
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_folder(config, resume=resume)
     if leading():
-        open_cache(config, progress)  # fill it before the processes start
-        if config.validation is not None:
-            validation_photos(config, config.validation)  # its problems come before training
+        photos = open_cache(config, progress)  # fill it before the processes start
+        for line in check_labels(config, photos):
+            tell(line)
     run_crew(_main, (config, report, resume), config.processes, config.out, config.loop.device)
     path = config.out / ADAPTER_FILE
     if leading():
         export(config, path)
+        if config.report_photos:
+            own = config.unfreeze is not Unfreeze.NONE
+            write_report(
+                config, load_backbone(config.out / BACKBONE_FILE if own else config.backbone), load_adapter(path)
+            )
     return path
+
+
+def said_of(config: TrainConfig) -> list[str]:
+    """What the run's validation had to say of the weights that it kept, such as that only background is predicted."""
+    if config.validation is None or not (config.out / BEST_FILE).is_file():
+        return []
+    return [str(remark) for remark in load_checkpoint(config.out, BEST_FILE).get("remarks", [])]
 
 
 def export(config: TrainConfig, path: Path) -> str:
@@ -147,8 +172,25 @@ def _main(group: ProcessGroup, argument: tuple[TrainConfig, StepReport, bool]) -
     model = trainer.job.model
     if not isinstance(model, MTLoRAModel):
         raise TrainingError(f"an adapter run trains an adapted model, got {type(model).__name__}")
-    if group.leads:
-        more = {"backbone_sha256": file_digest(config.backbone), "parameters": group_counts(model)}
-        write_record(config.out, config, photos, more)
+
+    def begun(step: int) -> None:
+        if group.leads:
+            write_record(config.out, config, photos, _about(config, model), step=step)
+            if not step:
+                forget_looks(config.out)
+
     watch = None if config.validation is None else DeltaWatch(model, config, config.validation, group, report)
-    run_loop(trainer, config.out, report, resume=resume, watch=watch)
+    with enough_memory(f"a batch of {config.batch} at {config.side} px in {config.processes} process(es)"):
+        run_loop(trainer, config.out, report, resume=resume, watch=watch, begun=begun)
+
+
+def _about(config: TrainConfig, model: MTLoRAModel) -> dict[str, Any]:
+    """What run.json says beside the settings: what they were chosen from, what was read, what is trained."""
+    dataset = open_dataset(config.data, config.split, config.spec.task_names).spread(config.photos)
+    return {
+        "recipe": config.recipe,
+        "data_sha256": data_digest(dataset),
+        "backbone_sha256": file_digest(config.backbone),
+        **({"init_sha256": file_digest(config.init)} if config.init is not None and config.init.is_file() else {}),
+        "parameters": group_counts(model),
+    }

@@ -137,10 +137,14 @@ def _main(group: ProcessGroup, argument: tuple[PretrainConfig, StepReport, bool]
     model.set_image_size(config.image_size)
     model.to(group.device(config.loop.device)).train()
     job = PretrainJob(model, config, group)
-    if group.leads:
-        write_record(config.out, config, job.photos, {"parameters": sum(p.numel() for p in model.parameters())})
     trainer = Trainer(job, _optimizers(model, config, group), config.loop, config.identity(), group)
-    run_loop(trainer, config.out, report, resume=resume)
+
+    def begun(step: int) -> None:
+        if group.leads:
+            more = {"parameters": sum(p.numel() for p in model.parameters())}
+            write_record(config.out, config, job.photos, more, step=step)
+
+    run_loop(trainer, config.out, report, resume=resume, begun=begun)
 
 
 def _take_over(model: PretrainModel, state: dict[str, Any]) -> None:

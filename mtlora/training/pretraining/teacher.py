@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mtlora.data.cache import Progress, no_progress
+from mtlora.data.photos import load_photo
 from mtlora.data.records import PhotoDataset
 from mtlora.vocabulary.errors import TrainingError
 
@@ -80,11 +81,15 @@ def teacher_head(teacher: Any) -> nn.Module:
     return nn.Sequential(teacher.conv_head, teacher.bn2, dense).eval().requires_grad_(False)
 
 
+_FORMAT = 2
+"""Of the cached features: 1 were of photos as they are stored, not as they are shown."""
+
+
 def cached_features(
     dataset: PhotoDataset, weights: Path, folder: Path, progress: Progress = no_progress
 ) -> TeacherCache:
     """Open the teacher's features of these photos under `folder`, computing them first where they are missing."""
-    key = json.dumps([[r.id, r.photo.stat().st_size] for r in dataset.records] + [weights.stat().st_size, 1])
+    key = json.dumps([[r.id, r.photo.stat().st_size] for r in dataset.records] + [weights.stat().st_size, _FORMAT])
     path = folder / f"teacher-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if not path.is_dir():
         partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -137,8 +142,8 @@ def dense_features(teacher: Any, photo: Tensor) -> list[Tensor]:
 
 
 def _read(path: Path) -> Tensor:
-    with Image.open(path) as image:
-        scale = PHOTO_SIDE_PX / max(image.size)
-        width, height = (max(32, round(side * scale / 32) * 32) for side in image.size)
-        array = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+    image = load_photo(path).whole()
+    scale = PHOTO_SIDE_PX / max(image.size)
+    width, height = (max(32, round(side * scale / 32) * 32) for side in image.size)
+    array = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC).convert("RGB"))
     return (torch.from_numpy(array.copy()).permute(2, 0, 1)[None] / 255 - MEAN) / STD

@@ -2,11 +2,11 @@
 
 import atexit
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 _LINE_EVERY_S = 30.0
@@ -25,27 +25,32 @@ class ConsoleReport:
     """A `StepReport`; can be handed to another process before its first call."""
 
     title: str
+    clock: Callable[[], float] = time.monotonic
     _bar: Progress | None = field(default=None, init=False)
     _console: Console | None = field(default=None, init=False)
     _last_line: float = field(default=0.0, init=False)
     _began: tuple[float, int] | None = field(default=None, init=False)
+    _estimated: bool = field(default=False, init=False)
 
     def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
         """Show how far the run is, its mean losses, learning rate, pace and time left; or scores of a look, to stay."""
         if self._console is None:
             self._console = Console(stderr=True)
         looked = "delta_m" in values
+        left = self._time_left(step, steps)
         if self._console.is_terminal:
             if looked:
                 self._console.print(f"{self.title} {step} {shown(values)}", soft_wrap=True, highlight=False)
-            self._advance(step, steps, shown(values))
-        elif looked or time.monotonic() - self._last_line > _LINE_EVERY_S or step == steps:
-            self._last_line = time.monotonic()
-            left = self._time_left(step, steps)
+            self._advance(step, steps, f"{shown(values)}{left}")
+            return
+        first_estimate = bool(left) and not self._estimated
+        self._estimated = self._estimated or first_estimate
+        if looked or first_estimate or self.clock() - self._last_line > _LINE_EVERY_S or step == steps:
+            self._last_line = self.clock()
             self._console.print(f"{self.title} {step}/{steps} {shown(values)}{left}", soft_wrap=True, highlight=False)
 
     def _time_left(self, step: int, steps: int) -> str:
-        now = time.monotonic()
+        now = self.clock()
         if self._began is None:
             self._began = (now, step)
         since, first = self._began
@@ -56,7 +61,7 @@ class ConsoleReport:
 
     def _advance(self, step: int, steps: int, text: str) -> None:
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bar = _Bar(*columns, console=self._console)
             self._bar.add_task(self.title, total=steps, completed=step, numbers=text)
             self._bar.start()

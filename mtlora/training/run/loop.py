@@ -31,6 +31,9 @@ After a look at the validation split: `delta_m` and the tasks' scores instead; w
 are those done.
 """
 
+EARLY_STEPS = (1, 3)
+"""After so many steps of a process it reports, whether a row is due or not: the time left is known from two reports."""
+
 LOOP_FREE = ("save_every", "log_every", "device", "tensorboard")
 LOOP_LATER = ("warmup_from", "precision")
 
@@ -211,8 +214,19 @@ class Trainer:
         self.step = state["step"]
 
 
-def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool, watch: Watch | None = None) -> None:
-    """Train to the end, saving and logging into `folder`; `resume` goes on from the checkpoint there."""
+def run_loop(
+    trainer: Trainer,
+    folder: Path,
+    report: StepReport,
+    *,
+    resume: bool,
+    watch: Watch | None = None,
+    begun: Callable[[int], None] = lambda _step: None,
+) -> None:
+    """Train to the end, saving and logging into `folder`; `resume` goes on from the checkpoint there.
+
+    begun: called before the first step with the steps done before, once nothing speaks against the run any more
+    """
     exists = (folder / CHECKPOINT_FILE).is_file()
     if exists and not resume:
         raise TrainingError(f"{folder} already holds a run; go on with --resume or choose another folder")
@@ -224,6 +238,7 @@ def run_loop(trainer: Trainer, folder: Path, report: StepReport, *, resume: bool
         if watch is not None and "watch" in state:
             watch.restore(state["watch"])
     config, group = trainer.config, trainer.group
+    begun(trainer.step)
     scalars = open_scalars(folder, wanted=config.tensorboard and group.leads)
     recorder = _Recorder(trainer, folder, report, scalars)
     while trainer.step < config.steps and not (watch is not None and watch.stopped):
@@ -253,7 +268,15 @@ class _Recorder:
         self._names = [*trainer.job.loss_names, "gradient_norm"]
         columns = ["step", "lr", "seconds_per_step", *self._names]
         self._log = MetricsLog(folder, columns, trainer.step) if trainer.group.leads else None
+        self._first = trainer.step
         self._begin()
+
+    def _values(self, seconds: float) -> dict[str, float]:
+        """Means since the last row, the learning rate, the pace."""
+        trainer, count = self._trainer, self._trainer.step - self._since
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        pace = {"lr": rate, "images_per_s": trainer.job.batch * count / max(seconds, 1e-9)}
+        return {name: value / count for name, value in self._sums.items()} | pace
 
     def _begin(self) -> None:
         self._sums = dict.fromkeys(self._names, 0.0)
@@ -264,6 +287,8 @@ class _Recorder:
         trainer, config = self._trainer, self._trainer.config
         for name, value in losses.items():
             self._sums[name] += value
+        if self._log is not None and trainer.step - self._first in EARLY_STEPS:
+            self._report(trainer.step, config.steps, self._values(time.monotonic() - self._started))
         if trainer.step % config.log_every and trainer.step != config.steps:
             return
         if self._log is not None:
@@ -271,14 +296,12 @@ class _Recorder:
         self._begin()
 
     def _write(self, log: MetricsLog, seconds: float, count: int) -> None:
-        trainer = self._trainer
-        means = {name: value / count for name, value in self._sums.items()}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        pace = {"lr": rate, "images_per_s": trainer.job.batch * count / max(seconds, 1e-9)}
-        rounded = {name: f"{value:.6g}" for name, value in means.items()}
-        log.write({"step": trainer.step, "lr": rate, "seconds_per_step": f"{seconds / count:.3f}", **rounded})
-        self._scalars(trainer.step, {f"train/{name}": value for name, value in (means | pace).items()})
-        self._report(trainer.step, trainer.config.steps, means | pace)
+        trainer, values = self._trainer, self._values(seconds)
+        rounded = {name: f"{values[name]:.6g}" for name in self._names}
+        log.write({"step": trainer.step, "lr": values["lr"], "seconds_per_step": f"{seconds / count:.3f}", **rounded})
+        self._scalars(trainer.step, {f"train/{name}": value for name, value in values.items()})
+        if trainer.step - self._first not in EARLY_STEPS:
+            self._report(trainer.step, trainer.config.steps, values)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -6,7 +6,7 @@ would on the whole batch.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
-from mtlora.vocabulary.errors import TrainingError
+from mtlora.training.run.memory import WAY_OUT
+from mtlora.vocabulary.errors import MTLoRAError, TrainingError
 
 _PATIENCE = timedelta(hours=2)  # the first process may decode a dataset or evaluate while the others wait
 
@@ -95,10 +96,32 @@ def run_crew(
     else:
         meeting = (folder / "processes").resolve()
         meeting.unlink(missing_ok=True)
+        _fault_file(meeting).unlink(missing_ok=True)
         try:
-            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes)
+            spawn(_enter, args=(main, argument, processes, str(meeting), device), nprocs=processes, daemon=True)
+        except ProcessRaisedException as error:
+            raise _told(meeting) or error from error
+        except ProcessExitedException as error:
+            ended = error.signal_name or f"status {error.exit_code}"
+            raise TrainingError(
+                f"training process {error.error_index} was ended by {ended}; "
+                f"SIGKILL is mostly the system's, for want of memory: {WAY_OUT}"
+            ) from error
         finally:
             meeting.unlink(missing_ok=True)
+            _fault_file(meeting).unlink(missing_ok=True)
+
+
+def _fault_file(meeting: Path) -> Path:
+    return meeting.with_name(f"{meeting.name}.fault")
+
+
+def _told(meeting: Path) -> TrainingError | None:
+    """What a process raised on purpose, in its words; None: it was something else."""
+    try:
+        return TrainingError(_fault_file(meeting).read_text(encoding="utf-8"))
+    except OSError:
+        return None
 
 
 def _join(main: Callable[[ProcessGroup, Any], None], argument: Any, processes: int, device: str) -> None:
@@ -115,7 +138,12 @@ def _enter(
     torch.set_num_threads(1)
     group = ProcessGroup(rank, processes, rank)
     with _group(group, f"file://{meeting}", device):
-        main(group, argument)
+        try:
+            main(group, argument)
+        except MTLoRAError as error:  # the parent gets a traceback as text only: the words go beside it
+            with suppress(FileExistsError), _fault_file(Path(meeting)).open("x", encoding="utf-8") as file:
+                file.write(str(error))
+            raise
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The record `run.json`: what is needed to repeat a run, written when it begins."""
+"""The record `run.json`: what is needed to repeat the run that made the result, written when that run begins."""
 
 import dataclasses
 import hashlib
@@ -15,29 +15,61 @@ from typing import Any
 import torch
 
 from mtlora.data.cache import PhotoCache
-from mtlora.version import __version__
+from mtlora.data.records import PhotoDataset
+from mtlora.version import full_version
+from mtlora.vocabulary.errors import TrainingError
+from mtlora.weights.atomic import write_atomically
 
 RECORD_FILE = "run.json"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
 
 
-def write_record(folder: Path, config: Any, photos: PhotoCache, more: Mapping[str, Any]) -> None:
-    """Write settings, command, versions, machine and digests of the inputs; a resumed run adds its command."""
+def write_record(folder: Path, config: Any, photos: PhotoCache, more: Mapping[str, Any], *, step: int = 0) -> None:
+    """Write settings, command, versions, machine and digests of the inputs.
+
+    step: done before; at 0 a run begins and whatever another left is replaced, else its command is added to those that
+          resumed the run
+    """
     path = folder / RECORD_FILE
     command = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv}
-    if path.is_file():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["resumed"] = [*record.get("resumed", []), command]
+    if step and path.is_file():
+        record = read_record(folder)
+        record["resumed"] = [*record.get("resumed", []), command | {"step": step}]
     else:
         record = {
             **command,
             "settings": _plain(config),
             "photos": {"count": len(photos), "ids_sha256": digest("\n".join(photos.ids).encode())},
-            "versions": {"mtlora": __version__, "python": platform.python_version(), **_versions()},
+            "versions": {"mtlora": full_version(), "python": platform.python_version(), **_versions()},
             "machine": _machine(),
             **more,
         }
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2, default=str) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `write_record` wrote; `TrainingError` where there is none, or it is damaged."""
+    path = folder / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read as the record of a run: {error}") from error
+    if not isinstance(record, dict):
+        raise TrainingError(f"{path} is not the record of a run: it holds {type(record).__name__}, not an object")
+    return record
+
+
+def data_digest(dataset: PhotoDataset) -> str:
+    """sha256 over IDs, photos and labels of a split, in the order of its list, hexadecimal: other content, another."""
+    whole = hashlib.sha256()
+    for record in dataset.records:
+        whole.update(record.id.encode() + b"\0" + bytes.fromhex(file_digest(record.photo)))
+        for task, label in sorted(record.labels.items()):
+            whole.update(task.value.encode() + b"\0")
+            for path in label.files:
+                whole.update(bytes.fromhex(file_digest(path)))
+    return whole.hexdigest()
 
 
 def file_digest(path: Path) -> str:

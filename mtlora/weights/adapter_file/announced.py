@@ -1,6 +1,7 @@
 """The header and manifest of an adapter file. No tensor is read, and torch is not imported."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -18,12 +19,29 @@ from mtlora.weights.adapter_file.header import (
 from mtlora.weights.adapter_file.manifest import METADATA_KEY, AdapterManifest
 from mtlora.weights.plain_files import open_plain
 
+LIKELY_BYTES = 128 * 1024
+"""Headers of most sets end before."""
+
 
 def read_manifest(path: str | Path) -> AdapterManifest:
     """What an adapter file says about itself; reads the header only, so the tensors are not checked."""
     path = Path(path)
     with opened(path) as file:
         return manifest_of(read_header(file, path.name), path.name)
+
+
+def manifest_from(beginning: Callable[[int], tuple[bytes, int]], source: str) -> AdapterManifest:
+    """As `read_manifest`, of a file that is elsewhere, without the rest of it.
+
+    beginning: the first so many bytes, as many as there are, and the size of the file
+    """
+    data, size = beginning(LIKELY_BYTES)
+    end = LENGTH_BYTES + header_length(data, size, source)
+    if end > len(data):
+        data, size = beginning(end)
+    if end > len(data):
+        raise AdapterFileError(f"{source}: header ends at byte {end}, only {len(data)} could be read")
+    return manifest_of(parse_header(data[LENGTH_BYTES:end], size, source), source)
 
 
 def has_manifest(path: str | Path) -> bool:

@@ -5,6 +5,7 @@ Nothing here reads a tensor, and nothing allocates more than the header's own si
 """
 
 import json
+import re
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,6 +17,11 @@ MAX_HEADER_BYTES = 8 * 2**20  # the largest set a spec allows needs under 4 MiB
 MAX_METADATA_BYTES = 2**20
 MAX_DIMENSIONS = 8
 MAX_LISTED_PROBLEMS = 2000
+
+CONVERSION = "docs/conversion.md says what `mtlora convert` makes adapter sets of"
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""Beginnings of torch's two containers. A small length may begin so too; theirs is far beyond the limit."""
+_PEFT = re.compile(r"^base_model\.model\.|\.lora_[AB]\.(?:\w+\.)?weight$|\.lora_magnitude_vector")
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 """Number types a tensor may be stored in, and their size."""
@@ -45,6 +51,8 @@ def header_length(prefix: bytes, file_bytes: int, source: str) -> int:
     if len(prefix) < LENGTH_BYTES:
         raise AdapterFileError(f"{source}: {len(prefix)} bytes are too few for a safetensors file")
     length = int.from_bytes(prefix[:LENGTH_BYTES], "little")
+    if length > MAX_HEADER_BYTES and prefix.startswith(_PICKLES):
+        raise AdapterFileError(f"{source}: this is a PyTorch checkpoint, no safetensors file; {CONVERSION}")
     if length > MAX_HEADER_BYTES:
         raise AdapterFileError(
             f"{source}: header says {length} bytes, the limit is {MAX_HEADER_BYTES}: no safetensors file"
@@ -167,6 +175,11 @@ def manifest_text(header: Header, key: str, source: str) -> str:
     try:
         text = header.metadata[key]
     except KeyError:
+        if any(_PEFT.search(name) for name in header.entries):
+            raise AdapterFileError(
+                f"{source}: this is an adapter of PEFT, not an adapter set of MTLoRA; it cannot be converted, "
+                f"as its scaling and what it adapts are not in the file; {CONVERSION}"
+            ) from None
         known = ", ".join(clip(name) for name in header.metadata) or "nothing"
         raise AdapterFileError(f"{source}: no {key!r} in the metadata, which has {known}: not an adapter set") from None
     try:

@@ -1,12 +1,20 @@
 """The manifest of an adapter file: what it says about itself, as one JSON text in the safetensors metadata."""
 
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from mtlora.vocabulary.errors import SpecError
 from mtlora.vocabulary.policy import Policy
-from mtlora.vocabulary.spec import AdapterSpec, Spec
+from mtlora.vocabulary.spec import WHOLE, AdapterSpec, Spec
 
 FORMAT_VERSION = 2
 """The newest that is read. A set that needs nothing of it is written as version 1."""
@@ -20,7 +28,17 @@ _POINT_BYTES = 2048
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ProvenanceKey = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ProvenanceText = Annotated[str, StringConstraints(max_length=4000)]
-ProvenanceValue = bool | int | float | ProvenanceText
+
+
+def _plain_value(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise SpecError(f"must be text, a number, true or false, got {type(value).__name__}")
+    if isinstance(value, float) and not isfinite(value):
+        raise SpecError(f"must be a finite number, got {value}")
+    return value
+
+
+ProvenanceValue = Annotated[bool | int | float | ProvenanceText, BeforeValidator(_plain_value)]
 Provenance = dict[ProvenanceKey, ProvenanceValue]
 
 
@@ -32,7 +50,7 @@ def needed_version(spec: AdapterSpec, policy: Policy | None = None) -> Literal[1
 class AdapterManifest(Spec):
     """Header of an adapter set: what it is, which backbone it needs, where it comes from."""
 
-    format_version: Literal[1, 2] = Field(default=1, description="version of the adapter file format")
+    format_version: Annotated[Literal[1, 2], WHOLE] = Field(default=1, description="version of the adapter file format")
     name: str = Field(default="", pattern=rf"{NAME_PATTERN}|^$", description="the set's own name; empty: none")
     spec: AdapterSpec
     backbone_name: str = Field(min_length=1, max_length=100)

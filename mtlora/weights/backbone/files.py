@@ -10,7 +10,7 @@ from mtlora.model.backbone import Backbone, infer_spec
 from mtlora.vocabulary.errors import BackboneError, SpecError
 from mtlora.vocabulary.spec import BackboneSpec
 from mtlora.weights.atomic import write_atomically
-from mtlora.weights.backbone_header import CLASSIFIER, SPEC_KEY, check_suffix
+from mtlora.weights.backbone_header import CLASSIFIER, SPEC_KEY, check_suffix, refuse_other_layouts
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -27,6 +27,7 @@ def load_backbone(path: str | Path) -> Backbone:
         raise BackboneError(f"cannot read backbone file {path}", [str(error)]) from error
     kept = {name: t for name, t in tensors.items() if not name.startswith(CLASSIFIER) and t.is_floating_point()}
     if SPEC_KEY not in metadata:
+        refuse_other_layouts(path, kept)
         return Backbone(infer_spec(kept, path.stem), kept)
     try:
         spec = BackboneSpec.from_json(metadata[SPEC_KEY])

@@ -4,26 +4,29 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtlora.model.backbone import Backbone
 from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import BackboneError, ConversionError
 from mtlora.vocabulary.model_shapes import Shapes, adapter_shapes, model_shapes
+from mtlora.vocabulary.shown import shown
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_decoder, is_lora
-from mtlora.weights.backbone import Backbone
-from mtlora.weights.convert.checkpoint import Checkpoint, open_checkpoint
+from mtlora.weights.adapter_file.manifest import METADATA_KEY
+from mtlora.weights.checkpoint.choice import Tell, choose, no_word
+from mtlora.weights.checkpoint.container import Checkpoint, open_checkpoint
+from mtlora.weights.checkpoint.globals_allowed import TensorRef
+from mtlora.weights.checkpoint.other_methods import refuse_other_methods
 from mtlora.weights.convert.config import Config, load_config, merged
 from mtlora.weights.convert.describe import Evidence, describe
-from mtlora.weights.convert.globals_allowed import TensorRef
 from mtlora.weights.convert.names import rename
 
-_STATE_KEYS = ("model", "state_dict")
-_PARALLEL_PREFIX = "module."
+_LISTED = 6  # unknown tensors, each with a line of its own
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,15 +53,30 @@ class _Source:
 
 
 def convert_checkpoint(
-    path: str | Path, *, config: str | Path | None = None, tasks: Sequence[Task] | None = None
+    path: str | Path,
+    *,
+    config: str | Path | None = None,
+    tasks: Sequence[Task] | None = None,
+    weights: str = "",
+    tell: Tell = no_word,
 ) -> Converted:
     """Convert a published `.pth`; `ConversionError.problems` lists everything that stands in the way.
 
-    config: a YAML file that adds to, or replaces, what the configuration in the checkpoint says
-    tasks:  keep only these; None: all
+    config:  a YAML file that adds to, or replaces, what the configuration in the checkpoint says
+    tasks:   keep only these; None: all
+    weights: which of several sets of weights; empty: the model's own
+    tell:    gets a line where there are several
     """
     checkpoint = open_checkpoint(path)
-    state, said = state_and_config(checkpoint)
+    if METADATA_KEY in checkpoint.metadata:
+        raise ConversionError(
+            f"{checkpoint.path.name} is an adapter set already; `mtlora remote push` takes it as it is"
+        )
+    choice = choose(checkpoint, weights, tell)
+    state, said = choice.taken.model(), choice.config
+    refuse_other_methods(checkpoint.path.name, state)
+    if not Config(said).has("MODEL.MTLORA"):
+        _refuse_plain(checkpoint.path.name, state)
     source = _renamed(state)
     evidence = Evidence(
         Config(merged(said, load_config(config)) if config else said),
@@ -76,43 +94,43 @@ def convert_checkpoint(
         problems += _differences(spec, source, absent)
     if problems or spec is None:
         raise ConversionError(f"{checkpoint.path.name} cannot be converted", problems)
-    return _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
+    converted = _converted(checkpoint, source, _with_tasks(spec, tasks), absent)
+    if choice.others:
+        converted.provenance["weights"] = choice.taken.name
+    return converted
 
 
-def state_and_config(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], Mapping[str, Any]]:
-    """State dict and configuration of a checkpoint; the state dict may also be all there is."""
-    document, name = checkpoint.document, checkpoint.path.name
-    if not isinstance(document, dict):
-        raise ConversionError(f"{name} holds a {type(document).__name__}, a checkpoint is a dictionary")
-    state = next((document[key] for key in _STATE_KEYS if key in document), document)
-    if not isinstance(state, dict) or not state:
-        raise ConversionError(f"{name} holds no state dict, neither at the top nor under {' or '.join(_STATE_KEYS)}")
-    others = [str(key)[:80] for key, value in state.items() if not isinstance(key, str) or not _is_tensor(value)]
-    if others:
-        raise ConversionError(f"{name}: its state dict holds more than tensors", others)
-    config = document.get("config") if state is not document else None
-    return {key.removeprefix(_PARALLEL_PREFIX): ref for key, ref in state.items()}, (
-        config if isinstance(config, dict) else {}
-    )
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, TensorRef)
+def _refuse_plain(file: str, state: Mapping[str, TensorRef]) -> None:
+    """`ConversionError` for a Swin without adapters and decoders."""
+    if not any("lora_" in key or key.startswith(("decoders.", "downsampler.")) for key in state):
+        raise ConversionError(
+            f"{file} holds neither adapters nor decoders of MTLoRA; `mtlora backbone` reads a plain Swin, "
+            f"and these are its names: {', '.join(shown(key, 80) for key in list(state)[:_EXAMPLES])}, …"
+        )
 
 
 def _renamed(state: Mapping[str, TensorRef]) -> _Source:
-    source = _Source({}, {}, [])
+    source, unknown = _Source({}, {}, []), list[str]()
     for key, ref in state.items():
         renamed = rename(key)
         if renamed is None:
-            source.problems.append(f"unknown tensor {key[:200]!r}")
+            unknown.append(key)
         elif renamed.name in source.tensors:
             source.problems.append(f"{key} and {source.keys[renamed.name]} are the same tensor {renamed.name}")
         elif renamed.name:
             is_scaling = renamed.name.endswith(".scaling") and ref.shape == ()
             source.tensors[renamed.name] = _as_vector(ref) if is_scaling else ref
             source.keys[renamed.name] = key
+    source.problems.extend(unknown_tensors(unknown))
     return source
+
+
+def unknown_tensors(keys: Sequence[str]) -> list[str]:
+    """A line for each tensor that nobody knows, or one for many: then the checkpoint is of something else."""
+    if len(keys) <= _LISTED:
+        return [f"unknown tensor {key[:200]!r}" for key in keys]
+    examples = ", ".join(shown(key, 120) for key in keys[:_EXAMPLES])
+    return [f"{len(keys)} unknown tensors, such as {examples}: the checkpoint is not of MTLoRA alone"]
 
 
 def _as_vector(ref: TensorRef) -> TensorRef:

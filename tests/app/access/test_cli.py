@@ -98,3 +98,13 @@ def test_the_file_is_called_as_by_the_server_too(path: Path, flag: str) -> None:
     made = CliRunner().invoke(keys, ["new", "a", "--scopes", "predict", flag, str(path)], env={})
     assert made.exit_code == 0, made.output
     assert "label=a" in CliRunner().invoke(keys, ["list", flag, str(path)], env={}).stdout
+
+
+def test_a_key_may_have_a_compute_of_its_own(path: Path) -> None:
+    made = run(path, "new", "batch", "--scopes", "predict", "--compute", "0.50")
+    assert made.exit_code == 0, made.output
+    assert Gatekeeper(KeyRing((), path)).admit(made.stdout.strip(), Scope.PREDICT).compute == "0.5"
+    assert "compute=0.5" in run(path, "list").stdout
+    refused = run(path, "new", "other", "--scopes", "predict", "--compute", "half")
+    assert refused.exit_code == 1
+    assert "compute: Input must be a share such as 0.6, a range such as 0.5-1" in refused.stderr

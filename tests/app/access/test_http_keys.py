@@ -139,3 +139,30 @@ def test_too_many_requests_say_which_quota(weights: Weights, tmp_path: Path) -> 
         assert refused.json()["quota"] == {"name": "requests_per_minute", "limit": 3, "usage": 3}
         text = live.client.get("/metrics", headers={"X-API-Key": "m"}).text
         assert 'mtlora_rejected_total{reason="quota"} 1.0' in text
+
+
+def test_a_key_says_what_is_computed_where_its_requests_do_not(weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    sparing, plain = secrets.token_hex(16), secrets.token_hex(16)
+    reads = (Scope.PREDICT, Scope.ADAPTERS_READ)
+    add(path, key(sparing, *reads, label="sparing", compute="0.5"), key(plain, *Scope, label="plain"))
+    with live_app(settings_for(weights, tmp_path / "s", keys_file=path, compute_default="0.8")) as live:
+        everything = {"Authorization": f"Bearer {plain}"}
+        content = weights.upload("gated")
+        files, name = {"file": content}, {"name": "gated"}
+        assert live.client.post("/adapters", files=files, data=name, headers=everything).status_code == 201
+
+        def share(secret: str, query: str = "") -> float:
+            headers = {"Authorization": f"Bearer {secret}", "Content-Type": "image/jpeg"}
+            answer = live.client.post(f"/predict?adapter=gated{query}", content=PHOTO, headers=headers)
+            assert answer.status_code == 200, answer.text
+            return float(answer.headers["x-compute-share"])
+
+        assert 0.4 < share(sparing) <= 0.5  # as the key says
+        assert 0.5 < share(plain) <= 0.8  # as the server says
+        assert share(sparing, "&compute=1") == 1  # as the request says
+        for secret, default in ((sparing, "0.5"), (plain, "0.8")):
+            seen = live.client.get("/adapters/gated", headers={"Authorization": f"Bearer {secret}"}).json()
+            assert seen["default_compute"] == default
+        ungated = live.client.post("/predict", content=PHOTO, headers={"Authorization": f"Bearer {sparing}"})
+        assert ungated.status_code == 200  # a default is no demand: what has no policy is computed in full

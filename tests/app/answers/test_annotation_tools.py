@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.answers.annotation_tools import brush_runs
 from app.answers.form import AnswerFormat
 from app.answers.forms import FORMS
 from app.answers.masks import find_masks
 from app.answers.plan import RenderPlan
 from app.answers.subject import Subject
+from mtlora.annotations.brush_runs import brush_runs
 from mtlora.maps.postprocessing import photo_map
 from mtlora.vocabulary.tasks import Task
 from testing.factories import adapter_spec

@@ -1,14 +1,16 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from app.composition.pools import Pools
-from app.composition.service import LOADS_NICE, UPLOADS_NICE, _open_backbone
+from app.composition.service import LOADS_NICE, UPLOADS_NICE, Service, _open_backbone
 from app.core.errors import StartupError
+from app.scheduling.admission import Admission
 from app.startup.settings import Settings
 from mtlora.weights.backbone import save_backbone
 from testing.factories import make_backbone
@@ -39,6 +41,32 @@ def test_limits_are_exposed_so_that_ratios_need_no_constants(weights: Weights, t
         assert metric(live, 'mtlora_adapter_budget_bytes{tier="device"}') == 12345678
         assert metric(live, 'mtlora_adapter_budget_bytes{tier="host"}') == 234567
         assert metric(live, "mtlora_queue_limit_images") == 32
+
+
+def test_a_scrape_reads_requests_on_the_event_loop(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come and go there: another thread would see their set change while it counts."""
+    counting: list[int] = []
+    asking: list[int] = []
+    count, fault = vars(Admission)["images"].fget, Service.store_fault
+
+    def counted(self: Admission) -> int:
+        counting.append(threading.get_ident())
+        return int(count(self))
+
+    def asked(self: Service) -> str:
+        asking.append(threading.get_ident())
+        return fault(self)
+
+    with live_app(settings_for(weights, tmp_path / "store")) as live:
+        monkeypatch.setattr(Admission, "images", property(counted))
+        monkeypatch.setattr(Service, "store_fault", asked)
+        live.client.get("/readyz")  # answered on the loop, without any other thread
+        loop = asking[0]
+        assert live.client.get("/metrics").status_code == 200
+    assert counting
+    assert set(counting) == {loop}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")

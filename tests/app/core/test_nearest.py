@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.nearest import did_you_mean, nearest, unknown
+from mtlora.vocabulary.tasks import Task
 
 KNOWN = ("tasks", "adapter", "format", "masks", "logits", "deadline_ms")
 
@@ -39,3 +40,7 @@ def test_sentences() -> None:
 @given(st.text(max_size=80), st.lists(st.text(max_size=12)))
 def test_what_is_meant_is_known(name: str, known: list[str]) -> None:
     assert nearest(name, known) in {"", *known}
+
+
+def test_members_of_enumerations_are_shown_as_clients_write_them() -> None:
+    assert did_you_mean("semsex", tuple(Task)) == "; did you mean 'semseg'?"

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from app.core.numbers import PLAIN, quality_of
+from app.core.numbers import PLAIN, PLAIN_DECIMAL, SWITCH, plain_digits, quality_of
 
 
 class Asked(BaseModel):
@@ -69,3 +69,56 @@ def test_qualities(text: str, quality: float) -> None:
 )
 def test_what_is_no_quality_is_none(text: str) -> None:
     assert quality_of(text) == 0
+
+
+class Measured(BaseModel):
+    number: Annotated[float, PLAIN_DECIMAL] = 0
+    switch: Annotated[bool, SWITCH] = False
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("0.5", 0.5), (".5", 0.5), ("1.", 1), ("-2", -2), (0.5, 0.5), (1e-3, 1e-3), (3, 3)]
+)
+def test_decimals(value: object, number: float) -> None:
+    assert Measured.model_validate({"number": value}).number == number
+
+
+@pytest.mark.parametrize(
+    "value", ["5e-1", "1E3", "0,5", "+1", " 1", "1_0", "nan", "inf", "", ".", "٠.٥", True, None, [1]]
+)
+def test_what_is_no_decimal(value: object) -> None:
+    with pytest.raises(ValidationError, match=r"a number in plain digits, such as 0\.5"):
+        Measured.model_validate({"number": value})
+
+
+@pytest.mark.parametrize("value", [True, 1, "true", "True", "TRUE", "1", "yes", "on"])
+def test_yes(value: object) -> None:
+    assert Measured.model_validate({"switch": value}).switch is True
+
+
+@pytest.mark.parametrize("value", [False, 0, "false", "False", "0", "no", "off"])
+def test_no(value: object) -> None:
+    assert Measured.model_validate({"switch": value}).switch is False
+
+
+@pytest.mark.parametrize("value", ["", "t", "y", "2", 2, -1, 1.0, "truе", " true", None, [], {}, "enabled"])
+def test_neither(value: object) -> None:
+    with pytest.raises(ValidationError, match="should be true or false"):
+        Measured.model_validate({"switch": value})
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(5e3, "5000"), (5000.0, "5000"), (1e-3, "0.001"), (0.1, "0.1"), (-2.5, "-2.5")]
+)
+def test_a_number_of_json_as_text(number: float, text: str) -> None:
+    assert plain_digits(number) == text
+
+
+@pytest.mark.parametrize("value", [True, 5.5, None, [5]])
+def test_what_is_no_whole_number_of_json(value: object) -> None:
+    with pytest.raises(ValidationError, match="a whole number in plain digits"):
+        Whole.model_validate({"number": value})
+
+
+class Whole(BaseModel):
+    number: Annotated[int, PLAIN]

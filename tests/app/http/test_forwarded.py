@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.http.forwarded import BARE, PEER, Forwarding, check_root_path, parse_networks, prefix_of
+from app.http.forwarded import PEER, Forwarding, check_root_path, parse_networks, prefix_of
 
 PROXIES = "127.0.0.1,10.0.0.0/8,::1"
 
@@ -75,18 +75,11 @@ def test_a_set_root_path_wins_and_two_prefixes_are_none() -> None:
         (b"/predict", b"/predict"),
         (b"/visionary", b"/visionary"),
         (b"/vision/", b"/"),
+        (b"/vision", b"/"),
     ],
 )
 def test_the_root_path_is_taken_off_if_the_proxy_did_not(path: bytes, own: bytes) -> None:
-    scope: dict[str, Any] = {}
-    assert Forwarding("", "/vision").own_path(scope, path) == own
-    assert BARE not in scope
-
-
-def test_the_bare_root_path_is_the_page() -> None:
-    scope: dict[str, Any] = {}
-    assert Forwarding("", "/vision").own_path(scope, b"/vision") == b"/"
-    assert scope[BARE] is True
+    assert Forwarding("", "/vision").own_path(path) == own
 
 
 def test_root_paths() -> None:

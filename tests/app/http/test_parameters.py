@@ -1,15 +1,17 @@
 """One value of each parameter, wherever it stands."""
 
 import json
+from typing import Annotated
 
 import pytest
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from app.api.adapters.schemas import CurrentIn
 from app.api.predict.schemas import LISTS, PARAMETERS, PredictQuery
 from app.core.errors import BadBodyError, ParameterConflictError
 from app.http.json_body import parse_document
-from app.http.parameters import FORM, HEADER, JSON, QUERY, Found, check_query, field_text, in_json, merged
+from app.http.parameters import FORM, HEADER, JSON, QUERY, Found, check_query, field_text, given, in_json, merged, told
 
 
 def query_of(*found: tuple[str, str, str]) -> PredictQuery:
@@ -114,3 +116,39 @@ def test_keys_that_come_twice_are_refused() -> None:
         parse_document(b'{"revision": 2, "revision": 3}', CurrentIn)
     with pytest.raises(RequestValidationError, match="did you mean 'revision'"):
         parse_document(json.dumps({"revison": 2}).encode(), CurrentIn)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a", "'a'"),
+        ("a" * 500, "… (500 characters)"),
+        (None, "null"),
+        (True, "true"),
+        (0.5, "0.5"),
+        (2**300, "a huge number"),
+        ([1], "a list"),
+        ({"a": 1}, "an object"),
+        (b"x", "bytes"),
+    ],
+)
+def test_a_value_is_shown_and_never_long(value: object, words: str) -> None:
+    assert given(value).endswith(words)
+    assert len(given(value)) < 120
+
+
+def test_faults_say_what_came_and_where_and_say_it_once() -> None:
+    class Asked(BaseModel):
+        number: int
+        name: Annotated[str, Field(min_length=1)]
+        needed: int
+
+    with pytest.raises(ValidationError) as caught:
+        Asked.model_validate({"number": "many", "name": ""})
+    found = told(caught.value.errors(), "body")
+    assert [(one["loc"], one["msg"]) for one in found] == [
+        (("body", "number"), "Input should be a valid integer, unable to parse string as an integer, got 'many'"),
+        (("body", "name"), "must not be empty, got '': leave it away, or give it a value"),
+        (("body", "needed"), "is missing"),
+    ]
+    assert [one["msg"] for one in told(found)] == [one["msg"] for one in found]

@@ -64,7 +64,7 @@ def test_a_revision_that_cannot_be_loaded_does_not_become_current_where_it_is_pi
 
 def main(service: Service) -> None:
     """An uploaded set called main, there before the server starts."""
-    store = AdapterStore.open(service.settings.store)
+    store = AdapterStore.open(service.settings.store_folder)
     weights = service.settings.adapters.parent / "uploads" if service.settings.adapters else Path()
     staged = store.stage(10**9)
     staged.write((weights / "cats.safetensors").read_bytes())

@@ -165,13 +165,33 @@ def test_a_turn_that_would_come_too_late_is_refused_at_once_and_says_which_limit
     door = Door(age_s=5)
     for _ in range(4):
         door.admit("a", cost_us=SECOND)
-    with pytest.raises(WaitTooLongError, match=r"about 4\.0 s .* its deadline allows 1\.0 s") as caught:
-        door.admit("a", cost_us=SECOND, patience_s=1.0)
-    assert caught.value.retry_after_s == 3
+    with pytest.raises(WaitTooLongError, match=r"about 4\.0 s .* take 1\.0 s, its deadline allows 1\.5 s") as caught:
+        door.admit("a", cost_us=SECOND, patience_s=1.5)
+    assert caught.value.retry_after_s == 3.5
     door.admit("a", cost_us=2 * SECOND)
     with pytest.raises(WaitTooLongError, match="MTLORA_MAX_QUEUE_AGE_MS allows 5"):
         door.admit("a", cost_us=SECOND)
     door.admit("b", cost_us=SECOND, patience_s=5.0)  # its turn comes sooner
+
+
+def test_a_request_s_own_pass_counts_too() -> None:
+    door = Door()
+    door.admit("a", cost_us=SECOND)
+    with pytest.raises(WaitTooLongError, match=r"about 1\.0 s for its turn and take 2\.0 s, its deadline allows 2\.9"):
+        door.admit("b", cost_us=SECOND, images=2, patience_s=2.9)
+    door.admit("b", cost_us=SECOND, images=2, patience_s=3.0)
+
+
+def test_a_deadline_below_the_own_pass_is_told_apart_because_coming_again_would_not_help() -> None:
+    door = Door()
+    door.admit("a", cost_us=SECOND)
+    with pytest.raises(DeadlineError, match=r"about 1\.00 s for this request alone, its deadline allows 0\.90 s"):
+        door.admission.check(demand("b", cost_us=SECOND, patience_s=0.9))
+
+
+def test_where_nobody_waits_it_is_tried_so_that_no_wrong_estimate_shuts_the_door_for_ever() -> None:
+    door = Door()
+    door.admit("a", cost_us=SECOND, patience_s=0.1)
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
@@ -205,3 +225,17 @@ def test_never_more_than_the_limit_and_the_fair_share_is_never_refused(
         except QueueFullError:
             assert cold or held + images > 3  # three callers share nine places
         assert door.admission.images <= 9
+
+
+def test_a_photo_that_turns_out_to_be_several_passes_takes_their_places_and_gives_them_back() -> None:
+    door = Door()
+    ticket = door.admit("hog")
+    door.admission.grow(ticket, 6, math.inf)
+    assert door.admission.images == 7
+    with pytest.raises(QueueFullError):
+        door.admission.grow(ticket, 2, math.inf)
+    with pytest.raises(DeadlineError):
+        door.admission.grow(ticket, 1, 0)
+    assert door.admission.images == 7
+    door.admission.leave(ticket, 7)
+    assert door.admission.images == 0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import BodyTooLargeError, StoreFullError
-from app.store.posix_blob_store import PosixBlobStore, StagedFile
+from app.store.posix_blob_store import PosixBlobStore
+from app.store.staged_file import StagedFile
 
 KEY = f"1-{'0' * 64}.safetensors"
 DISK_BYTES = 1024 * 1024

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.errors import AdapterConflictError, AdapterLoadError, StartupError, StoreFullError
 from app.core.names import AdapterRef
-from app.store import open_no_link
+from app.store import blob_store, open_no_link
 from app.store import posix_blob_store as module
 from app.store.adapter_store import AdapterStore
 from app.store.posix_blob_store import PosixBlobStore
@@ -230,7 +230,8 @@ def test_states_too_large_to_be_true(root: Path) -> None:
 
 
 def test_a_state_never_grows_beyond_what_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 1000)
+    for part in (blob_store, module):
+        monkeypatch.setattr(part, "MAX_DOCUMENT_BYTES", 1000)
     store = AdapterStore.open(root)
     with pytest.raises(StoreFullError, match="'good' has too many revisions"):
         for number in range(20):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import Levels, Metrics
 
 PAGE = Path("docs/metrics.md").read_text()
 CONTRACT = [
@@ -42,7 +42,7 @@ CONTRACT = [
 
 
 def exposed() -> dict[str, str]:
-    families = text_string_to_metric_families(Metrics(adapter_labels=3).expose().decode())
+    families = text_string_to_metric_families(Metrics(adapter_labels=3).expose(Levels()).decode())
     mine = (f for f in families if f.name.startswith("mtlora_"))
     return {f"{f.name}_total" if f.type == "counter" else f.name: f.documentation for f in mine}
 

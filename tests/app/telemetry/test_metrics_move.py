@@ -19,7 +19,7 @@ from app.decoding.decoders import IsolatedDecoders
 from app.engine.engine import Engine, Outcome
 from app.engine.work_item import Item
 from app.prediction.pipeline import Pipeline
-from app.telemetry.metrics import DECODER_LOSSES, REJECTIONS, Metrics
+from app.telemetry.metrics import DECODER_LOSSES, REJECTIONS, Levels, Metrics
 from testing.serving import Live, Weights, encoded, live_app, picture, settings_for, wait_until
 
 PHOTO = encoded(picture(), "JPEG")
@@ -66,7 +66,7 @@ def sent(method: str, path: str) -> Act:
 
 def damaged_used(name: str) -> Act:
     def act(live: Live, _weights: Weights) -> None:
-        for path in (live.service.settings.store / "sets" / name).rglob("*.safetensors"):
+        for path in (live.service.settings.store_folder / "sets" / name).rglob("*.safetensors"):
             path.chmod(0o600)
             path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
         assert predict(live, f"adapter={name}").status_code == 503
@@ -305,7 +305,7 @@ def test_a_store_that_is_gone_shows(weights: Weights, tmp_path: Path) -> None:
 
 
 def test_no_metric_is_left_out() -> None:
-    families = text_string_to_metric_families(Metrics(adapter_labels=3).expose().decode())
+    families = text_string_to_metric_families(Metrics(adapter_labels=3).expose(Levels()).decode())
     exposed = {f"{f.name}_total" if f.type == "counter" else f.name for f in families if f.name.startswith("mtlora_")}
     named = {sample.partition("{")[0] for row in ROWS.values() for sample in row.moves}
     tested = {name.removesuffix("_count").removesuffix("_sum") for name in named} | set(ELSEWHERE)

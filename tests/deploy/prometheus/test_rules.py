@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.telemetry.metrics import LATENCY_BUCKETS, Metrics
+from app.telemetry.metrics import LATENCY_BUCKETS, Levels, Metrics
 from testing.paths import ROOT
 from tests.deploy.tools import DEPLOY, needs, run
 
@@ -50,7 +50,7 @@ def test_no_runbook_for_an_alert_that_is_gone() -> None:
 
 
 def test_rules_ask_only_for_metrics_that_there_are() -> None:
-    exposed = set(re.findall(r"^# TYPE (\w+)", Metrics(adapter_labels=1).expose().decode(), re.MULTILINE))
+    exposed = set(re.findall(r"^# TYPE (\w+)", Metrics(adapter_labels=1).expose(Levels()).decode(), re.MULTILINE))
     asked = set(re.findall(r"(?<!:)\bmtlora_\w+", " ".join(rule["expr"] for rule in rules())))
     assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} <= exposed
 

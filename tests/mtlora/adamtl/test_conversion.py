@@ -11,7 +11,7 @@ from mtlora.adamtl.conversion import convert_adamtl, is_adamtl
 from mtlora.adamtl.spec import LayerLoss, Policy
 from mtlora.vocabulary.errors import ConversionError, TaskError, UnsafeCheckpointError
 from mtlora.vocabulary.tasks import Task
-from mtlora.weights.convert.checkpoint import open_checkpoint
+from mtlora.weights.checkpoint.container import open_checkpoint
 from testing.ada_models import SPEC, publish_ada, published_ada_config, random_ada_tensors
 from testing.published_checkpoints import publish, whole
 from testing.small_models import SPEC as SET_SPEC

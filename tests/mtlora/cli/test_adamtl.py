@@ -13,7 +13,7 @@ from mtlora.adamtl.cost import static_multiply_adds
 from mtlora.adamtl.file import load_ada_file
 from mtlora.adamtl.model import build_ada_model
 from mtlora.adamtl.noise import GivenNoise, NoNoise
-from mtlora.cli import files
+from mtlora.cli import convert, files
 from mtlora.vocabulary.errors import ConversionError, MTLoRAError, TaskError
 from mtlora.vocabulary.tasks import Task
 from testing.ada_models import SPEC, publish_ada, random_ada_tensors, random_images
@@ -21,7 +21,7 @@ from testing.published_checkpoints import publish, whole
 from testing.small_models import SPEC as SET_SPEC
 
 cli = typer.Typer()
-for command in (files.convert, files.forward, files.info):
+for command in (convert.convert, files.forward, files.info):
     cli.command()(command)
 
 GATES = [f"{kind}/s{stage}" for stage in range(4) for kind in ("block_gate", "token_gate", "features")]

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from mtlora.cli.main import cli
-from mtlora.cli.option_groups import with_options
+from mtlora.cli.option_groups import Needs, Unless, with_options
+from mtlora.vocabulary.errors import OptionError
 
 MOST_PARAMETERS = 8
 
@@ -74,3 +75,53 @@ def test_commands_of_training_take_one_value(command: str) -> None:
     (callback,) = (each for each in callbacks if each.__name__ == command)
     assert len(inspect.signature(callback).parameters) > MOST_PARAMETERS
     assert list(inspect.signature(callback.__wrapped__).parameters) == ["options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Options of which some say nothing without others."""
+
+    kind: str = "none"
+    seed: Annotated[int, typer.Option(help="Of the noise."), Needs(("kind",), "sampled")] = 0
+    teacher: str = ""
+    labels: str = ""
+    warmth: Annotated[float, typer.Option(help="Of the teacher."), Needs(("teacher", "labels"))] = 2.0
+    steps: int = 0
+    epochs: Annotated[float, typer.Option(help="Passes."), Unless("steps")] = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """In a group."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+def sampling(**given: Any) -> None:
+    @with_options
+    def command(options: Nested) -> None:
+        """What it is for."""
+
+    command(**{each: getattr(Sampling(), each) for each in Sampling.__dataclass_fields__} | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seed": 3}, "--seed says nothing without --kind sampled"),
+        ({"seed": 3, "kind": "given"}, "--seed says nothing without --kind sampled"),
+        ({"warmth": 1.0}, "--warmth says nothing without --teacher or --labels"),
+        ({"steps": 5, "epochs": 1.0}, "--epochs says nothing beside --steps"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        sampling(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"seed": 3, "kind": "sampled"}, {"warmth": 1.0, "labels": "x"}, {"epochs": 1.0}, {"steps": 5, "epochs": 3.0}],
+)
+def test_options_that_go_together_are_taken(given: dict[str, Any]) -> None:
+    sampling(**given)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mtlora.client import AsyncClient
-from mtlora.vocabulary.errors import ImageError, RefusedError, TaskError
+from mtlora.vocabulary.errors import ImageError, RefusedError, RemoteError, TaskError
 from testing.asking import KINDS, ask
 from testing.serving import Weights, encoded, picture
 
@@ -136,3 +136,53 @@ def test_more_requests_at_once_than_connections(url: str) -> None:
     answers = asyncio.run(work())
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer.semseg, answers[0].semseg)
+
+
+@pytest.fixture(scope="module")
+def gated(url: str, weights: Weights) -> str:
+    """A set with a policy."""
+    ask("Client", url, lambda c: c.push(weights.uploads / "gated.safetensors", "client-gated"))
+    return "client-gated"
+
+
+@both
+def test_less_compute_other_sizes_and_edges(kind: str, url: str, gated: str) -> None:
+    found = ask(kind, url, lambda c: c.predict(PHOTO, tasks="semseg", adapter=gated, compute=0.5, size=122))
+    assert found.semseg.shape == (80, 122)
+    assert found.share is not None and 0 < found.share <= 0.5
+    assert ask(kind, url, lambda c: c.predict(PHOTO, tasks="semseg")).share is None
+    smooth, stairs = (
+        ask(kind, url, lambda c, e=edges: c.predict(PHOTO, tasks="semseg", size=300, edges=e)).semseg
+        for edges in ("scores", "nearest")
+    )
+    assert (smooth != stairs).any()
+    with pytest.raises(RefusedError, match=r"compute 0\.1: adapter set client-gated@1 offers compute 0\.3 to 1"):
+        ask(kind, url, lambda c: c.predict(PHOTO, adapter=gated, compute="0.1"))
+    described = ask(kind, url, lambda c: c.adapter(gated))
+    assert (described.compute, described.default_compute) == (0.3, "1")
+
+
+@both
+def test_what_was_computed_is_explained_and_masks_are_outlined(kind: str, url: str, gated: str) -> None:
+    asked = {"tasks": "semseg,sal", "adapter": gated, "compute": 0.5}
+    told = ask(kind, url, lambda c: c.pictures(PHOTO, explain=True, masks="polygons", **asked))
+    plain = ask(kind, url, lambda c: c.pictures(PHOTO, **asked))
+    assert dict(told.pngs) == dict(plain.pngs)
+    assert Image.open(io.BytesIO(told.computed)).size == (16, 16)
+    assert plain.computed == b""
+    assert told.record["compute"] == plain.record["compute"]
+    assert all(one["polygons"] for one in told.record["tasks"]["semseg"]["classes"])
+    runs = ask(kind, url, lambda c: c.pictures(PHOTO, tasks="semseg", masks="rle"))
+    assert all(one["rle"]["counts"] for one in runs.record["tasks"]["semseg"]["classes"])
+
+
+@both
+def test_annotations_of_other_tools(kind: str, url: str) -> None:
+    coco = ask(kind, url, lambda c: c.annotations(PHOTO, "semseg"))
+    masks = ask(kind, url, lambda c: c.annotations(PHOTO, "semseg", "hf", threshold=0.0))
+    assert len(coco["annotations"]) == len(masks) > 0
+    assert ask(kind, url, lambda c: c.annotations(PHOTO, "semseg", "hf", threshold=1)) == []
+    with pytest.raises(RemoteError, match="form must be one of coco, hf, labelstudio, cvat, got 'png'"):
+        ask(kind, url, lambda c: c.annotations(PHOTO, "semseg", "png"))
+    outlined = ask(kind, url, lambda c: c.overlay(PHOTO, "semseg", style="contour"))
+    assert outlined != ask(kind, url, lambda c: c.overlay(PHOTO, "semseg"))

@@ -186,3 +186,19 @@ def test_no_more_at_once_than_allowed(stub: Stub, photos: Path, tmp_path: Path) 
     with pytest.raises(RefusedError):
         run(stub.url, photos, Wanted.make(tmp_path / "maps"), concurrency=2)
     assert 1 <= len(stub.asked) <= 3  # the others were never begun
+
+
+def test_other_options_are_another_answer(url: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    run(url, photos, Wanted.make(out, "semseg"))
+    sized = Wanted.make(out, "semseg", size="30", masks="rle", deadline_ms=30_000)
+    assert counts(run(url, photos, sized)) == (3, 0, 1)
+    assert counts(run(url, photos, sized)) == (0, 3, 1)
+    assert counts(run(url, photos, Wanted.make(out, "semseg", size="30", masks="rle"))) == (0, 3, 1)
+    record = json.loads((out / "a.json").read_text())
+    assert record["asked"]["options"] == {"masks": "rle", "size": "30"}
+    assert record["maps"] == {"width": 30, "height": 20}
+    explained = Wanted.make(out, "semseg", explain=True)
+    assert counts(run(url, photos, explained)) == (3, 0, 1)
+    assert (out / "a.computed.png").read_bytes().startswith(PNG)
+    assert counts(run(url, photos, Wanted.make(out, "semseg"))) == (3, 0, 1)

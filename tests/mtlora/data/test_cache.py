@@ -25,7 +25,7 @@ def test_holds_photos_and_labels_at_one_side(tmp_path: Path) -> None:
     np.testing.assert_allclose(cache.aspect, SIZE[0] / SIZE[1])
     with Image.open(root / "JPEGImages" / "photo2.jpg") as photo:
         expected = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(cache.photos[2], expected.transpose(2, 0, 1))
+    np.testing.assert_allclose(cache.photos[2].astype(int), expected.transpose(2, 0, 1), atol=1)
 
 
 def test_a_missing_label_is_all_ignore(tmp_path: Path) -> None:
@@ -82,3 +82,19 @@ def test_grey_normals_and_8_bit_depth_are_refused(tmp_path: Path) -> None:
         read_normals(tmp_path / "x.png")
     with pytest.raises(DataError, match=r"one 16-bit channel, got uint8 \(4, 4\)"):
         read_depth(tmp_path / "x.png")
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data"), "train")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file cannot be the folder of caches"):
+        cached(dataset, TASKS, 32, tmp_path / "file")
+
+
+def test_a_cache_of_another_reader_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data"), "train")
+    monkeypatch.setattr("mtlora.data.cache._FORMAT", 2)
+    cached(dataset, TASKS, 32, tmp_path / "cache")
+    monkeypatch.undo()
+    cached(dataset, TASKS, 32, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2

@@ -1,6 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 
-from mtlora.data.classes import apply_table, label_table, source_rows
+from mtlora.data.classes import apply_table, check_classes, label_table, source_rows
+from mtlora.data.records import PhotoDataset
+from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.spec import TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import VOC_CLASSES, Task
 
@@ -27,3 +33,20 @@ def test_full_sets_change_nothing() -> None:
     assert label_table(TaskSpec.make(Task.SEMSEG), VOC_CLASSES)[:21].tolist() == list(range(21))
     normals = TaskSpec.make(Task.NORMALS)
     assert source_rows(normals, normals) == [0, 1, 2]
+
+
+def test_a_dataset_that_names_its_classes_has_to_name_those_of_the_set() -> None:
+    plain = PhotoDataset(Path("data"), "train", ())
+    named = replace(plain, classes={Task.SEMSEG: ("background", "leaf")}, declared={Task.SEMSEG: "classes.txt"})
+    leaves = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("background", "leaf", "stem")))
+    check_classes(leaves, named)
+    with pytest.raises(DataError, match=r"classes.txt of data does not name semseg classes of the set: aeroplane"):
+        check_classes(TaskSpec.make(Task.SEMSEG), named)
+    check_classes(TaskSpec.make(Task.SEMSEG), plain)
+
+
+def test_a_set_with_more_classes_reads_values_by_name() -> None:
+    turned = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("stem", "leaf", "background")))
+    table = label_table(turned, ("background", "leaf"))
+    assert table[[0, 1, 255]].tolist() == [2, 1, 255]
+    assert table[2] >= 3, "a value without a name is no class"

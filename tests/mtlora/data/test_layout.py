@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from mtlora.data.layout import open_dataset, open_photos
-from mtlora.data.read import read_photo
+from mtlora.data.photos import read_photo
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.tasks import Task
 from testing.tiny_dataset import COUNT, write_dataset

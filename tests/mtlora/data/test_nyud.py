@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ pytest.importorskip("scipy", reason="the generator of published layouts needs sc
 
 from mtlora.data.classes import label_table
 from mtlora.data.layout import open_dataset
-from mtlora.data.read import read_label
+from mtlora.data.nyud import read_depth, read_normals
+from mtlora.data.read import FARTHEST_MM, read_label
 from mtlora.data.records import LabelSource
 from mtlora.vocabulary.errors import DataError
 from mtlora.vocabulary.spec import TaskSpec, palette_classes
@@ -41,6 +43,22 @@ def test_a_set_may_take_some_classes_by_name(tmp_path: Path) -> None:
     dataset = open_dataset(write_nyud(tmp_path), "train")
     floor = TaskSpec.make(Task.SEMSEG, classes=palette_classes(("floor", "bed")))
     assert label_table(floor, dataset.classes[Task.SEMSEG])[[0, 1, 3, 255]].tolist() == [255, 0, 1, 255]
+
+
+def test_what_is_not_finite_is_unknown(tmp_path: Path) -> None:
+    """On purpose: no warning of a cast says that it happens by chance."""
+    depth = np.array([[np.inf, np.nan, -np.inf, -1.0, 2.0, 1e9]], np.float32)
+    np.save(tmp_path / "depth.npy", depth)
+    normals = np.zeros((1, 3, 3), np.float32)
+    normals[..., 2] = -1
+    normals[0, 0, 0], normals[0, 1, 1] = np.nan, np.inf
+    np.save(tmp_path / "normals.npy", normals)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_depth(tmp_path / "depth.npy").tolist() == [[0, 0, 0, 0, 2000, FARTHEST_MM]]
+        assert read_normals(tmp_path / "normals.npy").any(axis=-1).tolist() == [[False, False, True]]
+        far = read_label(LabelSource(read_depth, (tmp_path / "depth.npy",)), Task.DEPTH)
+    assert far.ravel().tolist() == [0, 0, 0, 0, 2000, 0], "what is farther than can be said is unknown"
 
 
 @pytest.mark.parametrize(

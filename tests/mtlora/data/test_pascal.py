@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,14 @@ def test_maps_of_another_size_are_told(root: Path) -> None:
     savemat(source.files[1], {"LabelMap": np.zeros((2, 2, 2))})
     with pytest.raises(DataError, match="no two-dimensional LabelMap"):
         source.load()
+
+
+def test_an_archive_without_normals_is_told_by_its_own_folders(root: Path) -> None:
+    for folder in ("normals_distill", "sal_distill"):
+        shutil.rmtree(root / folder)
+    with pytest.raises(DataError, match="2 problems") as caught:
+        open_dataset(root, "train", (Task.SEMSEG, Task.SALIENCY, Task.NORMALS))
+    saliency, normals = caught.value.problems
+    assert "no photo of split 'train' has a label in sal_distill/; " in saliency
+    assert "in normals_distill/ with pascal-context/trainval/; labelled are semseg, human_parts, edge" in normals
+    assert "docs/dataset-format.md" in normals

@@ -19,7 +19,7 @@ from mtlora.model.policy.plan import shares
 from mtlora.ops.preprocess import preprocess
 from mtlora.prediction.gated import Gated, Spending
 from mtlora.vocabulary.compute_costs import multiply_adds
-from mtlora.vocabulary.errors import MTLoRAError, SpecError
+from mtlora.vocabulary.errors import MTLoRAError, SpecError, TrainingError
 from mtlora.vocabulary.policy import Policy, PolicySpec
 from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
 from mtlora.weights.backbone import save_backbone
@@ -158,3 +158,17 @@ def test_shares_count_streams_of_the_tasks_asked_for() -> None:
     gates = model.plan(torch.randn(1, 3, 64, 64), None, 0.5)
     assert costs.all_blocks(names) > costs.all_blocks(names[:1]) > sum(map(sum, costs.blocks))
     assert float(shares(gates, costs, names)[0]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_set_says_what_servers_compute_of_it(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sparing.safetensors"
+    photos, base = folder / "data" / "JPEGImages", folder / "backbone.safetensors"
+    asked = ("--data", photos, "--backbone", base, "--out", out, "--photos", 2, "--budgets", "0.4,1")
+    run("calibrate", folder / "pooled.safetensors", *asked, "--default", "0.5")
+    policy = load_adapter(out).manifest.policy
+    assert policy is not None and policy.default_compute == 0.5
+    run("calibrate", out, *asked)  # again, and it stays
+    again = load_adapter(out).manifest.policy
+    assert again is not None and again.default_compute == 0.5
+    with pytest.raises(TrainingError, match=r"--default must be within --budgets, 0\.4 to 1, got 0\.3"):
+        run("calibrate", folder / "pooled.safetensors", *asked, "--default", "0.3")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from mtlora.cli.main import cli
@@ -16,10 +17,10 @@ from mtlora.prediction.predict import predict
 from mtlora.vocabulary.errors import DataError, TrainingError
 from mtlora.vocabulary.spec import TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import Task
-from mtlora.weights.adapter_file import save_adapter
+from mtlora.weights.adapter_file import load_adapter, save_adapter, write_adapter
 from mtlora.weights.backbone import load_backbone, save_backbone
 from testing.factories import adapter_spec, make_backbone, make_model
-from testing.tiny_dataset import COUNT, write_dataset
+from testing.tiny_dataset import COUNT, SIZE, write_dataset
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_train_from_the_command_line(data: Path, files: tuple[Path, Path], tmp_p
     arguments = ["train", "--data", str(data), "--backbone", str(files[0]), "--out", str(tmp_path / "run")]
     arguments += ["--cache", str(tmp_path / "cache"), "--tasks", "semseg", "--semseg-classes", "background,person"]
     arguments += ["--image-size", "64", "--ranks", "2,2,2,2", "--decoder-channels", "4,4,4,4", "--batch", "2"]
+    arguments += ["--processes", "1"]
     result = CliRunner().invoke(cli, [*arguments, "--steps", "1", "--warmup", "0", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "adapter.safetensors").is_file()
@@ -135,8 +137,6 @@ def test_wrong_options_are_told(
 
 def test_maps_are_compared_at_the_label_size(data: Path) -> None:
     """Normals labels may have any size."""
-    from PIL import Image
-
     for path in (data / "normals").iterdir():
         Image.fromarray(np.full((7, 9, 3), (128, 128, 0), np.uint8)).save(path)
     scores = evaluate(make_model(make_backbone(), adapter_spec()), open_dataset(data, "val"), (Task.NORMALS,))
@@ -150,3 +150,35 @@ def test_pretrain_from_the_command_line(data: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, [*arguments, "--warmup", "1", "--name", "tiny-swin"])
     assert result.exit_code == 0, result.output
     assert load_backbone(tmp_path / "run" / "backbone.safetensors").spec.name == "tiny-swin"
+
+
+def test_labels_that_do_not_fit_are_refused_by_name(data: Path) -> None:
+    model = make_model(make_backbone(), adapter_spec())
+    Image.new("L", (48, 48)).save(data / "semseg" / "photo1.png")
+    with pytest.raises(DataError, match=r"another aspect ratio .*semseg/photo1.png \(48 x 48, the photo 48 x 40\)"):
+        evaluate(model, open_dataset(data, "val"), (Task.SEMSEG,))
+    Image.new("L", SIZE, 77).save(data / "semseg" / "photo1.png")
+    with pytest.raises(DataError, match=r"semseg/photo1.png holds 77: no class of semseg"):
+        evaluate(model, open_dataset(data, "val"), (Task.SEMSEG,))
+
+
+def test_only_background_is_said_aloud(data: Path, files: tuple[Path, Path]) -> None:
+    """A set whose decoder prefers background all over; its mean IoU alone would not tell."""
+    backbone, adapter = files
+    loaded = load_adapter(adapter)
+    tensors = dict(loaded.tensors)
+    name = next(name for name in tensors if "semseg" in name and name.endswith("bias") and len(tensors[name]) == 21)
+    tensors[name] = torch.full_like(tensors[name], -1e3).index_fill(0, torch.tensor([0]), 1e3)
+    write_adapter(adapter, loaded.manifest, tensors, torch.float32)
+    arguments = ["evaluate", "--data", str(data), "--adapter", str(adapter), "--backbone", str(backbone)]
+    result = CliRunner().invoke(cli, [*arguments, "--tasks", "semseg"])
+    assert "warning: predicts only background; person in the labels, found nowhere" in result.stdout, result.output
+    plain = json.loads(CliRunner().invoke(cli, [*arguments, "--tasks", "semseg", "--json"]).stdout)["tasks"]["semseg"]
+    assert plain["remark"].startswith("predicts only background") and plain["iou/person"] == 0
+
+
+def test_a_dataset_that_names_other_classes_is_refused(data: Path) -> None:
+    (data / "classes.txt").write_text("\n".join(f"c{index}" for index in range(21)))
+    model = make_model(make_backbone(), adapter_spec())
+    with pytest.raises(DataError, match=r"classes.txt of .* does not name semseg classes of the set"):
+        evaluate(model, open_dataset(data, "val"), (Task.SEMSEG,))

@@ -10,7 +10,7 @@ from PIL import Image
 from mtlora.model.mtlora import build_model
 from mtlora.prediction.adapted import build_adapted
 from mtlora.prediction.predict import predict
-from mtlora.vocabulary.errors import AdapterMismatchError, TaskError
+from mtlora.vocabulary.errors import AdapterMismatchError, ImageError, TaskError
 from mtlora.vocabulary.options import FormKind
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import load_adapter, save_adapter
@@ -57,3 +57,16 @@ def test_every_form_predicts_the_same(adapter_path: Path, form: FormKind) -> Non
 def test_another_backbone_is_refused(adapter_path: Path) -> None:
     with pytest.raises(AdapterMismatchError, match="trained on backbone 'swin_test'"):
         build_adapted(random_backbone(SPEC, seed=9), load_adapter(adapter_path))
+
+
+def test_a_photo_in_tiles_has_maps_of_its_size(adapter_path: Path) -> None:
+    model = build_adapted(random_backbone(SPEC), load_adapter(adapter_path))
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8))
+    whole, one, tiled, auto = (predict(model, photo, "normals", tiles) for tiles in (None, "1x1", "2x2", "auto"))
+    assert tiled[Task.NORMALS].shape == (150, 210, 3)
+    np.testing.assert_array_equal(one[Task.NORMALS], whole[Task.NORMALS])
+    assert np.abs(tiled[Task.NORMALS] - whole[Task.NORMALS]).max() > 1e-3
+    assert np.abs(auto[Task.NORMALS] - whole[Task.NORMALS]).max() > 1e-3
+    for wrong, words in (("2", "must be auto, or rows x columns"), ("17x16", "a photo may have 256")):
+        with pytest.raises(ImageError, match=words):
+            predict(model, photo, tiles=wrong)

@@ -139,6 +139,24 @@ def test_interrupted_pretraining_goes_on_as_if_nothing_had_happened(data: Path, 
     assert same_tensors(stopped, whole)
 
 
+@pytest.mark.slow
+def test_an_interrupted_command_says_how_to_go_on(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches the first of two processes here; the others end with it, and there is no traceback."""
+    out, backbone = tmp_path / "run", pretrained / "backbone.safetensors"
+    command = [sys.executable, "-c", "from mtlora.cli.main import main; main()", "train", "--device", "cpu"]
+    command += ["--data", str(data), "--backbone", str(backbone), "--out", str(out), "--cache", str(tmp_path / "cache")]
+    command += ["--image-size", "64", "--decoder-channels", "4,4,4,4", "--tasks", "saliency", "--batch", "2"]
+    command += ["--processes", "2", "--steps", "100000", "--save-every", "1", "--val-every", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / "checkpoint.pt").is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "the same command with --resume goes on from the last checkpoint" in told and "Traceback" not in told
+
+
 def test_resuming_something_else_is_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
     backbone = pretrained / "backbone.safetensors"
     train(train_config(data, backbone, tmp_path, 1), silent)

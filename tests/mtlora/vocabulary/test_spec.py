@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -108,6 +109,33 @@ def test_json_faults_are_named() -> None:
         BackboneSpec.from_json('{"name": "x", "depths": [1,1,1,1], "num_heads": [1,1,1,1], "window_size": 7}')
     with pytest.raises(SpecError, match="Invalid JSON"):
         AdapterSpec.from_json("{")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": True}, "image_size: Input should be a valid integer, got true"),
+        ({"image_size": "64"}, "image_size: Input should be a valid integer, got '64'"),
+        ({"image_size": 64.0}, "image_size: Input should be a valid integer, got 64.0"),
+        ({"antialias": 1}, "antialias: Input should be a valid boolean, got 1"),
+        ({"antialias": "true"}, "antialias: Input should be a valid boolean, got 'true'"),
+        ({"ranks": [4, 4, 4, True]}, "ranks.3: Input should be a valid integer, got true"),
+        ({"scaling": [4, 4, 4, "4"]}, "scaling.3: Input should be a valid number, got '4'"),
+        ({"scaling": [4, 4, 4, True]}, "scaling.3: Input should be a valid number, got true"),
+        ({"std": [0.2, 0.2, float("nan")]}, "std.2: Input should be a finite number, got NaN"),
+        ({"mean": [0.2, 0.2, float("inf")]}, "mean.2: Input should be a finite number, got Infinity"),
+    ],
+)
+def test_json_of_another_type_is_refused_by_name_and_says_what_came(change: dict[str, Any], words: str) -> None:
+    document = json.dumps({**json.loads(adapter_spec().to_json()), **change})
+    with pytest.raises(SpecError) as caught:
+        AdapterSpec.from_json(document)
+    assert str(caught.value) == f"AdapterSpec: {words}"
+
+
+def test_whole_numbers_of_json_are_numbers_too() -> None:
+    document = {**json.loads(adapter_spec().to_json()), "scaling": [4, 4, 4, 4]}
+    assert AdapterSpec.from_json(json.dumps(document)).scaling == (4.0, 4.0, 4.0, 4.0)
 
 
 def test_tasks_are_found_by_name() -> None:

@@ -11,10 +11,11 @@
 import { ApiError, photoAsSeen, predict } from "./api.js";
 import { CodePanel, downloadButtons } from "./code.js";
 import { showProblem } from "./dialogs.js";
-import { byId, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
+import { byId, el, fillTabs, refill, tabKeys, taskWords } from "./dom.js";
 import { legendOf } from "./legend.js";
+import { Live } from "./live.js";
 import { computedMap, decodeMap } from "./maps.js";
-import { photoPanel } from "./photo.js";
+import { photoPanel, remade } from "./photo.js";
 import { composite } from "./picture.js";
 import { choices, fillSecond, fillSlots, fillTasks } from "./slots.js";
 import { Stage } from "./stage.js";
@@ -22,15 +23,24 @@ import { History, timingBars } from "./timings.js";
 
 const ALL = "all";
 const BACKGROUND = "background";
+const WORTH_SHOWING = 0.01; // share of the photo
+const SMALLER_PX = 2048; // longest side of a photo that was too large
+const SHRINK = 0.75; // and of one that still is, of the side it had
+const LEAST_PX = 256;
 const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 
 export class Bench {
-  /** @param {() => boolean} active whether the playground is in front @param {() => void} used after each run */
-  constructor(active, used) {
+  /**
+   * @param {() => boolean} active whether the playground is in front
+   * @param {() => void} used after each run
+   * @param {string} linked NAME or NAME@REVISION to begin with; nothing, or one that is not there: the default
+   */
+  constructor(active, used, linked) {
     this.used = used;
     /** @type {AdapterSet[]} */
     this.sets = [];
-    this.chosen = { a: "", b: "" }; // NAME or NAME@REVISION
+    this.linked = linked;
+    this.chosen = { a: linked, b: "" }; // NAME or NAME@REVISION
     this.comparing = false;
     this.view = ""; // a task, or ALL
     this.compute = 1; // share of the encoder that is asked for, of the first set
@@ -47,10 +57,19 @@ export class Bench {
     this.history = new History();
     this.code = new CodePanel();
     this.stage = new Stage();
-    this.photos = photoPanel(active, (photo) => {
-      this.photo = photo;
-      this.run(true);
-    });
+    this.live = new Live(
+      (photo) => this.#showFrame(photo),
+      (error) => this.#fail(error),
+    );
+    this.photos = photoPanel(
+      active,
+      (photo) => {
+        this.live.stop();
+        this.photo = photo;
+        this.run(true);
+      },
+      (video, name) => void this.live.file(video, name),
+    );
     this.#wire();
   }
 
@@ -91,7 +110,10 @@ export class Bench {
   setSets(listed) {
     this.sets = listed.adapters;
     const known = new Set(choices(this.sets).map(({ ref }) => ref));
-    if (!known.has(this.chosen.a)) this.chosen.a = known.has(listed.default) ? listed.default : "";
+    const [name, revision] = this.chosen.a.split("@");
+    if (this.sets.some((set) => set.name === name && String(set.current) === revision)) this.chosen.a = name;
+    const waiting = !known.size && this.chosen.a === this.linked; // the sets could not be listed, maybe not yet
+    if (!known.has(this.chosen.a) && !waiting) this.chosen.a = known.has(listed.default) ? listed.default : "";
     if (!known.has(this.chosen.b)) this.chosen.b = [...known].find((ref) => ref !== this.chosen.a) ?? this.chosen.a;
     this.showControls();
   }
@@ -159,6 +181,7 @@ export class Bench {
     if (!photo) return;
     this.aborter.abort();
     this.aborter = new AbortController();
+    if (photo.live && this.live.running) return; // the next frame asks for what is chosen now
     const { signal } = this.aborter;
     if (fresh) this.runs = { a: null, b: null };
     if (fresh) this.#show();
@@ -181,12 +204,48 @@ export class Bench {
     if (!signal.aborted) this.stage.busy(false);
   }
 
+  /** A frame of moving pictures: as `run`, but nothing is kept of it. @param {Photo} photo */
+  async #showFrame(photo) {
+    const { signal } = this.aborter;
+    const sides = this.comparing ? SIDES : SIDES.slice(0, 1);
+    const runs = await Promise.all(sides.map((side) => this.#side(side, photo, signal))).catch((error) => {
+      if (!signal.aborted) throw error;
+      return [];
+    });
+    if (signal.aborted || !this.live.running) return;
+    this.photo = photo;
+    this.runs = { a: runs[0] ?? null, b: runs[1] ?? null };
+    byId("problem").hidden = true;
+    this.#show();
+  }
+
   /** @param {unknown} error */
   #fail(error) {
     this.aborter.abort();
     this.stage.busy(false);
     const lasting = error instanceof ApiError && [413, 415, 422].includes(error.status);
     showProblem(byId("problem"), error, lasting ? null : () => this.run());
+    if (lasting && this.photo?.bitmap) this.#offerAnother(this.photo, error.status);
+  }
+
+  /**
+   * What a server refuses as it is, the browser can write anew: smaller, until it is taken, or as JPEG.
+   * @param {Photo} photo that was refused, and can be shown here
+   * @param {number} status of the refusal
+   */
+  #offerAnother(photo, status) {
+    const { width, height } = /** @type {ImageBitmap} */ (photo.bitmap);
+    const longest = Math.min(SMALLER_PX, Math.max(width, height) * (photo.remade ? SHRINK : 1));
+    if (status === 422 || (photo.remade && (status !== 413 || longest < LEAST_PX))) return;
+    const act = async () => {
+      const made = await remade(photo, status === 413 ? longest : Infinity);
+      if (this.photo !== photo) return;
+      this.photo = made;
+      this.run(true);
+    };
+    const words = status === 413 ? "Make it smaller and send it" : "Send it as JPEG";
+    if (photo.remade) act();
+    else byId("problem").append(el("button", { type: "button", on: { click: act } }, words));
   }
 
   /**
@@ -208,7 +267,7 @@ export class Bench {
     const computed = await computedMap(answer);
     if (computed) decoded.push(computed);
     const run = { photo, wanted, answer, cold, roundTripMs, maps: new Map(decoded.map((map) => [map.task, map])), ref };
-    if (!signal.aborted) this.history.add(run);
+    if (!signal.aborted && !photo.live) this.history.add(run);
     return run;
   }
 
@@ -247,7 +306,8 @@ export class Bench {
 
   #show() {
     const tasks = this.#tasks();
-    if (this.view !== ALL && !tasks.includes(this.view)) this.view = tasks[0] ?? "";
+    if (tasks.length === 1) [this.view] = tasks; // there is no tab for all of one
+    if (this.view !== ALL && !tasks.includes(this.view)) this.view = this.#richest(tasks);
     const common = tasks.filter((task) => this.runs.a?.maps.has(task) && this.runs.b?.maps.has(task));
     if (this.seekCommon && common.length) {
       this.seekCommon = false;
@@ -270,6 +330,7 @@ export class Bench {
       grid: this.view === ALL,
       readable: tasks.map((task) => this.#maps(task)),
       hidden: (task) => this.#hiddenOf(task),
+      quick: this.photo?.live ?? false,
       words: this.comparing ? { a: this.#label("a"), b: this.#label("b") } : null,
       open: choose,
     });
@@ -281,6 +342,13 @@ export class Bench {
     const history = this.history.element();
     if (shown.length) byId("timings").replaceChildren(...timingBars(shown), ...(history ? [history] : []));
     this.code.show(shown.map(({ run }) => run));
+  }
+
+  /** @param {string[]} tasks @returns {string} the one that has most to show: the most classes, else the first */
+  #richest(tasks) {
+    const found = (/** @type {string} */ task) =>
+      (this.runs.a ?? this.runs.b)?.maps.get(task)?.classes.filter((c) => (c.fraction ?? 0) > WORTH_SHOWING).length ?? 0;
+    return tasks.reduce((best, task) => (found(task) > found(best) ? task : best), tasks[0] ?? "");
   }
 
   /** @param {"a"|"b"} side @returns {string} the set's name, or what it lacks */

@@ -9,7 +9,7 @@ import { byId, el, fillTabs, save, tabKeys, taskWords, toast } from "./dom.js";
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** @param {Run} run @returns {string} absolute address of what was asked */
-const address = (run) => new URL(predictPath(run.wanted), location.href).href;
+const address = (run) => new URL(predictPath(run.wanted), document.baseURI).href;
 
 /** @param {Run} run @returns {string} what tells it from the one it is compared with */
 const labelOf = ({ wanted }) => `${wanted.adapter}${wanted.compute < 1 ? `-${wanted.compute}` : ""}`;

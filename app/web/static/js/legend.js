@@ -1,7 +1,8 @@
 /** What the colours mean, and which classes are shown. */
 
 import { el, percent, taskWords } from "./dom.js";
-import { RAMP } from "./maps.js";
+import { isCutout, lilac } from "./look.js";
+import { RAMP, isLilac } from "./maps.js";
 
 /**
  * @typedef {import("./maps.js").TaskMap} TaskMap
@@ -12,7 +13,6 @@ import { RAMP } from "./maps.js";
 
 const SIDES = /** @type {("a"|"b")[]} */ (["a", "b"]);
 const DISC_PX = 112;
-const DRAWN_AXES = "x right, y down, z forward"; // the disc is only drawn for axes it is right for
 
 /**
  * The whole legend.
@@ -110,7 +110,8 @@ function classRows(part, acts) {
 function scalarKey(part) {
   const map = /** @type {TaskMap} */ (part.a ?? part.b);
   const ramp = el("div", { class: "ramp", "aria-hidden": true });
-  const stops = Array.from({ length: 9 }, (_, i) => `rgb(${RAMP[Math.round((i / 8) * 255)].join(" ")})`);
+  const greyOf = (/** @type {number} */ grey) => (isCutout(map) ? [grey, grey, grey] : RAMP[grey]);
+  const stops = Array.from({ length: 9 }, (_, i) => `rgb(${greyOf(Math.round((i / 8) * 255)).join(" ")})`);
   ramp.style.backgroundImage = `linear-gradient(90deg, ${stops.join(", ")})`;
   const means = [
     ["", part.a],
@@ -135,15 +136,17 @@ function scalarKey(part) {
       el("span", {}, words.join(", ")),
       el("span", {}, map.maximum.toFixed(1)),
     ),
-  ];
+    isCutout(map) ? el("p", { class: "fact" }, "What the photo is about stays, the rest is cut away.") : null,
+  ].filter((node) => node !== null);
 }
 
 /** @param {Part} part @returns {HTMLElement[]} */
 function vectorKey(part) {
-  const { axes } = /** @type {TaskMap} */ (part.a ?? part.b);
+  const map = /** @type {TaskMap} */ (part.a ?? part.b);
+  const { axes } = map;
   const words = el("p", { class: "fact" }, axes.charAt(0).toUpperCase() + axes.slice(1));
-  if (!axes.includes(DRAWN_AXES)) return [words];
-  const words2 = el("p", { class: "fact" }, "A ball seen from the camera has these colours.");
+  if (!isLilac(map)) return [words];
+  const words2 = el("p", { class: "fact" }, "A ball has these colours here: lilac faces you. In files:");
   return [el("div", { class: "ball-row" }, ball(), el("div", {}, words2, words))];
 }
 
@@ -163,8 +166,8 @@ function ball() {
       const y = ((row + 0.5) / DISC_PX) * 2 - 1;
       const rest = 1 - x * x - y * y;
       const edge = Math.min(1, Math.max(0, (1 - Math.hypot(x, y)) * DISC_PX * 0.5)); // 0..1, antialiased rim
-      const n = [x, y, -Math.sqrt(Math.max(0, rest))].map((v) => (v + 1) * 127.5);
-      image.data.set([...n, edge * 255], 4 * (row * DISC_PX + column));
+      const [r, g, b] = [x, y, -Math.sqrt(Math.max(0, rest))].map((v) => (v + 1) * 127.5);
+      image.data.set([...lilac(r, g, b), edge * 255], 4 * (row * DISC_PX + column));
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);

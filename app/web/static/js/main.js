@@ -36,9 +36,13 @@ async function refresh() {
   }
 }
 
+/** @returns {string} NAME or NAME@REVISION that a link such as `/?adapter=people` asks for, or nothing */
+const linked = () => new URLSearchParams(location.search).get("adapter") ?? "";
+
 const bench = new Bench(
   () => view() === "try" && !document.querySelector("dialog[open]"),
   () => void refresh().catch(() => {}),
+  linked(),
 );
 const setsView = new SetsView({
   refresh: () => refresh().catch(() => {}),

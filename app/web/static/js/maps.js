@@ -11,7 +11,10 @@
  *   color: RGB 0..255; id: class id, -1 where there are no classes
  */
 
+import { checkerboard, isCutout, lilac, vividColors } from "./look.js";
 import { decodePng, fromBase64 } from "./png.js";
+
+const LILAC_AXES = "x right, y down, z forward"; // normals with other axes keep their own colours
 
 // Dark to bright, blue-green to warm; bright enough at the top to stand out from any photo.
 /** @type {[number, number, number][]} RGB 0..255, evenly spaced over 0..1 */
@@ -53,7 +56,7 @@ export async function decodeMap(task, answer) {
     width,
     height,
     values: kind === "vectors" ? data : firstChannel(data),
-    classes: answer.classes ?? [],
+    classes: shownClasses(answer.classes ?? []),
     minimum: answer.minimum ?? 0,
     maximum: answer.maximum ?? 1,
     mean: answer.mean ?? 0,
@@ -61,6 +64,15 @@ export async function decodeMap(task, answer) {
     png: new Blob([bytes], { type: "image/png" }),
   };
 }
+
+/** Classes in colours that can be seen on a photo; files keep the set's own. @param {ClassInfo[]} classes @returns {ClassInfo[]} */
+function shownClasses(classes) {
+  const colors = vividColors(classes.map((c) => c.name));
+  return classes.map((known, i) => ({ ...known, color: colors[i] }));
+}
+
+/** Whether normals are shown with y up and z towards the viewer. @param {TaskMap} map @returns {boolean} */
+export const isLilac = (map) => map.kind === "vectors" && map.axes.includes(LILAC_AXES);
 
 /**
  * Where the encoder's blocks were computed, as a map of the photo's size; null if the answer does not say.
@@ -102,10 +114,14 @@ export function readAt(map, x, y) {
   const at = y * map.width + x;
   if (map.kind === "vectors") {
     const [r, g, b] = map.values.subarray(4 * at, 4 * at + 3);
-    return { words: vectorAt(map, x, y).map(signed).join("  "), color: [r, g, b], id: -1 };
+    const color = isLilac(map) ? lilac(r, g, b) : /** @type {[number, number, number]} */ ([r, g, b]);
+    return { words: vectorAt(map, x, y).map(signed).join("  "), color, id: -1 };
   }
   const value = map.values[at];
-  if (map.kind === "scalar") return { words: scalarOf(map, value).toFixed(2), color: RAMP[value], id: -1 };
+  if (map.kind === "scalar") {
+    const color = isCutout(map) ? /** @type {[number, number, number]} */ ([value, value, value]) : RAMP[value];
+    return { words: scalarOf(map, value).toFixed(2), color, id: -1 };
+  }
   const known = map.classes.find((c) => c.id === value);
   return { words: known?.name ?? `class ${value}`, color: known?.color ?? [128, 128, 128], id: value };
 }
@@ -134,9 +150,14 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2
  * @returns {ImageData} uint8 [H, W, 4], RGBA
  */
 export function paint(map, hidden) {
+  if (isCutout(map)) return checkerboard(map);
   const image = new ImageData(map.width, map.height);
   if (map.kind === "vectors") {
     image.data.set(map.values);
+    for (let i = 0; isLilac(map) && i < image.data.length; i += 4) {
+      image.data[i + 1] = 255 - image.data[i + 1];
+      image.data[i + 2] = 255 - image.data[i + 2];
+    }
     return image;
   }
   const table = new Uint8ClampedArray(256 * 4);

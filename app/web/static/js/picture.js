@@ -10,8 +10,10 @@
  */
 
 import { el } from "./dom.js";
+import { isCutout, outlines } from "./look.js";
 import { paint } from "./maps.js";
 
+const QUICK_PX = 640; // longest side of outlines in moving pictures
 const MAX_SHOWN_PX = 1600; // longest side of what is on screen; the numbers behind it keep the photo's size
 
 /** @param {number} width @param {number} height @returns {[number, number]} px of a canvas that shows it */
@@ -40,6 +42,25 @@ function painted(map, hidden) {
   return canvas;
 }
 
+/**
+ * The outlines of a map's classes, in their own resolution.
+ * @param {TaskMap} map of kind classes @param {ReadonlySet<string>} hidden names of classes
+ * @param {number} width px @param {number} height px
+ * @returns {HTMLCanvasElement}
+ */
+function outlined(map, hidden, width, height) {
+  const image = outlines(map, hidden, width, height);
+  const canvas = canvasOf(image.width, image.height, "");
+  pen(canvas).putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** How strongly a map covers the photo; the same as in bench.css. @param {TaskMap} map @param {number} opacity 0..1 */
+function strength(map, opacity) {
+  if (map.kind === "classes") return opacity ** 3;
+  return isCutout(map) ? Math.min(1, 1.4 * opacity) : opacity;
+}
+
 /** @param {HTMLCanvasElement} canvas @param {TaskMap} map @param {ReadonlySet<string>} hidden */
 function drawMap(canvas, map, hidden) {
   const context = pen(canvas);
@@ -56,9 +77,11 @@ export class Frame {
    * @param {number} height px of the photo
    * @param {FrameMaps} maps
    * @param {ReadonlySet<string>} hidden names of classes
+   * @param {boolean} [quick] outlines need not be fine
    */
-  constructor(photo, width, height, maps, hidden) {
+  constructor(photo, width, height, maps, hidden, quick = false) {
     this.task = maps.task;
+    this.quick = quick;
     this.width = width;
     this.height = height;
     const [w, h] = shownSize(width, height);
@@ -66,18 +89,24 @@ export class Frame {
     if (photo.bitmap) pen(base).drawImage(photo.bitmap, 0, 0, w, h);
     /** @type {[HTMLCanvasElement, TaskMap][]} */
     this.layers = [];
+    /** @type {[HTMLCanvasElement, TaskMap][]} */
+    this.lines = [];
+    this.shown = [w, h];
     for (const [map, side] of /** @type {[TaskMap|null, string][]} */ ([
       [maps.a, "a"],
       [maps.b, "b"],
     ])) {
-      if (map) this.layers.push([canvasOf(w, h, `layer layer-${side}`), map]);
+      if (!map) continue;
+      const kind = isCutout(map) ? "cutout" : map.kind;
+      this.layers.push([canvasOf(w, h, `layer layer-${side} of-${kind}`), map]);
+      if (map.kind === "classes") this.lines.push([canvasOf(w, h, `outline outline-${side}`), map]);
     }
     this.cross = el("span", { class: "cross", "aria-hidden": true, hidden: true });
     this.element = el(
       "div",
       { class: "picture", dataset: { task: maps.task } },
       base,
-      ...this.layers.map(([canvas]) => canvas),
+      ...[...this.layers, ...this.lines].map(([canvas]) => canvas),
       this.cross,
     );
     this.element.style.aspectRatio = `${width} / ${height}`;
@@ -88,6 +117,11 @@ export class Frame {
   /** @param {ReadonlySet<string>} hidden names of classes */
   repaint(hidden) {
     for (const [canvas, map] of this.layers) drawMap(canvas, map, hidden);
+    for (const [canvas, map] of this.lines) {
+      const image = outlines(map, hidden, this.shown[0], this.shown[1], this.quick ? QUICK_PX : undefined);
+      [canvas.width, canvas.height] = [image.width, image.height];
+      pen(canvas).putImageData(image, 0, 0);
+    }
   }
 
   /** @param {PointerEvent} event @returns {Probe} */
@@ -136,15 +170,36 @@ export function composite(photo, maps, hidden, { opacity, split }) {
   const context = pen(canvas);
   if (photo.bitmap) context.drawImage(photo.bitmap, 0, 0, width, height);
   const at = Math.round(split * width);
-  context.globalAlpha = opacity;
-  // drawImage refuses a source of no width
-  if (maps.a && at > 0) context.drawImage(painted(maps.a, hidden), 0, 0, at, height, 0, 0, at, height);
-  if (maps.b && at < width)
-    context.drawImage(painted(maps.b, hidden), at, 0, width - at, height, at, 0, width - at, height);
-  context.globalAlpha = 1;
+  if (maps.a && at > 0) cover(context, maps.a, hidden, opacity, 0, at);
+  if (maps.b && at < width) cover(context, maps.b, hidden, opacity, at, width);
   context.fillStyle = "#fff";
   if (split < 1) context.fillRect(at - 1, 0, 2, height);
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the browser made no PNG"))), "image/png");
   });
+}
+
+/**
+ * Put a map over a picture; of a cut-out, take away what it does not keep.
+ * @param {CanvasRenderingContext2D} context of a canvas of the map's size
+ * @param {TaskMap} map
+ * @param {ReadonlySet<string>} hidden names of classes
+ * @param {number} opacity 0..1
+ * @param {number} from px, first column
+ * @param {number} to px, behind the last one
+ */
+function cover(context, map, hidden, opacity, from, to) {
+  const { width, height } = map;
+  context.save();
+  context.beginPath();
+  context.rect(from, 0, to - from, height);
+  context.clip();
+  context.globalAlpha = strength(map, opacity);
+  if (isCutout(map)) context.globalCompositeOperation = "destination-out";
+  context.drawImage(painted(map, hidden), 0, 0);
+  if (map.kind === "classes") {
+    context.globalAlpha = Math.min(1, 4 * opacity);
+    context.drawImage(outlined(map, hidden, width, height), 0, 0, width, height);
+  }
+  context.restore();
 }

@@ -3,9 +3,9 @@
  *
  * @typedef {import("./picture.js").FrameMaps} FrameMaps
  * @typedef {{photo: import("./photo.js").Photo|null, width: number, height: number, frames: FrameMaps[],
- *   readable: FrameMaps[], grid: boolean, hidden: (task: string) => ReadonlySet<string>,
+ *   readable: FrameMaps[], grid: boolean, quick: boolean, hidden: (task: string) => ReadonlySet<string>,
  *   words: {a: string, b: string}|null, open: (task: string) => void}} Scene
- *   width, height: px of the photo; readable: every task there are maps of; words: names of the sides, null if not comparing
+ *   width, height: px of the photo; readable: every task there are maps of; quick: outlines need not be fine; words: names of the sides, null if not comparing
  */
 
 import { SwipeLine } from "./compare.js";
@@ -58,7 +58,7 @@ export class Stage {
 
   /** @param {Scene} scene @param {import("./photo.js").Photo} photo @param {FrameMaps} maps @returns {Frame} */
   #frame(scene, photo, maps) {
-    const frame = new Frame(photo, scene.width, scene.height, maps, scene.hidden(maps.task));
+    const frame = new Frame(photo, scene.width, scene.height, maps, scene.hidden(maps.task), scene.quick);
     frame.element.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => this.#point(frame, event));
     frame.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#point(frame, event));
     frame.element.addEventListener("pointerleave", () => this.#leave());

@@ -59,7 +59,7 @@ def rows(run: Path) -> list[dict[str, float]]:
 def test_a_policy_learns_to_keep_its_budget(data: Path, backbone: Path, tmp_path: Path, mode: PolicyMode) -> None:
     """Open at first; then shares follow the budgets that are drawn, closer at the end than where all is computed."""
     policy = PolicyTraining(spec=pooled(mode=mode), open_steps=2, weight=20.0)
-    config = config_of(data, backbone, tmp_path, 60, policy=policy, loop=loop(60, lr=1e-2))
+    config = config_of(data, backbone, tmp_path, 90, policy=policy, loop=loop(90, lr=1e-2))
     adapter = load_adapter(train(config, silent))
     found = rows(tmp_path)
     assert [(row["share"], row["budget"]) for row in found[:2]] == [(1.0, 0.0)] * 2
@@ -161,7 +161,18 @@ def test_the_command_trains_a_policy(data: Path, backbone: Path, tmp_path: Path,
     asked = ["train", "--data", data, "--backbone", backbone, "--out", tmp_path / "run", "--image-size", 64]
     asked += ["--ranks", "2,2,2,2", "--task-ranks", "2,2,2,2", "--decoder-channels", "4,4,4,4", "--tasks", "normals"]
     asked += ["--steps", 2, "--batch", 2, "--cache", data.parent / "cache", "--no-tensorboard", "--open-share", 0.5]
-    asked += ["--policy", kind, "--policy-mode", "per_task", "--policy-hidden", "3,4", "--device", "cpu"]
+    asked += [
+        "--processes",
+        1,
+        "--policy",
+        kind,
+        "--policy-mode",
+        "per_task",
+        "--policy-hidden",
+        "3,4",
+        "--device",
+        "cpu",
+    ]
     result = CliRunner().invoke(cli, [str(each) for each in asked])
     assert result.exit_code == 0, result.exception
     policy = load_adapter(tmp_path / "run" / "adapter.safetensors").manifest.policy

@@ -183,7 +183,9 @@ def test_scores_of_single_tasks_are_read(data: Path, backbone: Path, tmp_path: P
     (tmp_path / "scores.json").write_text("[]")
     with pytest.raises(TrainingError, match="does not hold scores"):
         _baseline(tmp_path / "scores.json")
-    result = CliRunner().invoke(cli, ["train", "--data", str(data), "--out", str(tmp_path), "--patience", "2"])
+    result = CliRunner().invoke(
+        cli, ["train", "--data", str(data), "--out", str(tmp_path), "--patience", "2", "--val-every", "0"]
+    )
     assert result.exit_code == 1
 
 

@@ -40,5 +40,18 @@ def test_a_log_has_a_line_now_and_then_and_every_look(screen: io.StringIO) -> No
     report(30, 40, LOOK)
     report(40, 40, VALUES)
     lines = screen.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == ["10/40", "30/40", "40/40"]
-    assert lines[0].endswith("lr 5.00e-04 12.5 img/s") and "delta_m 1.250 semseg/miou 0.500" in lines[1]
+    assert [line.split()[1] for line in lines] == ["10/40", "20/40", "30/40", "40/40"]
+    assert lines[0].endswith("lr 5.00e-04 12.5 img/s") and " left 0:00:0" in lines[1]
+    assert "delta_m 1.250 semseg/miou 0.500" in lines[2]
+
+
+@pytest.mark.parametrize("screen", [False], indirect=True)
+def test_the_time_left_is_known_from_the_second_report(screen: io.StringIO) -> None:
+    """2 s a step, so 97 steps take 194 s; rich's own column needs half a minute of reports for an estimate."""
+    now = 100.0
+    report = ConsoleReport("train", clock=lambda: now)
+    report(1, 100, VALUES)
+    assert "left" not in screen.getvalue()
+    now = 104.0
+    report(3, 100, VALUES)
+    assert screen.getvalue().endswith("left 0:03:14\n")

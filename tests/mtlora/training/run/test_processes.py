@@ -1,3 +1,5 @@
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,29 @@ def test_every_process_has_a_gpu_of_its_own() -> None:
     assert ProcessGroup(rank=5, processes=8, local_rank=1).device("cuda") == "cuda:1"
     assert ProcessGroup().device("cuda") == "cuda"
     assert ProcessGroup(rank=1, processes=2, local_rank=1).device("cpu") == "cpu"
+
+
+def _fail_on_purpose(group: ProcessGroup, _argument: object) -> None:
+    if group.rank == 1:
+        raise TrainingError("the second process cannot go on: do that")
+    group.any(False)
+
+
+def _end_by_signal(group: ProcessGroup, _argument: object) -> None:
+    if group.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    group.any(False)
+
+
+@pytest.mark.slow
+def test_what_a_process_says_is_what_the_run_says(tmp_path: Path) -> None:
+    """In its words, without the traceback of another process; and nothing stays in the folder."""
+    with pytest.raises(TrainingError, match=r"^the second process cannot go on: do that$"):
+        run_crew(_fail_on_purpose, None, 2, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_process_that_the_system_ends_is_told_with_a_way_out(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"training process 1 was ended by SIGKILL.*--batch.*--processes 1"):
+        run_crew(_end_by_signal, None, 2, tmp_path)

@@ -191,3 +191,14 @@ def test_a_key_that_occurs_twice_is_refused(tmp_path: Path, twice: str) -> None:
     path.write_bytes(join(json.dumps(header).encode(), data))
     with pytest.raises(AdapterFileError, match="occurs twice"):
         load_adapter(path)
+
+
+def test_a_default_is_written_only_where_there_is_one(tmp_path: Path) -> None:
+    pooled = POLICIES["pooled"]
+    assert "default_compute" not in manifest(pooled).to_json()
+    write(tmp_path / "a.safetensors", pooled.usually(0.5))
+    assert load_adapter(tmp_path / "a.safetensors").manifest.policy == pooled.usually(0.5)
+    with pytest.raises(SpecError, match=r"default_compute must be 0\.3 to 1, as calibrated, got 0\.2"):
+        pooled.usually(0.2)
+    with pytest.raises(SpecError, match="default_compute is of pooled policies, which servers run"):
+        POLICIES["published"].usually(0.5)

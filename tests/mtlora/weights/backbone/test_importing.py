@@ -47,7 +47,7 @@ def test_timm_name_gives_that_shape() -> None:
     assert sum(tensor.numel() for tensor in imported.tensors.values()) == 27_517_818  # Swin-T without norm and head
 
 
-@pytest.mark.parametrize("name", ["resnet50", "swin_nano", "../../etc/passwd"])
+@pytest.mark.parametrize("name", ["resnet50", "swin_nano", "../../no/such"])
 def test_other_names_list_the_known_ones(name: str) -> None:
     with pytest.raises(BackboneError, match="is neither a file nor a Swin that timm knows; timm knows swin_base"):
         import_backbone(name)

@@ -14,8 +14,8 @@ from torch import Tensor
 from mtlora.vocabulary.errors import ConversionError
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import Task
+from mtlora.weights.checkpoint.container import open_checkpoint
 from mtlora.weights.convert import Converted, convert_checkpoint
-from mtlora.weights.convert.checkpoint import open_checkpoint
 from mtlora.weights.convert.config import Config
 from mtlora.weights.convert.describe import NYUD_CLASSES, classes_of
 from testing.paths import DOCS, GOLDEN

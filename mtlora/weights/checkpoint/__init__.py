@@ -1,0 +1,1 @@
+"""Checkpoints of strangers, read without running anything in them: `.pth` in both containers, and `.safetensors`."""
