@@ -9,7 +9,7 @@ from mtlora.inference import Backend, Query
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
-from mtlora.weights.adapter_file.manifest import AdapterManifest
+from mtlora.weights.adapter_file.manifest import AdapterManifest, needed_version
 from mtlora.weights.backbone import Backbone
 from testing.factories import make_model
 
@@ -39,7 +39,12 @@ def name_changes(changes: dict[str, Any]) -> str:
 def make_set(backbone: Backbone, spec: AdapterSpec, *, seed: int = 1, dtype: torch.dtype = torch.float32) -> AdapterSet:
     """A random set for a backbone."""
     tensors = {n: t.to(dtype) for n, t in make_model(backbone, spec, seed=seed).adapter_tensors().items()}
-    manifest = AdapterManifest(spec=spec, backbone_name="test", backbone_fingerprint=backbone.fingerprint(spec))
+    manifest = AdapterManifest(
+        format_version=needed_version(spec),
+        spec=spec,
+        backbone_name="test",
+        backbone_fingerprint=backbone.fingerprint(spec),
+    )
     return AdapterSet(manifest, tensors, "0" * 64, 0)
 
 

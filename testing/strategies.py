@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from mtlora.vocabulary.adapted_linears import AdaptedLinear, adapted_linears
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, DecoderKind, SharedMode, TaskSpec, palette_classes
 from mtlora.vocabulary.tasks import TRAITS, Task
 
@@ -39,11 +40,11 @@ def task_specs(draw: st.DrawFn, task: Task) -> TaskSpec:
 
 
 @st.composite
-def adapter_specs(draw: st.DrawFn) -> AdapterSpec:
-    """Any adapter set: every switch, mode, decoder and subset of tasks."""
+def adapter_specs(draw: st.DrawFn, *, linear_ranks: bool = True) -> AdapterSpec:
+    """Any adapter set: every switch, mode, decoder and subset of tasks; linear_ranks: also ranks of single linears."""
     tasks = draw(st.lists(st.sampled_from(Task), min_size=1, max_size=4, unique=True))
     switches = [name for name, field in AdapterSpec.model_fields.items() if field.annotation is bool]
-    return AdapterSpec(
+    spec = AdapterSpec(
         backbone=draw(backbone_specs()),
         image_size=draw(st.sampled_from([32, 64, 128])),
         tasks=tuple(draw(task_specs(task)) for task in tasks),
@@ -53,3 +54,22 @@ def adapter_specs(draw: st.DrawFn) -> AdapterSpec:
         segformer_channels=draw(st.integers(1, 6)),
         **{name: draw(st.booleans()) for name in switches},
     )
+    return draw(with_linear_ranks(spec)) if linear_ranks and draw(st.booleans()) else spec
+
+
+@st.composite
+def with_linear_ranks(draw: st.DrawFn, spec: AdapterSpec, largest: int = 5) -> AdapterSpec:
+    """The spec with other ranks, 0 too, for some of its pairs."""
+    linears = list(adapted_linears(spec))
+
+    def some(owned: list[AdaptedLinear], of_stage: tuple[int, ...]) -> dict[str, int]:
+        found = {linear.name: draw(st.integers(0, largest)) for linear in owned if draw(st.booleans())}
+        stages = {linear.name: linear.stage for linear in owned}
+        return {name: rank for name, rank in found.items() if rank != of_stage[stages[name]]}
+
+    tasks = tuple(
+        TaskSpec(**{**dict(t), "linear_ranks": some([linear for linear in linears if linear.splits], t.ranks)})
+        for t in spec.tasks
+    )
+    shared = some([linear for linear in linears if not linear.norm], spec.ranks)
+    return AdapterSpec(**{**dict(spec), "tasks": tasks, "linear_ranks": shared})

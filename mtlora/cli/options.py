@@ -1,5 +1,6 @@
 """Options that several training commands share, and what they mean as values."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from mtlora.vocabulary.errors import TrainingError
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
     from mtlora.prediction.gated import Gated
+    from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.vocabulary.tasks import Task
     from mtlora.weights.adapter_file import AdapterSet
     from mtlora.weights.backbone import Backbone
@@ -188,3 +190,41 @@ def task_specs(
         for task in wanted
     ]
     return tuple(s.model_copy(update={"axes": dataset.axes}) if s.task is Task.NORMALS else s for s in specs)
+
+
+def with_linear_ranks(spec: "AdapterSpec", file: Path | None, single: list[str]) -> "AdapterSpec":
+    """The spec with ranks of single linears.
+
+    file:   JSON `{"shared": {LINEAR: N}, "tasks": {TASK: {LINEAR: N}}}`, either may be missing
+    single: `LINEAR=N` for a shared pair, `TASK:LINEAR=N` for a task's; these win over the file
+    """
+    from mtlora.vocabulary.spec import AdapterSpec, TaskSpec
+
+    if file is None and not single:
+        return spec
+    shared, tasks = _ranks_of_file(file)
+    for text in single:
+        name, _, rank = text.rpartition("=")
+        owner, _, linear = name.rpartition(":")
+        if not linear or not rank.isdigit():
+            raise TrainingError(f"--rank-of: LINEAR=N or TASK:LINEAR=N is needed, got {text!r}")
+        (tasks.setdefault(owner, {}) if owner else shared)[linear] = int(rank)
+    if unknown := tasks.keys() - set(spec.task_names):
+        raise TrainingError(f"ranks of {', '.join(sorted(unknown))}: the set has {', '.join(spec.task_names)}")
+    described = tuple(TaskSpec(**{**dict(task), "linear_ranks": tasks.get(task.task, {})}) for task in spec.tasks)
+    return AdapterSpec(**{**dict(spec), "tasks": described, "linear_ranks": shared})
+
+
+def _ranks_of_file(file: Path | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    if file is None:
+        return {}, {}
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrainingError(f"--ranks-file {file} cannot be read: {error}") from error
+    if not isinstance(said, dict) or said.keys() - {"shared", "tasks"}:
+        raise TrainingError(f'--ranks-file {file}: an object with "shared" and "tasks" is needed')
+    shared, tasks = said.get("shared", {}), said.get("tasks", {})
+    if not isinstance(tasks, dict) or not all(isinstance(ranks, dict) for ranks in (shared, *tasks.values())):
+        raise TrainingError(f"--ranks-file {file}: ranks must be objects of linears' names and numbers")
+    return shared, tasks

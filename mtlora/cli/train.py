@@ -19,6 +19,7 @@ from mtlora.vocabulary.errors import TrainingError
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
     from mtlora.training.adapters.config import PolicyTraining, TrainConfig, Validation
+    from mtlora.training.adapters.methods import Method
     from mtlora.training.run.loop import LoopConfig
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.vocabulary.tasks import Task
@@ -49,7 +50,7 @@ def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _lin
     from mtlora.data.augment import AugmentConfig
     from mtlora.data.layout import open_dataset
     from mtlora.training.adapters.config import TrainConfig
-    from mtlora.training.adapters.methods import Method, spec_for, unfreeze_for
+    from mtlora.training.adapters.methods import Method, unfreeze_for
     from mtlora.weights.bundled import find_backbone
 
     made, schedule, teacher = options.set, options.schedule, options.teacher
@@ -60,7 +61,7 @@ def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _lin
     method = o.member(Method, made.method, "method")
     loop = _loop(recipe, options)
     config = TrainConfig(
-        spec=spec_for(method, _spec(path, dataset, options)),
+        spec=_spec(path, dataset, method, options),
         backbone=path,
         data=made.data,
         out=made.out,
@@ -98,12 +99,13 @@ def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _lin
     return config
 
 
-def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "AdapterSpec":
+def _spec(backbone: Path, dataset: "PhotoDataset", method: "Method", options: TrainOptions) -> "AdapterSpec":
+    from mtlora.training.adapters.methods import spec_for
     from mtlora.vocabulary.spec import AdapterSpec
     from mtlora.weights.backbone import load_backbone
 
     made, shape = options.set, options.shape
-    return AdapterSpec(
+    spec = AdapterSpec(
         backbone=load_backbone(backbone).spec,
         image_size=shape.image_size,
         tasks=o.task_specs(made.tasks, made.semseg_classes, shape.task_ranks, shape.scaling, shape.decoder, dataset),
@@ -112,6 +114,8 @@ def _spec(backbone: Path, dataset: "PhotoDataset", options: TrainOptions) -> "Ad
         decoder_channels=o.four(shape.decoder_channels, "decoder channels"),
         antialias=shape.antialias,
     )
+    # what the method adapts decides which linears have ranks
+    return o.with_linear_ranks(spec_for(method, spec), shape.ranks_file, shape.rank_of or [])
 
 
 def _loop(recipe: Recipe, options: TrainOptions) -> "LoopConfig":

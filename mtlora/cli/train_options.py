@@ -57,6 +57,13 @@ class ShapeOptions:
     ] = None
     ranks: Annotated[str, typer.Option(help="Ranks of the shared pairs in stages 0..3.")] = "16,16,16,16"
     task_ranks: Annotated[str, typer.Option(help="Ranks of the task pairs in stages 0..3.")] = "4,4,4,4"
+    ranks_file: Annotated[
+        Path | None,
+        typer.Option(help='Ranks of single linears: {"shared": {LINEAR: N}, "tasks": {TASK: {LINEAR: N}}}.'),
+    ] = None
+    rank_of: Annotated[
+        list[str] | None, typer.Option(help="LINEAR=N or TASK:LINEAR=N, e.g. layers.2.blocks.1.mlp.fc1=8; repeatable.")
+    ] = None
     scaling: Annotated[float, typer.Option(help="Multiplier of B A x, shared and task pairs.")] = 4.0
     decoder: Annotated[str, typer.Option(help="hrnet, segformer or aspp.")] = "hrnet"
     decoder_channels: o.ChannelsOption = "18,36,72,144"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS, MERGING_LINEAR, block_linear_sizes, merging_linear_size
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode, TaskSpec
 
 NamedShapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -53,7 +53,7 @@ class AdaptedLinear:
     linear: str  # one of `BLOCK_LINEARS`, or `MERGING_LINEAR`
     in_features: int
     out_features: int
-    shared: PairSpec | None  # None: mode `addition` has none where tasks have outputs
+    shared: PairSpec | None  # None: rank 0 of this linear; mode `addition` has none where tasks have outputs
     specialised: bool  # it lies where tasks get outputs of their own, in any mode that knows such
     splits: bool  # every task gets an output of its own: a base plus its pair's
     tasks: tuple[PairSpec | None, ...]  # of the set's tasks in turn, empty unless it splits; None: rank 0, base alone
@@ -98,6 +98,29 @@ def adapted_linears(spec: AdapterSpec) -> Iterator[AdaptedLinear]:
             yield from _of_block(spec, stage, block)
 
 
+def rank_problems(spec: AdapterSpec) -> list[str]:
+    """What is wrong with the ranks of single linears: no such pair, or the rank that the stage has anyway."""
+    linears = list(adapted_linears(spec))
+    return [
+        *_rank_problems("shared", spec, [linear for linear in linears if not linear.norm]),
+        *(
+            problem
+            for task in spec.tasks
+            for problem in _rank_problems(f"task {task.task}", task, [linear for linear in linears if linear.splits])
+        ),
+    ]
+
+
+def _rank_problems(owner: str, ranked: AdapterSpec | TaskSpec, linears: list[AdaptedLinear]) -> Iterator[str]:
+    stages = {linear.name: linear.stage for linear in linears}
+    for name, rank in ranked.linear_ranks:
+        if name not in stages:
+            like = f"pairs are at {next(iter(stages))} and such" if stages else "there are none"
+            yield f"linear_ranks, {owner}: no pair belongs at {name!r} ({like})"
+        elif rank == ranked.ranks[stages[name]]:
+            yield f"linear_ranks, {owner}: {name} has rank {rank} from its stage already, leave it out"
+
+
 def gives_streams(spec: AdapterSpec, stage: int, block: int) -> bool:
     """Whether a block's tasks get features of their own that are read.
 
@@ -138,7 +161,8 @@ def _adapted(spec: AdapterSpec, stage: int, block: int | None, linear: str, size
     specialised = in_task_block and linear != _SHARED_INPUT_ONLY
     splits = specialised and spec.mode is not SharedMode.LORA_ONLY
     norm = splits and spec.mode is SharedMode.ADDITION
-    name = f"backbone.{_name(stage, block, linear)}"
+    linear_name = _name(stage, block, linear)
+    name = f"backbone.{linear_name}"
     out_features, in_features = size
 
     def pair(owner: str, rank: int, scaling: float, learned: bool) -> PairSpec | None:
@@ -157,16 +181,23 @@ def _adapted(spec: AdapterSpec, stage: int, block: int | None, linear: str, size
         linear=linear,
         in_features=in_features,
         out_features=out_features,
-        shared=None if norm else pair("shared", spec.ranks[stage], spec.scaling[stage], spec.learned_scaling),
+        shared=None
+        if norm
+        else pair("shared", _rank(spec, stage, linear_name), spec.scaling[stage], spec.learned_scaling),
         specialised=specialised,
         splits=splits,
         tasks=tuple(
-            pair(f"tasks.{task.task}", task.ranks[stage], task.scaling[stage], spec.learned_task_scaling)
+            pair(f"tasks.{task.task}", _rank(task, stage, linear_name), task.scaling[stage], spec.learned_task_scaling)
             for task in (spec.tasks if splits else ())
         ),
         base_has_pair=splits and spec.mode is SharedMode.MATRIX_V2,
         norm=norm,
     )
+
+
+def _rank(of: AdapterSpec | TaskSpec, stage: int, linear: str) -> int:
+    """Of the pair at a linear, by its name without `backbone.`."""
+    return dict(of.linear_ranks).get(linear, of.ranks[stage])
 
 
 def _name(stage: int, block: int | None, linear: str) -> str:

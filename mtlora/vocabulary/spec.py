@@ -8,7 +8,18 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from mtlora.vocabulary.errors import SpecError, TaskError
@@ -21,11 +32,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_CLASSES = 255  # class maps are uint8 and 255 is the ignore index
 MAX_IMAGE_SIZE = 4096
 MAX_STAGES = 4
+MAX_RANK = 4096
+_TOLD_PROBLEMS = 5
+MAX_LINEAR_RANKS = 4 * 64 * 4 + 3  # every linear of the deepest encoder
 _TELL_THEMSELVES = frozenset({"value_error", "missing", "extra_forbidden", "json_invalid"})
 
-RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared", "linear_ranks": {}}
-"""Names in a set's spec, and in its tasks', that format version 2 keeps for pairs to come, with what they are today:
-pairs with magnitudes (DoRA), and ranks of single linears. No release reads other values yet."""
+RESERVED_FIELDS: dict[str, Any] = {"adaptation": "lora", "task_base": "shared"}
+"""Names in a set's spec, and in its tasks', that format version 2 keeps for pairs with magnitudes (DoRA), with what
+they are today. No release reads other values yet."""
 
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
@@ -45,6 +59,23 @@ WHOLE = BeforeValidator(_whole)
 
 PerStage = tuple[Whole, Whole, Whole, Whole]
 PerStageFloat = tuple[Number, Number, Number, Number]
+
+
+def _sorted_ranks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted(value.items(), key=lambda item: str(item[0])))
+    if isinstance(value, tuple):
+        return tuple(sorted(value))
+    raise ValueError("must be an object of linears' names and ranks")
+
+
+LinearRanks = Annotated[
+    tuple[tuple[Annotated[str, Field(max_length=100)], Annotated[Whole, Field(ge=0, le=MAX_RANK)]], ...],
+    BeforeValidator(_sorted_ranks),
+    Field(max_length=MAX_LINEAR_RANKS),
+    PlainSerializer(dict, return_type=dict[str, int]),
+]
+"""Ranks of single linears, by name without `backbone.` (`layers.2.blocks.1.mlp.fc1`); in JSON a mapping, sorted."""
 
 
 class Spec(BaseModel):
@@ -96,6 +127,18 @@ def _fault_in_words(fault: ErrorDetails) -> str:
     words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
     is_told = fault["type"] in _TELL_THEMSELVES or not isinstance(given, str | int | float)
     return words if is_told else f"{words}, got {json.dumps(given) if not isinstance(given, str) else repr(given):.60}"
+
+
+class _Ranked(Spec):
+    """What owns pairs: it has `ranks` by stage, and `linear_ranks` of single linears where those differ."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Specs that use nothing of format version 2 are written as before there was one."""
+        written: dict[str, Any] = handler(self)
+        if not written.get("linear_ranks"):
+            written.pop("linear_ranks", None)
+        return written
 
 
 class SharedMode(StrEnum):
@@ -198,7 +241,7 @@ def familiar_classes(names: tuple[str, ...]) -> tuple[ClassSpec, ...]:
     return tuple(ClassSpec(name=name, color=known.get(name) or next(free)) for name in names)
 
 
-class TaskSpec(Spec):
+class TaskSpec(_Ranked):
     """One task of an adapter set: its outputs, its task-specific pairs, its decoder."""
 
     task: Task
@@ -208,6 +251,7 @@ class TaskSpec(Spec):
     scaling: PerStageFloat = Field(description="multiplier of B A x in stages 0..3; not alpha, not alpha / rank")
     decoder: DecoderKind = DecoderKind.HRNET
     axes: str = Field(default="", max_length=200, description="normals only: what x, y, z mean")
+    linear_ranks: LinearRanks = Field(default=(), description="ranks of single pairs that differ from their stage's")
 
     _reserved = model_validator(mode="before")(_without_reserved)
 
@@ -250,7 +294,7 @@ class TaskSpec(Spec):
         )
 
 
-class AdapterSpec(Spec):
+class AdapterSpec(_Ranked):
     """Everything that decides which tensors an adapter set holds, their shapes, and what is computed with them."""
 
     backbone: BackboneSpec
@@ -277,6 +321,9 @@ class AdapterSpec(Spec):
     mean: tuple[Number, Number, Number] = IMAGENET_MEAN
     std: tuple[Number, Number, Number] = IMAGENET_STD
     antialias: Switch = Field(default=False, description="resize with antialiasing; published models: without")
+    linear_ranks: LinearRanks = Field(
+        default=(), description="ranks of single shared pairs that differ from their stage's"
+    )
 
     _reserved = model_validator(mode="before")(_without_reserved)
 
@@ -293,7 +340,18 @@ class AdapterSpec(Spec):
             raise SpecError(f"std must be positive, got {self.std}")
         if min(self.decoder_channels) < 1 or max(self.decoder_channels) > 4096:
             raise SpecError(f"decoder channels must be 1 to 4096, got {self.decoder_channels}")
+        if self.has_linear_ranks:
+            # the rule of which linear has which pair is written in terms of this class
+            from mtlora.vocabulary.adapted_linears import rank_problems
+
+            if problems := rank_problems(self):
+                raise SpecError("; ".join(problems[:_TOLD_PROBLEMS]))
         return self
+
+    @property
+    def has_linear_ranks(self) -> bool:
+        """Whether single linears have ranks of their own, which takes format version 2."""
+        return bool(self.linear_ranks) or any(task.linear_ranks for task in self.tasks)
 
     @property
     def task_names(self) -> tuple[Task, ...]:
@@ -313,5 +371,5 @@ class AdapterSpec(Spec):
 
 
 def _check_ranks(owner: str, ranks: PerStage) -> None:
-    if min(ranks) < 0 or max(ranks) > 4096:
-        raise SpecError(f"{owner}: ranks must be 0 to 4096, got {ranks}")
+    if min(ranks) < 0 or max(ranks) > MAX_RANK:
+        raise SpecError(f"{owner}: ranks must be 0 to {MAX_RANK}, got {ranks}")

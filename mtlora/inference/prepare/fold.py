@@ -17,7 +17,7 @@ from mtlora.inference.prepare.int8 import IntegerWeight
 from mtlora.inference.prepare.layers import Block, Encoder, Linear, Merging, Norm, Pair, Stage, TaskLinear, TaskPairs
 from mtlora.model.swin import fitted_table
 from mtlora.vocabulary.adapted_linears import AdaptedLinear, PairSpec, adapted_linears, gives_streams
-from mtlora.vocabulary.encoder_shapes import MERGING_LINEAR
+from mtlora.vocabulary.encoder_shapes import BLOCK_LINEARS, MERGING_LINEAR
 from mtlora.vocabulary.spec import AdapterSpec
 
 
@@ -140,7 +140,8 @@ class _Fold:
         return TaskLinear(linear, self._task_pairs(adapted), adapted.base_has_pair, norm)
 
     def _task_pairs(self, adapted: AdaptedLinear) -> TaskPairs:
-        like, tasks, rank = self._frozen[f"{adapted.name}.weight"], len(adapted.tasks), adapted.task_rank
+        like, tasks = self._frozen[f"{adapted.name}.weight"], len(adapted.tasks)
+        rank = self._task_rank(adapted)
         a = like.new_zeros(1, tasks, rank, adapted.in_features)
         b = like.new_zeros(1, tasks, rank, adapted.out_features).mT  # the layout that `ops` likes best
         for index, spec in enumerate(adapted.tasks):
@@ -148,6 +149,12 @@ class _Fold:
                 pair = self._pair(spec)
                 a[0, index, : spec.rank], b[0, index, :, : spec.rank] = pair.a[0], pair.b[0]
         return TaskPairs(a, b)
+
+    def _task_rank(self, adapted: AdaptedLinear) -> int:
+        """To which the tasks' pairs are padded: the kernels want the same in all linears of a block."""
+        block = f"layers.{adapted.stage}.blocks.{adapted.block}."
+        linears = (self._adapted.get(f"{block}{linear}") for linear in BLOCK_LINEARS)
+        return max(linear.task_rank for linear in linears if linear is not None)
 
     def _shared_pair(self, name: str) -> Pair | None:
         adapted = self._adapted.get(name)

@@ -163,7 +163,7 @@ class _Writer:
         layout = BlockLayout(
             **{part.replace(".", "_"): self._parameter(f"{name}.{part}") for part in _NORMS},
             **{part: self._linear(full, tasked=part in tasked) for part, full in linears.items()},
-            **{f"{part}_tasks": self._pairs(linear) for part, linear in tasked.items()},
+            **{f"{part}_tasks": self._pairs(linear, rank) for part, linear in tasked.items()},
             position=self._position(f"{name}.{_TABLE}", stage, shifted=number % 2 == 1),
             heads=heads,
             base_has_pair=any(linear.base_has_pair for linear in tasked.values()),
@@ -191,8 +191,9 @@ class _Writer:
         made.up = self._add(self._kernels.packed_floats(rank, outputs), MoveKind.PACKED, b, outputs, rank, **factor)
         return made
 
-    def _pairs(self, adapted: AdaptedLinear) -> PairsLayout:
-        outputs, inputs, rank = adapted.out_features, adapted.in_features, adapted.task_rank
+    def _pairs(self, adapted: AdaptedLinear, rank: int) -> PairsLayout:
+        """The tasks' pairs of a linear. rank: to which they are padded, the same in all linears of a block."""
+        outputs, inputs = adapted.out_features, adapted.in_features
         by_columns = reads_by_columns(rank)
         a, b = (self._room(len(adapted.tasks) * rank * length) for length in (inputs, outputs))
         for index, pair in enumerate(adapted.tasks):

@@ -30,7 +30,7 @@ from mtlora.training.run.record import data_digest, file_digest, write_record
 from mtlora.training.run.validation import DeltaWatch
 from mtlora.vocabulary.errors import TrainingError
 from mtlora.vocabulary.policy import Policy, policy_shapes
-from mtlora.weights.adapter_file import AdapterManifest, load_adapter, write_adapter
+from mtlora.weights.adapter_file import AdapterManifest, load_adapter, needed_version, write_adapter
 from mtlora.weights.adapter_file.manifest import Provenance
 from mtlora.weights.backbone import Backbone, load_backbone, save_backbone
 
@@ -101,7 +101,7 @@ def export(config: TrainConfig, path: Path) -> str:
     }
     policy = None if config.policy is None else Policy(**config.policy.spec.model_dump())
     manifest = AdapterManifest(
-        format_version=1 if policy is None else 2,
+        format_version=needed_version(spec, policy),
         name=config.name,
         spec=spec,
         backbone_name=backbone.spec.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtlora.vocabulary.model_shapes import adapter_shapes, frozen_shapes, model_shapes, parameter_counts
 from mtlora.weights.adapter_file.announced import has_manifest, read_manifest
 from mtlora.weights.adapter_file.check import check_backbone, check_shape
-from mtlora.weights.adapter_file.manifest import FORMAT_VERSION, AdapterManifest
+from mtlora.weights.adapter_file.manifest import FORMAT_VERSION, AdapterManifest, needed_version
 
 if TYPE_CHECKING:
     from mtlora.weights.adapter_file.load import AdapterSet, CheckedFiles, load_adapter
@@ -35,6 +35,7 @@ __all__ = [
     "has_manifest",
     "load_adapter",
     "model_shapes",
+    "needed_version",
     "parameter_counts",
     "read_manifest",
     "save_adapter",

@@ -42,6 +42,11 @@ ProvenanceValue = Annotated[bool | int | float | ProvenanceText, BeforeValidator
 Provenance = dict[ProvenanceKey, ProvenanceValue]
 
 
+def needed_version(spec: AdapterSpec, policy: Policy | None = None) -> Literal[1, 2]:
+    """The format version that a set is written in: the oldest that can say what it has."""
+    return 2 if policy is not None or spec.has_linear_ranks else 1
+
+
 class AdapterManifest(Spec):
     """Header of an adapter set: what it is, which backbone it needs, where it comes from."""
 
@@ -57,6 +62,8 @@ class AdapterManifest(Spec):
     def _check(self) -> Self:
         if self.policy is not None and self.format_version < 2:
             raise SpecError(f"a policy needs format_version 2, got {self.format_version}")
+        if self.spec.has_linear_ranks and self.format_version < 2:
+            raise SpecError(f"linear_ranks need format_version 2, got {self.format_version}")
         return self
 
     @model_serializer(mode="wrap")

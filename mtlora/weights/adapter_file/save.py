@@ -13,7 +13,7 @@ from mtlora.vocabulary.errors import AdapterFileError
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file.header import ITEM_BYTES, LENGTH_BYTES, raise_if
 from mtlora.weights.adapter_file.load import DTYPES, compare_shapes, expected_shapes, not_finite
-from mtlora.weights.adapter_file.manifest import METADATA_KEY, AdapterManifest, ProvenanceValue
+from mtlora.weights.adapter_file.manifest import METADATA_KEY, AdapterManifest, ProvenanceValue, needed_version
 from mtlora.weights.atomic import write_atomically
 
 _ALIGNMENT = 8
@@ -36,6 +36,7 @@ def save_adapter(
     tensors: exactly those of `adapter_shapes(spec)`, of any float type; stored as `dtype`
     """
     manifest = AdapterManifest(
+        format_version=needed_version(spec),
         name=name,
         spec=spec,
         backbone_name=backbone_name,

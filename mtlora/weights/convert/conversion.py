@@ -88,6 +88,7 @@ def convert_checkpoint(
     problems = source.problems + evidence.config.problems
     absent: set[str] = set()
     if spec is not None:
+        _drop_empty_pairs(source)
         _drop_unused_scalings(spec, source)
         absent = _never_made(spec, source)
         problems += _differences(spec, source, absent)
@@ -135,6 +136,13 @@ def unknown_tensors(keys: Sequence[str]) -> list[str]:
 def _as_vector(ref: TensorRef) -> TensorRef:
     """A learned scaling that was saved as a bare number."""
     return TensorRef(ref.storage, ref.offset, (1,), (1,))
+
+
+def _drop_empty_pairs(source: _Source) -> None:
+    """Pairs of rank 0, saved as tensors without a number."""
+    for name, ref in list(source.tensors.items()):
+        if is_lora(name) and 0 in ref.shape:
+            del source.tensors[name]
 
 
 def _drop_unused_scalings(spec: AdapterSpec, source: _Source) -> None:

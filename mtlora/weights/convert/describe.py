@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from mtlora.vocabulary.adapted_linears import place_of_lora_a
+from mtlora.vocabulary.adapted_linears import adapted_linears, place_of_lora_a
 from mtlora.vocabulary.errors import SpecError, TaskError
 from mtlora.vocabulary.model_shapes import Shapes
 from mtlora.vocabulary.spec import (
@@ -75,7 +75,7 @@ def describe(evidence: Evidence) -> AdapterSpec | None:
     if config.problems or backbone is None or scaling is None or mode is None or channels is None:
         return None
     try:
-        return AdapterSpec(
+        spec = AdapterSpec(
             backbone=backbone,
             image_size=side,
             tasks=described,
@@ -87,6 +87,7 @@ def describe(evidence: Evidence) -> AdapterSpec | None:
             segformer_channels=config.get("MODEL.SEGFORMER_CHANNELS", int, 256),
             **_switches(config),
         )
+        return _with_ranks_by_linear(evidence, spec)
     except SpecError as error:
         config.problems.append(str(error))
         return None
@@ -206,20 +207,42 @@ def classes_of(task: Task, outputs: int) -> tuple[ClassSpec, ...]:
 
 
 def _ranks(evidence: Evidence, owner: str, *paths: str, fallback: PerStage | None = None) -> PerStage:
-    """Ranks of a pair in the four stages, from the first path that says something; the tensors must agree."""
+    """Ranks of a pair in the four stages, from the first path that says something; the tensors must agree.
+
+    Where the pairs of a stage differ, the tensors decide linear by linear: see `_with_ranks_by_linear`.
+    """
     config = evidence.config
     said = next((found for found in (config.per_stage(path, int) for path in paths) if found is not None), fallback)
     ranks = list(said or (0, 0, 0, 0))
     for stage, seen in _seen_ranks(evidence.shapes, owner).items():
         if said is None:
-            ranks[stage] = next(iter(seen))
-        if seen != {ranks[stage]}:
-            held = ", ".join(map(str, sorted(seen)))
+            ranks[stage] = max(seen)
+        if len(seen) == 1 and seen != {ranks[stage]}:
+            (held,) = seen
             config.problems.append(
                 f"{owner} rank of stage {stage}: config says {ranks[stage]}, the tensors have {held}"
             )
     a, b, c, d = ranks
     return a, b, c, d
+
+
+def _with_ranks_by_linear(evidence: Evidence, spec: AdapterSpec) -> AdapterSpec:
+    """The spec with the ranks of single linears, where pairs of one stage differ; a pair that is not there has rank 0.
+
+    Where every stage has one rank, a pair that is not there is a fault of the checkpoint instead.
+    """
+    owners = {"shared": spec.ranks} | {f"tasks.{task.task}": task.ranks for task in spec.tasks}
+    if not any(len(seen) > 1 for owner in owners for seen in _seen_ranks(evidence.shapes, owner).values()):
+        return spec
+    found: dict[str, dict[str, int]] = {owner: {} for owner in owners}
+    for linear in adapted_linears(spec):
+        for pair in linear.pairs:
+            owner = pair.name.removeprefix(f"{linear.prefix}.")
+            rank = next(iter(evidence.shapes.get(f"{pair.name}.lora_a", ())), 0)
+            if rank != pair.rank:
+                found[owner][linear.name] = rank
+    tasks = tuple(TaskSpec(**{**dict(t), "linear_ranks": found[f"tasks.{t.task}"]}) for t in spec.tasks)
+    return AdapterSpec(**{**dict(spec), "tasks": tasks, "linear_ranks": found["shared"]})
 
 
 def _seen_ranks(shapes: Mapping[str, tuple[int, ...]], owner: str) -> dict[int, set[int]]:

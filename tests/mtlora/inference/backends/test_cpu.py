@@ -13,8 +13,9 @@ from mtlora.inference.backends.cpu import CpuBackend
 from mtlora.inference.prepare.layers import tensors_of
 from mtlora.kernels import kernels, status
 from mtlora.maps.postprocessing import at_model_size
+from mtlora.vocabulary.adapted_linears import adapted_linears
 from mtlora.vocabulary.errors import AdapterMismatchError, MTLoRAError
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import TRAITS, Task
 from mtlora.weights.adapter_file import AdapterSet
 from mtlora.weights.adapter_file.manifest import AdapterManifest
@@ -68,6 +69,36 @@ def test_any_spec_equals_the_plain_form(spec: AdapterSpec, data: st.DataObject, 
         run(form, [adapter], images(spec, 1), tasks), run(ReferenceBackend(backbone), [adapter], images(spec, 1), tasks)
     )
     assert form.device_bytes(spec) == form.prepare(adapter).cost_bytes
+
+
+RANKS = [
+    {"attn.proj": 1, "mlp.fc1": 6, "mlp.fc2": 1},
+    {"attn.proj": 6, "mlp.fc1": 1, "mlp.fc2": 5},
+    {"attn.proj": 0, "mlp.fc1": 5, "mlp.fc2": 20},
+    {"attn.proj": 20, "mlp.fc1": 0, "mlp.fc2": 1},
+    {"attn.qkv": 0, "attn.proj": 5, "mlp.fc1": 17, "mlp.fc2": 0},
+]
+
+
+@pytest.mark.parametrize("mode", [SharedMode.MATRIX, SharedMode.MATRIX_V2, SharedMode.LORA_ONLY])
+@pytest.mark.parametrize("ranks", RANKS, ids=str)
+def test_ranks_that_differ_within_a_block(mode: SharedMode, ranks: dict[str, int], merge: bool) -> None:
+    """The first task has its stage's rank everywhere, the others have the shared pairs' other ranks."""
+    backbone, plain = make_backbone(), adapter_spec(mode=mode)
+    linears = [linear for linear in adapted_linears(plain) if linear.linear in ranks]
+    shared = {linear.name: ranks[linear.linear] for linear in linears}
+    own = {linear.name: ranks[linear.linear] for linear in linears if linear.splits}
+
+    def others(ranked: AdapterSpec | TaskSpec, wanted: dict[str, int]) -> dict[str, int]:
+        stages = {linear.name: linear.stage for linear in linears}
+        return {name: rank for name, rank in wanted.items() if rank != ranked.ranks[stages[name]]}
+
+    first, *rest = plain.tasks
+    tasks = (first, *(TaskSpec(**{**dict(task), "linear_ranks": others(task, own)}) for task in rest))
+    spec = AdapterSpec(**{**dict(plain), "tasks": tasks, "linear_ranks": others(plain, shared)})
+    sets = [make_set(backbone, spec, seed=seed) for seed in (1, 2)]
+    expected = run(ReferenceBackend(backbone), sets, images(spec, 2), spec.task_names)
+    assert_same(run(CpuBackend(backbone, merge=merge), sets, images(spec, 2), spec.task_names), expected)
 
 
 @pytest.mark.parametrize("name", ["tiny_w4_r8", "plus_w7_r4"])

@@ -109,11 +109,31 @@ LIES: dict[str, tuple[Any, str]] = {
         lambda m, _: m["spec"].update(adaptation="dora"),
         "adaptation 'dora': reserved in format version 2, and this release does not read such sets yet",
     ),
-    "reserved ranks": (lambda m, _: m["spec"].update(linear_ranks={"x": 1}), "linear_ranks {'x': 1}: reserved"),
+    "ranks of no linear": (
+        lambda m, _: m["spec"].update(linear_ranks={"x": 1}),
+        r"shared: no pair belongs at 'x' \(pairs are at layers\.0\.blocks\.0\.attn\.qkv and such",
+    ),
+    "ranks as a list": (lambda m, _: m["spec"].update(linear_ranks=[["x", 1]]), "must be an object of linears' names"),
+    "rank of the stage": (
+        lambda m, _: m["spec"].update(linear_ranks={"layers.0.blocks.0.attn.qkv": m["spec"]["ranks"][0]}),
+        r"layers\.0\.blocks\.0\.attn\.qkv has rank \d+ from its stage already, leave it out",
+    ),
+    "a rank below zero": (lambda m, _: m["spec"].update(linear_ranks={"x": -1}), "greater than or equal to 0"),
+    "ranks in version 1": (
+        lambda m, _: (
+            (m.update(format_version=1), m.pop("policy"))
+            and m["spec"].update(linear_ranks={"layers.0.blocks.0.attn.qkv": 7})
+        ),
+        "linear_ranks need format_version 2, got 1",
+    ),
     "reserved base": (lambda m, _: m["spec"].update(task_base="own"), "task_base 'own': reserved"),
     "reserved in a task": (
-        lambda m, _: m["spec"]["tasks"][1].update(linear_ranks={"x": 1}),
-        r"tasks\.1.*linear_ranks {'x': 1}: reserved in format version 2",
+        lambda m, _: m["spec"]["tasks"][1].update(adaptation="dora"),
+        r"tasks\.1.*adaptation 'dora': reserved in format version 2",
+    ),
+    "task ranks where tasks have no pair": (
+        lambda m, _: m["spec"]["tasks"][1].update(linear_ranks={"layers.0.blocks.0.attn.qkv": 1}),
+        r"no pair belongs at 'layers\.0\.blocks\.0\.attn\.qkv' \(pairs are at layers\.0\..*\.attn\.proj",
     ),
 }
 

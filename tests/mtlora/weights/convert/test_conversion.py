@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
 from mtlora.vocabulary.errors import ConversionError
-from mtlora.vocabulary.spec import AdapterSpec, SharedMode
+from mtlora.vocabulary.spec import AdapterSpec, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.checkpoint.container import open_checkpoint
 from mtlora.weights.convert import Converted, convert_checkpoint
@@ -52,12 +52,38 @@ def same(converted: Converted, tensors: dict[str, Tensor]) -> bool:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(spec=adapter_specs())
+@given(spec=adapter_specs(linear_ranks=False))
 def test_convert_turns_publish_round(tmp_path: Path, spec: AdapterSpec) -> None:
     """For every mode, decoder, switch and set of tasks."""
     tensors = whole(spec)
     converted = convert_checkpoint(publish(tmp_path / "c.pth", spec, tensors))
     assert comparable(converted.spec) == comparable(spec)
+    assert same(converted, tensors)
+
+
+LINEARS = {
+    "layers.0.blocks.0.attn.qkv": 1,
+    "layers.1.blocks.0.mlp.fc1": 0,
+    "layers.2.blocks.0.mlp.fc2": 7,
+}
+TASK_LINEARS = {"layers.1.blocks.0.attn.proj": 5, "layers.1.blocks.0.mlp.fc2": 0}
+
+
+def with_ranks(spec: AdapterSpec, said: str = "matrix") -> AdapterSpec:
+    """The spec with other ranks for some linears, of all tasks but the first for some too."""
+    first, *others = spec.tasks
+    tasks = (first, *(TaskSpec(**{**dict(task), "linear_ranks": TASK_LINEARS}) for task in others))
+    return AdapterSpec(**{**dict(spec), "mode": said, "tasks": tasks, "linear_ranks": LINEARS})
+
+
+@pytest.mark.parametrize("mode", ["matrix", "matrixv2"])
+def test_ranks_that_differ_within_a_stage_are_ranks_of_linears(tmp_path: Path, mode: str) -> None:
+    """The tensors say them; a pair that is not there has rank 0."""
+    spec = with_ranks(SPEC, mode)
+    tensors = whole(spec)
+    converted = convert_checkpoint(publish(tmp_path / "c.pth", spec, tensors))
+    assert comparable(converted.spec) == comparable(spec)
+    assert dict(converted.spec.linear_ranks) == LINEARS
     assert same(converted, tensors)
 
 
