@@ -82,7 +82,8 @@ def _read_task(source: Source, path: Path, task: dict[str, Any], export: Export)
 def _results(task: dict[str, Any], export: Export) -> list[dict[str, Any]] | None:
     """The results of a task's annotation that counts: of several, what is marked as true, else the last one."""
     if "annotations" not in task and "completions" not in task:
-        found = [value for value in task.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        lists = [value for key, value in task.items() if key != "predictions" and isinstance(value, list)]
+        found = [value for value in lists if value and isinstance(value[0], dict)]
         results = [result for results in found for result in results if isinstance(result, dict)]
         return results if found else None
     annotations = task.get("annotations", task.get("completions"))
