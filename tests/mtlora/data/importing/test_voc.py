@@ -36,7 +36,7 @@ def save_mask(root: Path, values: "np.ndarray[tuple[int, int], np.dtype[np.uint8
 
 def test_xml_with_boxes_only_is_refused(root: Path) -> None:
     write_xml(root, BOX, BOX)
-    with pytest.raises(DataError, match="PASCAL VOC has no outlines of anything: 2 boxes.* Segmentation needs areas"):
+    with pytest.raises(DataError, match=r"PASCAL VOC has no outlines of anything: 2 boxes.* Segmentation needs areas"):
         brought(root)
 
 
