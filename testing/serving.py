@@ -172,7 +172,7 @@ def metric(live: Live, name: str) -> float:
 class ServerProcess:
     """`mtlora serve` as a process of its own."""
 
-    def __init__(self, weights: Weights, store: Path, *, bucket: str = "", **flags: object) -> None:
+    def __init__(self, weights: Weights, store: Path, *, bucket: object = "", **flags: object) -> None:
         """bucket: address of a store that is no folder; `store` then names the log only."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

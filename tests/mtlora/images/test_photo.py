@@ -7,6 +7,7 @@ from PIL import Image
 from mtlora.images import photo as module
 from mtlora.images.photo import Photo, decoding, to_rgb
 from mtlora.images.pixels import shared_pixels_of
+from mtlora.images.tiles import Box
 from mtlora.vocabulary.errors import ImageTooCostlyError
 
 SIDEWAYS = range(5, 9)
@@ -86,3 +87,17 @@ def test_float_grey_is_scaled_by_all_of_its_rows(monkeypatch: pytest.MonkeyPatch
 def test_no_memory_is_the_photos_cost() -> None:
     with pytest.raises(ImageTooCostlyError, match="more memory"), decoding():
         raise MemoryError
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_parts_are_those_of_the_upright_picture(orientation: int, mode: str) -> None:
+    photo = Photo(noise(mode), orientation)
+    upright = np.asarray(photo.whole())
+    for box in (Box(0, 0, photo.width, photo.height), Box(2, 3, 9, 14), Box(photo.width - 1, photo.height - 1, 99, 99)):
+        clipped = Box(box.left, box.top, min(box.right, photo.width), min(box.bottom, photo.height))
+        part = photo.part(clipped)
+        assert (part.width, part.height) == (clipped.right - clipped.left, clipped.bottom - clipped.top)
+        wanted = upright[clipped.top : clipped.bottom, clipped.left : clipped.right]
+        np.testing.assert_array_equal(np.asarray(part.whole()), wanted)
+        np.testing.assert_array_equal(np.concatenate([band[..., :3] for _, band in part.bands()]), wanted)
