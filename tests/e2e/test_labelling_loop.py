@@ -51,7 +51,7 @@ def corrected(predicted: Path, drawn: Path, made: Sequence[Scene]) -> dict[str, 
     for number, one in enumerate(hand["annotations"]):
         one |= {"id": number, "category_id": of_name[hand_name[one["category_id"]]]}
         one["image_id"] = ids[files[one["image_id"]]]
-    return before | {"annotations": hand["annotations"]}
+    return {**before, "annotations": hand["annotations"]}
 
 
 def test_from_a_coco_export_to_a_served_set(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def _segmentation(value: Any) -> Callable[[dict[str, Any]], object]:
         (_segmentation({"size": [48, 60], "counts": [10**12]}), "run lengths"),
         (_segmentation({"size": [48, 60], "counts": [-5, 2885]}), "run lengths"),
         (_segmentation({"size": [48, 60], "counts": [10]}), "run lengths"),
+        (_segmentation({"size": [48, 60], "counts": [2**62, 2**62, 2**62, 2**62, 2880]}), "run lengths of 184467"),
+        (_segmentation({"size": [48], "counts": [2880]}), "the size of run lengths is a list of height and width"),
         (_segmentation({"size": [10**9, 10**9], "counts": [1]}), "run lengths of 1000000000 x 1000000000 pixels"),
         (_segmentation({"size": [48, 60], "counts": "~~~~~"}), "run lengths"),
         (_segmentation({"size": [48, 60], "counts": {"a": 1}}), "run lengths are text or a list"),
