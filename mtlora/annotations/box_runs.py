@@ -39,8 +39,12 @@ def row_runs(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.b
 
 def filled(counts: Sequence[int] | NDArray[np.int64], pixels: int) -> NDArray[np.bool_]:
     """Runs outside and inside in turn as bool [pixels]; `DataError` where they are not so many."""
-    lengths = np.asarray(counts, dtype=np.int64)
-    if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != pixels:
-        total = int(lengths.sum()) if lengths.ndim == 1 else "no"
+    try:
+        lengths = np.asarray(counts, dtype=np.int64)
+    except OverflowError:
+        raise DataError(f"a run length is more than the {pixels} pixels that all should make") from None
+    # each is looked at before they are summed: a sum of large ones would come round to the right number
+    if lengths.ndim != 1 or ((lengths < 0) | (lengths > pixels)).any() or int(lengths.sum()) != pixels:
+        total = sum(lengths.tolist()) if lengths.ndim == 1 else "no"
         raise DataError(f"run lengths of {total} pixels in all, none below 0, should make {pixels}")
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)

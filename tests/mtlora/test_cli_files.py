@@ -153,6 +153,31 @@ def test_predict(tmp_path: Path, bundle: Path) -> None:
         assert (image.mode, image.size) == ("P", (50, 30))
 
 
+@pytest.mark.parametrize("tool", ["coco", "labelstudio", "cvat", "labelme"])
+def test_predict_for_a_labelling_tool(tool: str, tmp_path: Path, bundle: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(photo)
+    result = run("predict", photo, "--adapter", "street", "--out", tmp_path / "maps", "--as", tool)
+    assert result.exit_code == 0, result.output
+    written = sorted(path.name for path in (tmp_path / "maps").glob(f"{tool}.*"))
+    assert written
+    assert all(str(tmp_path / "maps" / name) in result.stdout.splitlines() for name in written)
+
+
+@pytest.mark.parametrize("tool", ["yolo", "coco=x"])
+def test_other_tools_are_refused_before_anything_is_predicted(tool: str, tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(MTLoRAError, match="--as is one of coco, labelstudio, cvat, labelme"):
+        run("predict", "gone.png", "--adapter", "street", "--out", tmp_path / "maps", "--as", tool)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_tool_needs_maps_of_areas(tmp_path: Path, bundle: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (50, 40)).save(photo)
+    with pytest.raises(TaskError, match="no map of normals is areas: ask for semseg"):
+        run("predict", photo, "--adapter", "street", "--tasks", "normals", "--out", tmp_path / "m", "--as", "coco")
+
+
 def test_predict_goes_on_after_a_bad_photo(tmp_path: Path, bundle: Path) -> None:
     Image.new("RGB", (50, 30)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")

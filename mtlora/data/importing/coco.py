@@ -40,9 +40,9 @@ def _read_document(source: Source, path: Path, export: Export) -> None:
     annotations = listed(document, "annotations", path.name)
     for annotation in annotations:
         by_image[whole(annotation.get("image_id"), f"{path.name}: image_id of an annotation")].append(annotation)
-    used = {annotation.get("category_id") for annotation in annotations}
-    for category in _real(document["categories"], used):
-        export.add_class(names[category["id"]])
+    used = {str(annotation.get("category_id")) for annotation in annotations}
+    for number in _real(document["categories"], used):
+        export.add_class(names[number])
     split = split_in([*source.place(path).split("/"), *path.stem.replace("2017", "").replace("2014", "").split("_")])
     for image in listed(document, "images", path.name):
         try:
@@ -58,11 +58,15 @@ def _names(categories: list[dict[str, Any]], where: str) -> dict[int, str]:
     }
 
 
-def _real(categories: list[dict[str, Any]], used: set[Any]) -> list[dict[str, Any]]:
-    """By id, without what Roboflow puts first: an unused category that only stands above the others."""
-    above = {category.get("supercategory") for category in categories}
-    real = [c for c in categories if c["id"] in used or c.get("supercategory") != "none" or c["name"] not in above]
-    return sorted(real, key=lambda category: int(category["id"]))
+def _real(categories: list[dict[str, Any]], used: set[str]) -> list[int]:
+    """Ids in order, without what Roboflow puts first: an unused category that only stands above the others."""
+    above = {str(category.get("supercategory")) for category in categories}
+    real = [
+        category
+        for category in categories
+        if str(category["id"]) in used or category.get("supercategory") != "none" or str(category["name"]) not in above
+    ]
+    return sorted(int(float(category["id"])) for category in real)
 
 
 def _read_image(
@@ -111,7 +115,10 @@ def _ring(values: list[Any]) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 def _runs(found: dict[str, Any], size: tuple[int, int]) -> ColumnRuns:
     counts = found.get("counts")
-    height, width = found.get("size", size)
+    sides = found.get("size", list(size))
+    if not isinstance(sides, list) or len(sides) != 2:
+        raise DataError(f"the size of run lengths is a list of height and width, got {str(sides)[:60]!r}")
+    height, width = sides
     if isinstance(counts, list) and all(isinstance(count, int) for count in counts):
         return ColumnRuns(counts, whole(height, "height of run lengths"), whole(width, "width of run lengths"))
     if isinstance(counts, str):

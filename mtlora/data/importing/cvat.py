@@ -117,6 +117,8 @@ def _ellipse(element: Element) -> NDArray[np.float64]:
         x, y, rx, ry, turn = (float(element.get(key, "0")) for key in ("cx", "cy", "rx", "ry", "rotation"))
     except ValueError:
         raise DataError("an ellipse has the numbers cx, cy, rx and ry") from None
+    if not np.isfinite([x, y, rx, ry, turn]).all():
+        raise DataError(f"an ellipse has finite numbers, got {x}, {y}, {rx}, {ry} and the rotation {turn}")
     angles = np.arange(ELLIPSE_POINTS) * (2 * np.pi / ELLIPSE_POINTS)
     along, across, turned = rx * np.cos(angles), ry * np.sin(angles), np.deg2rad(turn)
     return np.stack(

@@ -93,8 +93,7 @@ def import_export(path: Path, out: Path, options: ImportOptions, progress: Progr
     _take_once(export)
     if options.skip_empty:
         _leave_empty_out(export)
-    if export.problems and not export.photos:  # whose classes are not known then
-        raise DataError(f"{len(export.problems)} problems; nothing was written", export.problems[:MAX_PROBLEMS_SHOWN])
+    _refuse_none(export)
     classed = next((task for task in options.tasks if task is not Task.SALIENCY), None)
     numbers = numbering(export, classed or Task.SEMSEG, wanted) if not export.soft else Numbering((), {})
     with _staged(out) as folder:
@@ -144,6 +143,18 @@ def _leave_empty_out(export: Export) -> None:
     kept = [photo for photo in export.photos if photo.shapes or photo.ready is not None]
     export.left_out["photos without any shape"] += len(export.photos) - len(kept)
     export.photos = kept
+
+
+def _refuse_none(export: Export) -> None:
+    """Say why nothing is labelled, before anything is said of classes, which are not known then."""
+    kinds = ", ".join(f"{count} {what}" for what, count in export.left_out.most_common() if count)
+    shown = export.problems[:MAX_PROBLEMS_SHOWN]
+    if not export.photos and shown:
+        raise DataError(f"{len(export.problems)} problems; nothing was written", shown)
+    if not export.photos:
+        raise DataError(f"this {export.format} has no photo with labels: {kinds or 'it lists none'}")
+    if kinds and not any(photo.shapes or photo.ready is not None for photo in export.photos):
+        raise DataError(f"this {export.format} has no outlines of anything: {kinds}. Segmentation needs areas", shown)
 
 
 @contextmanager
@@ -216,10 +227,6 @@ class _Run:
 
     def _refuse(self, good: Sequence[LabelledPhoto]) -> None:
         export, problems = self.export, self.export.problems
-        drawn = any(photo.shapes or photo.ready is not None for photo in export.photos)
-        if export.photos and not drawn and export.left_out:
-            kinds = ", ".join(f"{count} {what}" for what, count in export.left_out.most_common())
-            raise DataError(f"this {export.format} has no outlines of anything: {kinds}. Segmentation needs areas")
         if problems and not self.options.skip_bad:
             more = "" if len(problems) <= MAX_PROBLEMS_SHOWN else f" (the first {MAX_PROBLEMS_SHOWN})"
             summary = f"{len(problems)} problems{more}; nothing was written; --skip-bad leaves these photos out"

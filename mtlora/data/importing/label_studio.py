@@ -53,7 +53,7 @@ def _read_task(source: Source, path: Path, task: dict[str, Any], export: Export)
         export.left_out["tasks that nobody has labelled"] += 1
         return
     photo = _find(source, path, task)
-    names = {result.get("id"): _label(result) for result in results if _label(result)}
+    names = {str(result.get("id")): _label(result) for result in results if _label(result)}
     sizes, shapes = set(), []
     for result in results:
         value = result.get("value", result)
@@ -70,7 +70,7 @@ def _read_task(source: Source, path: Path, task: dict[str, Any], export: Export)
                 f"it was turned by {result['image_rotation']} degrees in the tool: turn the photo, not the view"
             )
         sizes.add(size)
-        name = class_name(_label(result) or names.get(result.get("id")), "its labels")
+        name = class_name(_label(result) or names.get(str(result.get("id"))), "its labels")
         export.add_class(name)
         shapes.append(Shape(name, _area(kind, value, *size)))
     if len(sizes) > 1:
@@ -82,7 +82,8 @@ def _read_task(source: Source, path: Path, task: dict[str, Any], export: Export)
 def _results(task: dict[str, Any], export: Export) -> list[dict[str, Any]] | None:
     """The results of a task's annotation that counts: of several, what is marked as true, else the last one."""
     if "annotations" not in task and "completions" not in task:
-        found = [value for value in task.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        lists = [value for key, value in task.items() if key != "predictions" and isinstance(value, list)]
+        found = [value for value in lists if value and isinstance(value[0], dict)]
         results = [result for results in found for result in results if isinstance(result, dict)]
         return results if found else None
     annotations = task.get("annotations", task.get("completions"))
@@ -141,6 +142,8 @@ def _ellipse(value: dict[str, Any], scale: NDArray[np.float64]) -> NDArray[np.fl
         x, y, rx, ry, turn = (float(value.get(k) or 0) for k in ("x", "y", "radiusX", "radiusY", "rotation"))
     except (TypeError, ValueError):
         raise DataError("an ellipse has the numbers x, y, radiusX and radiusY") from None
+    if not np.isfinite([x, y, rx, ry, turn]).all():
+        raise DataError(f"an ellipse has finite numbers, got {x}, {y}, {rx}, {ry} and the rotation {turn}")
     angles = np.arange(ELLIPSE_POINTS) * (2 * np.pi / ELLIPSE_POINTS)
     along, across, turned = rx * scale[0] * np.cos(angles), ry * scale[1] * np.sin(angles), np.deg2rad(turn)
     points = [along * np.cos(turned) - across * np.sin(turned), along * np.sin(turned) + across * np.cos(turned)]

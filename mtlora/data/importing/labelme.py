@@ -37,7 +37,8 @@ def read(source: Source) -> Export:
         try:
             export.photos.append(_read_document(source, path, export))
         except DataError as error:
-            export.problems.append(f"{path.name}: {error}")
+            where = "" if path.name in str(error) else f"{path.name}: "
+            export.problems.append(f"{where}{error}")
     export.sort_classes()
     return export
 
