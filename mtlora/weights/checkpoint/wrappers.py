@@ -19,7 +19,7 @@ WRAPPERS = frozenset(
 )
 """Parts of a name that say nothing but that a module was wrapped."""
 
-_LISTED = 20
+_LISTED = 5
 _COUNTER = "n_averaged"  # of AveragedModel, beside the model's own tensors
 
 
