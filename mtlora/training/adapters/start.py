@@ -25,6 +25,16 @@ def source_of(path: Path) -> Mapping[str, Any]:
     return {"model": tensors, "average": {}, "identity": identity}
 
 
+def other_channels(state: Mapping[str, Any], spec: AdapterSpec) -> str:
+    """How the decoders' channels differ, as the end of a sentence; empty where they do not."""
+    shape = json.loads(json.loads(state.get("identity", "{}")).get("spec", "{}"))
+    theirs = shape.get("decoder_channels", ())
+    if not theirs or tuple(theirs) == spec.decoder_channels:
+        return ""
+    one, other = (",".join(map(str, channels)) for channels in (theirs, spec.decoder_channels))
+    return f": it was trained with --decoder-channels {one}, this run has {other}; give the same"
+
+
 def start_from(model: MTLoRAModel, state: Mapping[str, Any]) -> list[Task]:
     """Take over projections and decoders, class by class name; the tasks that got them.
 

@@ -14,7 +14,7 @@ from mtlora.training.adapters.config import TrainConfig
 from mtlora.training.adapters.job import AdapterJob
 from mtlora.training.adapters.methods import Unfreeze, unfreeze
 from mtlora.training.adapters.soft import LiveTeacher, SoftTargets, StoredTeacher
-from mtlora.training.adapters.start import source_of, start_from
+from mtlora.training.adapters.start import other_channels, source_of, start_from
 from mtlora.training.adapters.table import group_counts
 from mtlora.training.pretraining.batchnorm import share_batchnorm
 from mtlora.training.pretraining.pretrain import cache_side
@@ -135,8 +135,11 @@ def prepare_model(config: TrainConfig, backbone: Backbone, group: ProcessGroup) 
     policy = None if config.policy is None else config.policy.spec
     model = build_model(backbone, config.spec, drop_path=config.drop_path, policy=policy)
     unfreeze(model.backbone, config.unfreeze)
-    if config.init is not None and not start_from(model, source_of(config.init)):
-        raise TrainingError(f"{config.init} has no decoder that fits any of {', '.join(config.spec.task_names)}")
+    if config.init is not None:
+        source = source_of(config.init)
+        if not start_from(model, source):
+            wanted, other = ", ".join(config.spec.task_names), other_channels(source, config.spec)
+            raise TrainingError(f"{config.init} has no decoder that fits any of {wanted}{other}")
     if group.processes > 1:
         share_batchnorm(model.decoders)
     model.recompute = config.recompute
