@@ -65,8 +65,8 @@ class Trend:
 
     @property
     def growth(self) -> float:
-        """Last over first."""
-        return self.last_mib / self.first_mib
+        """Last over first; 1 where a life was too short to be looked at."""
+        return self.last_mib / self.first_mib if self.first_mib else 1.0
 
     @property
     def flat(self) -> bool:

@@ -90,7 +90,9 @@ def no_images() -> Iterator[Case]:
     yield Case("too many bytes", lambda _: photo(bytes(2_100_000)), frozenset({413}))
     good = encoded(picture(), "PNG")
     for media in ("text/plain", "application/octet-stream", "application/xml", "multipart/mixed; boundary=edge"):
-        yield Case(f"Content-Type {media}", lambda _, m=media: photo(good, m), frozenset({415}))
+        looked_at = media == "application/octet-stream"  # what says nothing of itself is told by its bytes
+        expected = frozenset({200 if looked_at else 415})
+        yield Case(f"Content-Type {media}", lambda _, m=media: photo(good, m), expected)
     packed = zlib.compress(good, wbits=31)
     headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
     yield Case("packed body", lambda _: Request(body=packed, headers=headers), frozenset({415}))

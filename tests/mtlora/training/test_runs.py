@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,9 @@ def test_an_interrupted_command_says_how_to_go_on(data: Path, pretrained: Path, 
     command += ["--data", str(data), "--backbone", str(backbone), "--out", str(out), "--cache", str(tmp_path / "cache")]
     command += ["--image-size", "64", "--decoder-channels", "4,4,4,4", "--tasks", "saliency", "--batch", "2"]
     command += ["--processes", "2", "--steps", "100000", "--save-every", "1", "--val-every", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Whoever runs the tests in the background has Ctrl-C ignored, and what is started inherits that.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not (out / "checkpoint.pt").is_file():
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.005)
