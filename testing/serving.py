@@ -1,5 +1,6 @@
 """Servers for tests: tiny random weights, a server in a thread of this process, a server process of its own."""
 
+import faulthandler
 import io
 import json
 import os
@@ -152,15 +153,31 @@ def live_app(
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        wait_until(lambda: server.started)
+        wait_until(lambda: server.started, START_TIMEOUT_S)
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             if ready:
-                wait_until(lambda: client.get("/readyz").status_code == 200)
+                _wait_ready(client)
             yield Live(f"http://127.0.0.1:{port}", service, client, server)
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+def _wait_ready(client: httpx.Client) -> None:
+    """Until the server is warm. Says what every thread is at if it never is: it is in this process."""
+
+    def ready() -> bool:
+        try:
+            return client.get("/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:  # a crowded machine
+            return False
+
+    try:
+        wait_until(ready, START_TIMEOUT_S)
+    except TimeoutError:
+        faulthandler.dump_traceback(sys.__stderr__)
+        raise
 
 
 def metric(live: Live, name: str) -> float:
