@@ -176,7 +176,7 @@ def _wait_ready(client: httpx.Client) -> None:
     try:
         wait_until(ready, START_TIMEOUT_S)
     except TimeoutError:
-        faulthandler.dump_traceback(sys.__stderr__)
+        faulthandler.dump_traceback(sys.stderr if sys.__stderr__ is None else sys.__stderr__)
         raise
 
 
