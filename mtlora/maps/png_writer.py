@@ -1,8 +1,9 @@
 """A writer of PNG files for maps: several times as fast as a general one, because it never tries alternatives.
 
 Every row is stored as its difference to what the Paeth predictor expects (filter type 4), which of enlarged maps leaves
-little but zeros, and packed by runs and Huffman codes alone. Without native code it is stored as its difference to the
-row above (filter type 2) and packed by ISA-L at its level 1 (docs/experiments/images.md).
+little but zeros, or to the row above (filter type 2) where few bytes of it differ, and packed by runs and Huffman codes
+alone. Without native code it is always stored as its difference to the row above and packed by ISA-L at its level 1
+(docs/experiments/images.md).
 """
 
 import ctypes

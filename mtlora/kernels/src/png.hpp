@@ -15,8 +15,8 @@
 namespace {
 
 constexpr int kFilteredAtOnce = 2 * kLanes;  // bytes, which fill a register as 16-bit integers
-constexpr int kLookedAtOnce = 64;             // bytes, no fewer than a pixel's
-constexpr int kPaeth = 4;                    // filter type, section 9.2 of the PNG specification
+constexpr int kUp = 2, kPaeth = 4;           // filter types, section 9.2 of the PNG specification
+constexpr long kFewOf = 16;                  // rows differ in few bytes: in less than one of so many
 
 inline long rows_of_band(long bytes) { return std::max(1L, kBandBytes / bytes); }
 
@@ -41,18 +41,30 @@ INLINE void filter_some(const uint8_t* row, const uint8_t* above, long i, long e
         out[i] = static_cast<uint8_t>(row[i] - nearest<int>(row[i - step], above[i], above[i - step]));
 }
 
-// Where a pixel and the one to its left are those above, the predictor is right: class maps whose edges follow scores
-// have rows that differ in few places.
+// The difference to the row above; how many bytes are not zero.
+long subtract_above(const uint8_t* row, const uint8_t* above, long bytes, uint8_t* out) {
+    constexpr long size = sizeof(vsmall), at_once = 255 * size;
+    long i = 0, found = 0;
+    while (i + size <= bytes) {
+        vsmall some{};
+        for (const long end = std::min(bytes, i + at_once); i + size <= end; i += size) {
+            vsmall here, over;
+            memcpy(&here, row + i, sizeof here), memcpy(&over, above + i, sizeof over);
+            here -= over;
+            memcpy(out + i, &here, sizeof here);
+            some -= reinterpret_cast<vsmall>(here != 0);
+        }
+        uint8_t counts[size];
+        memcpy(counts, &some, sizeof some);
+        for (const uint8_t count : counts) found += count;
+    }
+    for (; i < bytes; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]), found += out[i] != 0;
+    return found;
+}
+
 void filter_row(const uint8_t* row, const uint8_t* above, long bytes, long step, uint8_t* out) {
     long i = 0;
     for (; i < step; ++i) out[i] = static_cast<uint8_t>(row[i] - above[i]);
-    bool is_same = false;
-    for (; i + kLookedAtOnce <= bytes; i += kLookedAtOnce) {
-        const bool was_same = is_same;
-        is_same = memcmp(row + i, above + i, kLookedAtOnce) == 0;
-        if (was_same && is_same) memset(out + i, 0, kLookedAtOnce);
-        else filter_some(row, above, i, i + kLookedAtOnce, step, out);
-    }
     filter_some(row, above, i, bytes, step, out);
 }
 
@@ -228,8 +240,13 @@ void put_head(Bits& bits, const uint8_t (&lengths)[kSymbols], bool last) {
 void filter_rows(const uint8_t* pixels, const uint8_t* above, uint8_t* out, long rows, long bytes, long step) {
     for (long y = 0; y < rows; ++y, above = pixels, pixels += bytes, out += bytes + 1) {
         out[0] = kPaeth;
-        if (memcmp(pixels, above, static_cast<size_t>(bytes)) == 0) memset(out + 1, 0, static_cast<size_t>(bytes));
-        else filter_row(pixels, above, bytes, step, out + 1);
+        if (memcmp(pixels, above, static_cast<size_t>(bytes)) == 0) {
+            memset(out + 1, 0, static_cast<size_t>(bytes));
+        } else if (step == 1 && subtract_above(pixels, above, bytes, out + 1) * kFewOf < bytes) {
+            out[0] = kUp;
+        } else {
+            filter_row(pixels, above, bytes, step, out + 1);
+        }
     }
 }
 

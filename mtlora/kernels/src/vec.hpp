@@ -83,6 +83,7 @@ inline vf absolute(vf x) { return reinterpret_cast<vf>(reinterpret_cast<vi>(x) &
 
 // Bytes as integers, and integers as their lowest bytes; compilers take them apart lane by lane where they are not told.
 typedef uint8_t vbytes __attribute__((vector_size(kLanes)));
+typedef uint8_t vsmall __attribute__((vector_size(kLanes * 4)));  // four times as many, a fourth as wide
 typedef int16_t vshort __attribute__((vector_size(kLanes * 4)));  // twice as many, half as wide
 
 INLINE vi load_bytes(const uint8_t* p) {
