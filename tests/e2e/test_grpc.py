@@ -99,6 +99,10 @@ def test_maps_are_those_of_http(served: Served, client: Any) -> None:
     one = client.infer("default", [image_of(PHOTO)], model_version="1", outputs=wanted, priority=2, sequence_id=5)
     assert [output.name for output in one.get_response().outputs] == ["saliency"]
     np.testing.assert_array_equal(one.as_numpy("saliency")[0], by_http("&tasks=saliency")["saliency"])
+    tiled = client.infer("default", [image_of(PHOTO)], parameters={"tiles": "2x3"})
+    whole = by_http("&tiles=2x3")
+    for name in whole.files:
+        np.testing.assert_array_equal(tiled.as_numpy(name)[0], whole[name])
     line = served.logged(path="/v2/models/default/versions/1/infer")[0]
     assert (line["protocol"], line["client"], line["status"]) == ("grpc", "127.0.0.1", 200)
 
@@ -128,6 +132,7 @@ def test_refusals_have_codes_and_words(client: Any) -> None:
         (infer(PHOTO, outputs=[triton.InferRequestedOutput("nothing")]), "INVALID_ARGUMENT", "nothing"),
         (infer(PHOTO, outputs=[triton.InferRequestedOutput("semseg", class_count=2)]), "INVALID_ARGUMENT", "maps"),
         (infer(PHOTO, parameters={"colour": "red"}), "INVALID_ARGUMENT", "colour"),
+        (infer(PHOTO, parameters={"tiles": "9x9"}), "INVALID_ARGUMENT", "81 tiles; a photo may have"),
         (infer(PHOTO, headers={"x-tasks": "semseg"}), "INVALID_ARGUMENT", "x-tasks"),
         (infer(bytes(220_000)), "INVALID_ARGUMENT", "takes 200000 (MTLORA_MAX_BODY_BYTES)"),
         (infer(bytes(400_000)), "RESOURCE_EXHAUSTED", "larger than max"),

@@ -1,5 +1,6 @@
 """`mtlora convert`, `forward`, `info` and `predict`, as a user calls them."""
 
+import io
 import json
 from pathlib import Path
 
@@ -151,6 +152,25 @@ def test_predict(tmp_path: Path, bundle: Path) -> None:
     assert written == [f"{base}.{task}.png" for base in ("a", "b.jpg", "b.png") for task in ("normals", "semseg")]
     with Image.open(tmp_path / "maps" / "a.semseg.png") as image:
         assert (image.mode, image.size) == ("P", (50, 30))
+
+
+def test_predict_in_tiles(tmp_path: Path, bundle: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)).save(photo)
+
+    def written(name: str, *tiles: str) -> bytes:
+        arguments = ("predict", photo, "--adapter", "street", "--tasks", "normals", "--out", tmp_path / name, *tiles)
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        return (tmp_path / name / "a.normals.png").read_bytes()
+
+    whole, one, tiled = written("whole"), written("one", "--tiles", "1x1"), written("tiled", "--tiles", "2x3")
+    assert one == whole
+    assert tiled != whole
+    with Image.open(io.BytesIO(tiled)) as image:
+        assert image.size == (90, 60)
+    with pytest.raises(ImageError, match="rows x columns such as 2x3"):
+        run("predict", "gone.png", "--adapter", "street", "--out", tmp_path / "x", "--tiles", "2by3")
 
 
 @pytest.mark.parametrize("tool", ["coco", "labelstudio", "cvat", "labelme"])

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.answers.computed_map import computed_map
+from app.answers.computed_map import computed_map, computed_map_of_tiles
+from mtlora.images.tiles import Grid
 from mtlora.model.gates import Gates, StageGates
 from mtlora.vocabulary.compute_costs import multiply_adds, stage_grids
 from testing.factories import adapter_spec
@@ -45,3 +46,15 @@ def test_one_window_of_one_block_is_bright_where_it_lies() -> None:
     lines = slice(grid.shift, grid.shift + grid.window)
     expected[lines, lines] = round(255 * costs[0][1] / sum(map(sum, costs)))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_tiles_lie_beside_each_other() -> None:
+    """Nothing in the left tile, everything in the right one; between them, where they overlap, something."""
+    stages = closed()
+    gates = [(stages[0], stages[1], stages[2], stages[3]), None]
+    found = np.asarray(Image.open(io.BytesIO(computed_map_of_tiles(gates, Grid(1, 2), SPEC))))
+    height, width = Grid(1, 2).covered_px(SPEC.image_size)
+    assert found.shape == (height // 8, width // 8)
+    assert (found[:, 0] == 0).all()
+    assert (found[:, -1] == 255).all()
+    assert (np.diff(found.astype(int), axis=1) >= 0).all()
