@@ -1,6 +1,6 @@
 """The command `mtlora calibrate`; see docs/training.md."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +14,17 @@ from mtlora.vocabulary.errors import TrainingError
 if TYPE_CHECKING:
     from mtlora.data.records import PhotoDataset
     from mtlora.vocabulary.policy import CalibrationPoint
+    from mtlora.weights.adapter_file import AdapterSet
+    from mtlora.weights.backbone import Backbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateOptions:
     """What is calibrated, on which photos."""
 
-    adapter: Annotated[str, typer.Argument(help="Adapter file with a policy, or a bundled set's name.")]
+    adapter: Annotated[
+        str, typer.Argument(help="Adapter file with a policy (with --fixed: any), or a bundled set's name.")
+    ]
     data: Annotated[Path, typer.Option(help="Dataset folder, or a folder of photos without labels.")]
     out: Annotated[Path, typer.Option(help="Adapter file to write: the same set, calibrated.")]
     backbone: o.BackboneOption = None
@@ -31,6 +35,11 @@ class CalibrateOptions:
     default: Annotated[
         float, typer.Option(help="Share that servers compute of requests that say nothing; 0: as the set has it.")
     ] = 0.0
+    fixed: Annotated[
+        bool,
+        typer.Option(help="Make the policy: the same blocks for all photos, in the order that does the least harm."),
+    ] = False
+    fixed_photos: Annotated[int, typer.Option(help="Photos that --fixed looks at.")] = 24
     device: o.DeviceOption = "auto"
 
 
@@ -46,11 +55,13 @@ def calibrate(options: CalibrateOptions) -> None:
 
     loaded = load_adapter(find_adapter(options.adapter))
     backbone = load_backbone(find_backbone(options.backbone)).to(o.device_name(options.device))
-    model, policy = build_plain(backbone, loaded)
     budgets = _budgets(options.budgets)
     if options.default and not min(budgets) <= options.default <= 1:  # before photos are looked at for minutes
         raise TrainingError(f"--default must be within --budgets, {min(budgets):g} to 1, got {options.default:g}")
     dataset = _photos(options).spread(options.photos)
+    if options.fixed:
+        loaded = _fixed(backbone, loaded, dataset.spread(options.fixed_photos))
+    model, policy = build_plain(backbone, loaded)
     scored = [task for task in model.spec.task_names if dataset.count(task)] if options.scores else []
     with bar("calibrate") as progress:
         found = run(model, policy.usually(None), dataset, budgets, scored=scored, progress=progress)
@@ -60,6 +71,23 @@ def calibrate(options: CalibrateOptions) -> None:
     digest = write_adapter(options.out, manifest, loaded.tensors | loaded.policy_tensors, dtype)
     say(*(_line(point) for point in found.calibration))
     say(f"{options.out}: calibrated on {len(dataset)} photos, digest {digest}")
+
+
+def _fixed(backbone: "Backbone", loaded: "AdapterSet", photos: "PhotoDataset") -> "AdapterSet":
+    """The set with a policy that leaves out the same blocks of all photos."""
+    from mtlora.cli.progress import bar
+    from mtlora.evaluation.block_order import order_of_blocks
+    from mtlora.model.policy.fixed import FIXED, fixed_policy
+    from mtlora.vocabulary.policy import Policy
+    from mtlora.weights.adapter_file import AdapterManifest, needed_version
+
+    spec = loaded.manifest.spec
+    with bar("measure") as progress:
+        order = order_of_blocks(backbone, loaded, photos, progress=progress)
+    say("left out first: " + ", ".join(f"stage {stage} block {index}" for stage, index in order))
+    policy = Policy(**FIXED.model_dump())
+    manifest = {**dict(loaded.manifest), "policy": policy, "format_version": needed_version(spec, policy)}
+    return replace(loaded, manifest=AdapterManifest(**manifest), policy_tensors=fixed_policy(spec, order))
 
 
 def _photos(options: CalibrateOptions) -> "PhotoDataset":

@@ -255,10 +255,13 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
 
 
 def _describe_policy(policy: "Policy", adapter: "AdapterSet") -> dict[str, Any]:
+    from mtlora.model.policy.fixed import is_fixed
+
     tensors = adapter.policy_tensors.values()
     size = {"parameters": sum(t.numel() for t in tensors), "bytes": sum(t.nbytes for t in tensors)}
     points = [point.model_dump(mode="json", exclude_none=True) for point in policy.calibration]
-    return {"policy": policy.shape.model_dump(mode="json") | size, "calibration": points}
+    alike = {"fixed": True} if is_fixed(policy, adapter.policy_tensors) else {}
+    return {"policy": policy.shape.model_dump(mode="json") | size | alike, "calibration": points}
 
 
 def _describe_backbone(path: Path) -> dict[str, Any]:

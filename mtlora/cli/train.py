@@ -10,7 +10,7 @@ import typer
 from mtlora.cli import options as o
 from mtlora.cli.option_groups import with_options
 from mtlora.cli.say import say
-from mtlora.cli.train_options import PolicyOptions, TrainOptions, ValidationOptions
+from mtlora.cli.train_options import KEEP, PolicyOptions, TrainOptions, ValidationOptions
 from mtlora.cli.train_recipe import choose
 from mtlora.training.adapters.recipe import Recipe
 from mtlora.training.run.machine import prepare_process
@@ -90,7 +90,7 @@ def make_config(options: TrainOptions, tell: Callable[[str], None] = lambda _lin
         distill=teacher.distill,
         temperature=teacher.temperature,
         validation=_validation(recipe, options.validation),
-        policy=_policy(options.policy, loop.steps),
+        policy=_policy(options.policy, schedule.init, loop.steps),
         report_photos=options.validation.report_photos,
         recipe=choice.record,
     )
@@ -157,12 +157,29 @@ def _validation(recipe: Recipe, options: ValidationOptions) -> "Validation | Non
     )
 
 
-def _policy(options: PolicyOptions, steps: int) -> "PolicyTraining | None":
+def _kept(options: PolicyOptions, init: Path | None, steps: int) -> "PolicyTraining":
+    from mtlora.training.adapters.config import PolicyTraining
+    from mtlora.vocabulary.policy import PolicyKind
+    from mtlora.weights.adapter_file import load_adapter
+
+    found = load_adapter(init).manifest.policy if init is not None and init.is_file() else None
+    if found is None or found.kind is not PolicyKind.POOLED:
+        raise TrainingError(
+            f"--policy {KEEP} needs --init with an adapter file that has a pooled policy; `mtlora calibrate --fixed` "
+            "makes one of any set"
+        )
+    open_steps = round(steps * options.open_share)
+    return PolicyTraining(spec=found.shape, least=options.least_compute, open_steps=open_steps, kept=True)
+
+
+def _policy(options: PolicyOptions, init: Path | None, steps: int) -> "PolicyTraining | None":
     from mtlora.training.adapters.config import PolicyTraining
     from mtlora.vocabulary.policy import PolicyKind, PolicyMode, PolicySpec
 
     if not options.policy:
         return None
+    if options.policy == KEEP:
+        return _kept(options, init, steps)
     kind = o.member(PolicyKind, options.policy, "policy")
     second = "windows" if kind is PolicyKind.POOLED else "tokens"
     gates = {part.strip() for part in options.policy_gates.split(",") if part.strip()} or {"blocks", second}

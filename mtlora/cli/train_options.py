@@ -162,12 +162,20 @@ class TeacherOptions:
     ] = 2.0
 
 
+KEEP = "keep"
+"""`--policy`: that of `--init`, which is not trained."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyOptions:
     """What decides, photo by photo, which parts of the encoder are computed."""
 
     policy: Annotated[
-        str, typer.Option(help="pooled or published: train a policy with the set; default: all is computed, always.")
+        str,
+        typer.Option(
+            help="pooled or published: train a policy with the set; keep: that of --init, as it is. Default: all is "
+            "computed, always."
+        ),
     ] = ""
     policy_mode: Annotated[
         str, typer.Option(help="single, or per_task: tasks have gates of their own."), Needs(("policy",))

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cachetools import LRUCache
 from torch import Tensor
 
 from mtlora.model.gates import Gates
+from mtlora.model.policy.fixed import is_fixed
 from mtlora.model.policy.plan import Owners, shares, within_budget
 from mtlora.model.policy.pooled import PooledPolicy
 from mtlora.vocabulary.compute_costs import multiply_adds, stage_grids
@@ -13,6 +15,9 @@ from mtlora.vocabulary.errors import SpecError
 from mtlora.vocabulary.policy import PolicyKind, PolicySpec, check_compute
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
+
+KNOWN_PLANS = 64
+"""That a policy which is the same for all photos remembers, by tasks and budget."""
 
 
 class ComputePlan(NamedTuple):
@@ -32,6 +37,8 @@ class Planner:
         self._network = PooledPolicy(spec, policy).eval().requires_grad_(False)
         self._network.load_state_dict({name.removeprefix("policy."): tensor for name, tensor in tensors.items()})
         self._grids, self._costs = stage_grids(spec), multiply_adds(spec)
+        self._is_fixed = is_fixed(policy, tensors)
+        self._known: LRUCache[tuple[tuple[Task, ...], float], ComputePlan] = LRUCache(KNOWN_PLANS)
 
     def plan(self, patches: Tensor, tasks: Sequence[Task], compute: float) -> ComputePlan:
         """What is computed of one image.
@@ -41,7 +48,13 @@ class Planner:
         compute: the budget, a share of what all blocks cost for these tasks
         """
         check_compute(compute)
+        key = tuple(tasks), compute
+        if self._is_fixed and (known := self._known.get(key)) is not None:
+            return known
         owners = Owners.of(self._network.owners, tasks)
         logits = self._network(patches[None].float().cpu(), compute, self._grids)
         gates = within_budget(logits, self._costs, owners, compute, windows=self._network.policy.windows)
-        return ComputePlan(gates, float(shares(gates, self._costs, tasks)))
+        plan = ComputePlan(gates, float(shares(gates, self._costs, tasks)))
+        if self._is_fixed:
+            self._known[key] = plan
+        return plan

@@ -40,6 +40,7 @@ class PolicyTraining:
     least: float = 0.3  # budgets are drawn from here to 1
     weight: float = 10.0  # of (share - budget)^2 beside the tasks' losses
     open_steps: int = 0  # steps at the start in which everything is computed and no policy is asked
+    kept: bool = False  # it stays as it is: only pairs and decoders learn to do with what it opens
 
     def __post_init__(self) -> None:
         check_compute(self.least)

@@ -14,6 +14,7 @@ from mtlora.data.augment import Batch, make_batch
 from mtlora.data.cache import PhotoCache
 from mtlora.data.sampling import draw, shuffled, step_generator
 from mtlora.losses import loss_counts, task_loss, weighted_sum
+from mtlora.model.gating import Decided
 from mtlora.model.mtlora import MTLoRAModel
 from mtlora.model.policy.plan import shares
 from mtlora.training.adapters.balance import balance
@@ -148,6 +149,10 @@ class AdapterJob:
         if model.policy is None or compute == 1:
             return model.coarse_logits(photos), photos.new_ones(len(photos))
         side = model.input_side
+        if self._config.policy is not None and self._config.policy.kept:  # as it is served, without gradients
+            gates = model.plan(photos, tasks, compute)
+            coarse = model.decided_logits(photos, tasks, Decided(gates))
+            return coarse, shares(gates, multiply_adds(model.spec, side), tasks).float()
         decision = model.training_decision(compute)
         coarse = model.decided_logits(photos, tasks, decision)
         computed = decision.open_shares()

@@ -140,6 +140,8 @@ def prepare_model(config: TrainConfig, backbone: Backbone, group: ProcessGroup) 
         if not start_from(model, source):
             wanted, other = ", ".join(config.spec.task_names), other_channels(source, config.spec)
             raise TrainingError(f"{config.init} has no decoder that fits any of {wanted}{other}")
+    if config.policy is not None and config.policy.kept and model.policy is not None:
+        model.policy.requires_grad_(False)
     if group.processes > 1:
         share_batchnorm(model.decoders)
     model.recompute = config.recompute

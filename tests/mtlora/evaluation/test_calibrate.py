@@ -98,6 +98,23 @@ def test_the_command_writes_a_new_file(folder: Path, tmp_path: Path) -> None:
         run("evaluate", "--adapter", out, *asked[:4], "--compute", "0.2", "--spending", "mean")
 
 
+@pytest.mark.parametrize("name", ["none", "pooled"])
+def test_the_same_blocks_for_all_photos_need_no_training(name: str, folder: Path, tmp_path: Path) -> None:
+    """Of any set; its own tensors stay, and what it computes of a photo is within the budget."""
+    source, out = folder / f"{name}.safetensors", tmp_path / "fixed.safetensors"
+    asked = ("--data", folder / "data", "--backbone", folder / "backbone.safetensors")
+    said = run("calibrate", source, *asked, "--fixed", "--fixed-photos", 2, "--out", out, "--budgets", "0.5,1").output
+    assert "left out first: stage " in said
+    before, after = load_adapter(source), load_adapter(out)
+    assert after.manifest.format_version == 2
+    assert after.manifest.policy is not None
+    assert [point.compute for point in after.manifest.policy.calibration] == [0.5, 1.0]
+    assert all(torch.equal(before.tensors[key], tensor) for key, tensor in after.tensors.items())
+    assert json.loads(run("info", out, "--json").output)["policy"]["fixed"] is True
+    half = json.loads(run("evaluate", "--adapter", out, *asked, "--compute", "0.5", "--json").output)
+    assert 0.3 < half["share"] <= 0.5
+
+
 def test_photos_without_labels_will_do(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "calibrated.safetensors"
     photos, base = folder / "data" / "JPEGImages", folder / "backbone.safetensors"

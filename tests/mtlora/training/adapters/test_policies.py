@@ -200,3 +200,36 @@ def test_options_that_cannot_be_are_refused(
     result = CliRunner().invoke(cli, [*asked, "--image-size", "64", "--steps", "10"])
     assert isinstance(result.exception, TrainingError)
     assert re.search(message, str(result.exception)), result.exception
+
+
+def test_a_policy_that_is_kept_stays_as_it_is(data: Path, backbone: Path, tmp_path: Path) -> None:
+    """Pairs and decoders learn to do with what it opens, within budgets that are drawn anew."""
+    source = train(config_of(data, backbone, tmp_path / "first", 2, policy=PolicyTraining(spec=pooled())), silent)
+    kept = PolicyTraining(spec=pooled(), least=0.4, kept=True)
+    result = train(config_of(data, backbone, tmp_path / "second", 6, policy=kept, init=source), silent)
+    before, after = load_adapter(source), load_adapter(result)
+    assert after.manifest.policy == before.manifest.policy
+    assert all(torch.equal(tensor, after.policy_tensors[name]) for name, tensor in before.policy_tensors.items())
+    assert any(not torch.equal(tensor, after.tensors[name]) for name, tensor in before.tensors.items())
+    spent = [row["share"] for row in rows(tmp_path / "second")]
+    assert all(0.2 < share <= 1 for share in spent)
+    assert min(spent) < 1
+
+
+def test_to_keep_a_policy_there_must_be_one(data: Path, backbone: Path, tmp_path: Path) -> None:
+    plain = train(config_of(data, backbone, tmp_path / "plain", 1), silent)
+    asked = [
+        "train",
+        "--data",
+        str(data),
+        "--backbone",
+        str(backbone),
+        "--out",
+        str(tmp_path / "out"),
+        "--policy",
+        "keep",
+    ]
+    for more in ([], ["--init", str(plain)]):
+        result = CliRunner().invoke(cli, [*asked, *more, "--tasks", "normals", "--image-size", "64", "--steps", "10"])
+        assert isinstance(result.exception, TrainingError), result.output
+        assert "needs --init with an adapter file that has a pooled policy" in str(result.exception)
