@@ -38,6 +38,7 @@ test: $(STAMP)  ## run the tests that take minutes: make test [TESTS=tests/app]
 
 test-slow: $(STAMP)  ## run the others: browsers, server processes, kills, soaks, deploy tools, long runs
 	$(PYTEST) $(SHARED) -m slow $(TESTS)
+	ALL_EXAMPLES=1 $(PYTEST) $(SHARED) -m 'properties and not slow' $(TESTS)
 
 test-all: test test-slow  ## run all tests
 

@@ -17,38 +17,51 @@ from app.cli import ENVIRONMENT, serve
 from app.startup.help import help_text
 from app.startup.settings import GROUPS, PREFIX, Settings
 from testing.paths import ROOT
+from testing.ready_command import ReadyCommand, ready_command
 from testing.serving import Weights, free_port
 
 MAIN = "from mtlora.cli.main import main; main()"
 IMPORTED = 77
+Start = Callable[..., tuple[int, list[str]]]
 Refused = Callable[..., list[str]]
 ROOT_USER = os.geteuid() == 0
 
 
-@pytest.fixture
-def poison(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def poison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A torch that ends the process."""
-    folder = tmp_path / "poison"
+    folder = tmp_path_factory.mktemp("poison")
     (folder / "torch").mkdir(parents=True)
     (folder / "torch" / "__init__.py").write_text(f"import os\nos._exit({IMPORTED})\n")
     return folder
 
 
-@pytest.fixture
-def start(poison: Path, weights: Weights, tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
-    """Exit status and lines of `mtlora serve` with small weights and a store of its own, unless told otherwise."""
+@pytest.fixture(scope="module")
+def command(poison: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyCommand]:
+    with ready_command([poison, ROOT], tmp_path_factory.mktemp("ran")) as ready:
+        yield ready
 
-    def run(
-        *, environment: dict[str, str] | None = None, close_fds: bool = True, **flags: object
-    ) -> tuple[int, list[str]]:
+
+@pytest.fixture
+def start(command: ReadyCommand, poison: Path, weights: Weights, tmp_path: Path) -> Start:
+    """Exit status and lines of `mtlora serve` with small weights and a store of its own, unless told otherwise.
+
+    anew: as a process of its own, which begins with nothing set and has the open files of this one
+    """
+
+    def run(*, environment: dict[str, str] | None = None, anew: bool = False, **flags: object) -> tuple[int, list[str]]:
         usual = {"port": 0, "store": tmp_path / "store", "backbone": weights.backbone, "adapters": weights.bundled}
         given = {name: value for name, value in (usual | flags).items() if value is not None}
         words = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        if not anew:
+            ran = command.run(["serve", *words], {**kept, **ENVIRONMENT, **(environment or {})})
+            assert ran.stdout == ""
+            return ran.status, ran.stderr.splitlines()
         done = subprocess.run(
             [sys.executable, "-c", MAIN, "serve", *words],
             env={**kept, "PYTHONPATH": f"{poison}:{ROOT}", **(environment or {})},
-            close_fds=close_fds,
+            close_fds=False,
             capture_output=True,
             text=True,
             check=False,
@@ -61,7 +74,7 @@ def start(poison: Path, weights: Weights, tmp_path: Path) -> Callable[..., tuple
 
 
 @pytest.fixture
-def refused(start: Callable[..., tuple[int, list[str]]]) -> Refused:
+def refused(start: Start) -> Refused:
     def run(**given: object) -> list[str]:
         status, lines = start(**given)
         assert status == 2, lines
@@ -71,8 +84,9 @@ def refused(start: Callable[..., tuple[int, list[str]]]) -> Refused:
     return run
 
 
-def test_what_is_right_gets_as_far_as_torch(start: Callable[..., tuple[int, list[str]]]) -> None:
-    status, lines = start()
+@pytest.mark.parametrize("anew", [False, True])
+def test_what_is_right_gets_as_far_as_torch(start: Start, anew: bool) -> None:
+    status, lines = start(anew=anew)
     assert status == IMPORTED
     assert '"message": "starting"' in lines[0]
 
@@ -208,7 +222,7 @@ def test_a_pipe_is_not_waited_for(refused: Refused, tmp_path: Path, setting: str
     assert refused(**{setting: path}) == [words.format(path)]
 
 
-def test_a_pipe_in_the_store_is_not_waited_for(start: Callable[..., tuple[int, list[str]]], tmp_path: Path) -> None:
+def test_a_pipe_in_the_store_is_not_waited_for(start: Start, tmp_path: Path) -> None:
     home = tmp_path / "store" / "sets" / "cats"
     home.mkdir(parents=True)
     os.mkfifo(home / "state.json")
@@ -216,9 +230,7 @@ def test_a_pipe_in_the_store_is_not_waited_for(start: Callable[..., tuple[int, l
     assert status == IMPORTED
 
 
-def test_a_process_may_write_the_configuration(
-    start: Callable[..., tuple[int, list[str]]], refused: Refused, tmp_path: Path
-) -> None:
+def test_a_process_may_write_the_configuration(start: Start, refused: Refused, tmp_path: Path) -> None:
     def pipe_with(text: str) -> Path:
         reader, writer = os.pipe()
         os.set_inheritable(reader, True)
@@ -226,7 +238,7 @@ def test_a_process_may_write_the_configuration(
         os.close(writer)
         return Path(f"/dev/fd/{reader}")
 
-    given: dict[str, object] = {"config": pipe_with("max_images = 3\n"), "close_fds": False}
+    given: dict[str, object] = {"config": pipe_with("max_images = 3\n"), "anew": True}
     assert start(**given)[0] == IMPORTED
     given["config"] = pipe_with("max_images = 0\n")
     (line,) = refused(**given)
@@ -262,22 +274,10 @@ def test_slips_of_several_flags_are_told_together(refused: Refused) -> None:
         (("remote", "list", "--keys-file", "x"), "--key-file"),
     ],
 )
-def test_the_flag_that_may_be_meant_is_named(words: tuple[str, ...], hint: str) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            MAIN.replace("import main", "import cli").replace("main()", "cli(prog_name='mtlora')"),
-            *words,
-        ],
-        env={**os.environ, **ENVIRONMENT, "COLUMNS": "200", "TERMINAL_WIDTH": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert hint in done.stderr
+def test_the_flag_that_may_be_meant_is_named(command: ReadyCommand, words: tuple[str, ...], hint: str) -> None:
+    ran = command.run(words, {**os.environ, **ENVIRONMENT, "COLUMNS": "200", "TERMINAL_WIDTH": "200"})
+    assert ran.status == 2
+    assert hint in ran.stderr
 
 
 def test_names_cannot_forge_a_line(refused: Refused) -> None:
@@ -326,16 +326,15 @@ def test_a_configuration_file_that_is_not_there(refused: Refused, tmp_path: Path
         assert line.startswith(f"the configuration file {path} cannot be read: ")
 
 
-def test_a_port_is_held_while_torch_is_imported(poison: Path, weights: Weights, tmp_path: Path) -> None:
+def test_a_port_is_held_while_torch_is_imported(weights: Weights, tmp_path: Path) -> None:
     """Held, but not open: whoever connects is refused at once, and whoever wants it is told."""
-    started = tmp_path / "started"
-    (poison / "torch" / "__init__.py").write_text(
-        f"open({str(started)!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
-    )
+    started, slow = tmp_path / "started", tmp_path / "slow" / "torch"
+    slow.mkdir(parents=True)
+    (slow / "__init__.py").write_text(f"open({str(started)!r}, 'w').close()\nimport time\ntime.sleep(600)\n")
     port = free_port()
     command = [sys.executable, "-c", MAIN, "serve", "--port", str(port), "--store", str(tmp_path / "store")]
     command += ["--backbone", str(weights.backbone), "--adapters", str(weights.bundled)]
-    environment = {**os.environ, "PYTHONPATH": f"{poison}:{ROOT}"}
+    environment = {**os.environ, "PYTHONPATH": f"{slow.parent}:{ROOT}"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             while not started.exists():

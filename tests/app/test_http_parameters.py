@@ -302,6 +302,7 @@ def test_a_deadline_in_the_body_counts(weights: Weights, tmp_path: Path, stopped
         for response in (form(live.client, IMAGE, field("deadline_ms", "150")), as_json(live.client, deadline_ms=150)):
             refused(response, 504, "the deadline of 150 ms passed")
         refused(as_json(live.client, "adapter=people", deadline_ms=150), 504, "the deadline of 150 ms passed")
+        stopped.open.set()
 
 
 def test_a_deadline_in_the_body_may_be_longer_than_the_server_s(weights: Weights, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import BadBodyError, RequestError
 from app.http.multipart import PartBegin, PartData, multipart_events
+from testing.examples import examples
 
 TYPE = "multipart/form-data; boundary=edge"
 
@@ -37,14 +38,14 @@ def parse(content: bytes, chunk: int = 7, content_type: str = TYPE) -> list[tupl
     return asyncio.run(collect())
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.sampled_from(["image", "file"]), st.binary(max_size=80)), min_size=1), st.integers(1, 50))
 def test_parts_come_back_however_the_body_is_cut(parts: list[tuple[str, bytes]], chunk: int) -> None:
     parts = [(name, data.replace(b"--edge", b"")) for name, data in parts]
     assert parse(body(*parts), chunk) == parts
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(content: bytes) -> None:
     try:
@@ -121,7 +122,7 @@ def test_a_boundary_in_quotes_is_no_second_one() -> None:
     assert parse(content, content_type='multipart/form-data; boundary="edge"') == [("image", b"abc")]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.binary(max_size=6), st.integers(1, 40))
 def test_lines_that_only_begin_like_a_boundary_are_refused_however_the_body_is_cut(rest: bytes, chunk: int) -> None:
     content = body(("image", b"abc\r\n--edge" + rest + b"def"))

@@ -24,6 +24,7 @@ from app.store.bucket_sweep import BucketSweep, stem_of
 from app.store.file_cache import FileCache
 from app.store.objects import Objects
 from app.store.set_state import Revision, SetState
+from testing.examples import examples
 from testing.memory_objects import MemoryObjects, Wrapped
 from testing.schedules import Choices, Schedule, Writer
 from testing.stored_sets import add
@@ -165,7 +166,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> FileCache:
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs=st.lists(PROGRAM, min_size=2, max_size=3), choices=CHOICES)
 def test_writers_whose_answers_are_lost(cache: FileCache, programs: list[list[Operation]], choices: list[int]) -> None:
     world = World(cache)
@@ -178,7 +179,7 @@ def test_writers_whose_answers_are_lost(cache: FileCache, programs: list[list[Op
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=PROGRAM, programs=st.lists(PROGRAM, min_size=1, max_size=2), choices=CHOICES)
 def test_sweeps_among_writers(
     cache: FileCache, before: list[Operation], programs: list[list[Operation]], choices: list[int]

@@ -19,10 +19,11 @@ from mtlora.adamtl.shapes import adamtl_shapes
 from mtlora.adamtl.spec import AdaSpec
 from mtlora.vocabulary.tasks import Task
 from testing.ada_models import ada_specs, opened, publish_ada, published_ada_config, random_ada_tensors, random_images
+from testing.examples import examples
 
 IMAGES = 3
 ROUNDING = 1e-4
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=examples(15), deadline=None)
 
 
 def run(spec: AdaSpec, tensors: dict[str, Tensor], x: Tensor) -> AdaOutput:

@@ -15,6 +15,7 @@ from mtlora.images.resampling import Levels, square
 from mtlora.kernels import Kernels, kernels, library
 from mtlora.kernels.library import INSTRUCTION_SETS, best_instruction_set, library_path
 from mtlora.vocabulary.errors import ImageError
+from testing.examples import examples
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHAPES = [(500, 375), (40, 30), (64, 64), (63, 65), (1, 1), (2000, 3), (3, 2000), (1, 65_535), (65_535, 1)]
@@ -70,7 +71,7 @@ def test_every_way_is_the_same(size: tuple[int, int], name: str) -> None:
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 70), st.integers(1, 200), st.booleans(), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_bands_change_nothing(width: int, height: int, side: int, band: int, antialias: bool, plain: bool) -> None:
     image, native = noise(width, height), None if plain else kernels()
     whole = square(Photo(image), side, Levels(), antialias=antialias, native=native)

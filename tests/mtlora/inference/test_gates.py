@@ -20,6 +20,7 @@ from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.adapter_file import AdapterSet
 from testing.equality import assert_same, images, make_set
+from testing.examples import examples
 from testing.factories import adapter_spec, backbone_spec, make_backbone, make_model
 from testing.gated import gated_logits, open_gates, random_gates
 from testing.strategies import adapter_specs
@@ -94,7 +95,7 @@ def test_a_batch_equals_the_slow_way(engine: str, mode: SharedMode, merge: bool)
 
 @given(spec=adapter_specs(), data=st.data(), merge=st.booleans(), count=st.integers(1, 3), seed=st.integers(0, 999))
 @settings(
-    max_examples=8,
+    max_examples=examples(8),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

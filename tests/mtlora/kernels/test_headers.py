@@ -27,11 +27,13 @@ def check(source: str, *flags: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", sorted(path.name for path in SOURCES.glob("*.hpp")))
 def test_every_header_compiles_alone(header: str) -> None:
     check(f'#include "{header}"\n')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instruction_set", SETUP["INSTRUCTION_SETS"])
 def test_kernels_compile_without_a_warning(instruction_set: str) -> None:
     check('#include "kernels.cpp"\n', *SETUP["INSTRUCTION_SETS"][instruction_set])

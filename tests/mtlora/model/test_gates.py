@@ -15,11 +15,12 @@ from mtlora.vocabulary.compute_costs import stage_grids
 from mtlora.vocabulary.errors import MTLoRAError
 from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
+from testing.examples import examples
 from testing.factories import adapter_spec, backbone_spec, make_backbone, make_model
 from testing.policies import open_gates, random_gates, rows
 from tests.mtlora.model.test_mtlora import specs
 
-SOME = settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+SOME = settings(max_examples=examples(15), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 def features(model: MTLoRAModel, x: torch.Tensor, gates: Gates | None) -> list[torch.Tensor]:

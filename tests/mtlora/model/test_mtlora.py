@@ -10,6 +10,7 @@ from mtlora.vocabulary.errors import BackboneError, MTLoRAError, TaskError
 from mtlora.vocabulary.spec import AdapterSpec, DecoderKind, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import Task
 from mtlora.vocabulary.trainable import is_trainable
+from testing.examples import examples
 from testing.factories import PASCAL_TASKS, adapter_spec, backbone_spec, make_backbone, make_model, oracle_of
 
 TOLERANCE = 1e-4  # of the largest logit; the two differ in the order of float32 sums only
@@ -76,7 +77,9 @@ def specs(draw: st.DrawFn) -> AdapterSpec:
 
 
 @given(spec=specs(), data=st.data())
-@settings(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking costs minutes here
+@settings(
+    max_examples=examples(20), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # shrinking costs minutes here
 def test_any_spec_equals_the_plain_implementation(spec: AdapterSpec, data: st.DataObject) -> None:
     spec = AdapterSpec.from_json(spec.to_json())
     model = make_model(make_backbone(spec.backbone), spec)

@@ -11,6 +11,7 @@ from mtlora.vocabulary.adapted_linears import AdaptedLinear, adapted_linears, gi
 from mtlora.vocabulary.model_shapes import adapter_shapes
 from mtlora.vocabulary.spec import AdapterSpec, BackboneSpec, SharedMode, TaskSpec
 from mtlora.vocabulary.tasks import Task
+from testing.examples import examples
 from testing.strategies import adapter_specs
 
 SWIN_TINY = BackboneSpec(name="swin_tiny", embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7)
@@ -200,7 +201,7 @@ def test_tensors_of_a_linear_in_mode_addition() -> None:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(adapter_specs())
 def test_the_place_of_a_pair_can_be_told_from_its_name(spec: AdapterSpec) -> None:
     """Of every pair, whatever the spec; and of no other tensor of a set."""

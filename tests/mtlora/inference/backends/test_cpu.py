@@ -21,6 +21,7 @@ from mtlora.weights.adapter_file import AdapterSet
 from mtlora.weights.adapter_file.manifest import AdapterManifest
 from mtlora.weights.convert import convert_checkpoint
 from testing.equality import SPEC_CHANGES, TOLERANCE, assert_same, images, make_set, name_changes, run
+from testing.examples import examples
 from testing.factories import adapter_spec, backbone_spec, make_backbone
 from testing.paths import GOLDEN
 from testing.strategies import adapter_specs
@@ -55,7 +56,7 @@ def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> Non
 
 @given(spec=adapter_specs(), data=st.data(), merge=st.booleans())
 @settings(
-    max_examples=10,
+    max_examples=examples(10),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

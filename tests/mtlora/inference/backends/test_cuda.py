@@ -21,6 +21,7 @@ from mtlora.vocabulary.spec import AdapterSpec, SharedMode
 from mtlora.vocabulary.tasks import Task
 from mtlora.weights.backbone import Backbone
 from testing.equality import SPEC_CHANGES, assert_same, images, make_set, name_changes, run
+from testing.examples import examples
 from testing.factories import adapter_spec, backbone_spec, make_backbone
 from testing.strategies import adapter_specs
 
@@ -60,7 +61,7 @@ def test_equals_the_plain_form(mode: SharedMode, changes: dict[str, Any]) -> Non
 
 @given(spec=adapter_specs(), data=st.data(), kind=st.sampled_from(KINDS), count=st.integers(1, 3))
 @settings(
-    max_examples=40 if HAS_GPU else 15,
+    max_examples=examples(40 if HAS_GPU else 15),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

@@ -18,11 +18,12 @@ from mtlora.vocabulary.policy import Policy, PolicyMode, PolicySpec
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterManifest, AdapterSet
 from mtlora.weights.backbone import Backbone
+from testing.examples import examples
 from testing.factories import adapter_spec, make_backbone
 from testing.policies import pooled, published, with_policy
 from tests.mtlora.model.test_mtlora import specs
 
-SOME = settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+SOME = settings(max_examples=examples(12), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 SAME_ORDER = 1e-4
 CUDA = 2
 

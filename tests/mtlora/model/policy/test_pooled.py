@@ -17,11 +17,12 @@ from mtlora.vocabulary.errors import MTLoRAError, SpecError
 from mtlora.vocabulary.policy import PolicyMode, PolicySpec, policy_shapes
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.vocabulary.tasks import Task
+from testing.examples import examples
 from testing.factories import adapter_spec, backbone_spec, make_backbone
 from testing.policies import pooled, rows, with_policy
 from tests.mtlora.model.test_mtlora import specs
 
-SOME = settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+SOME = settings(max_examples=examples(12), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 policies = st.builds(
     pooled,

@@ -15,9 +15,10 @@ from mtlora.weights.adapter_file import load_adapter, read_manifest, save_adapte
 from mtlora.weights.adapter_file.header import MAX_HEADER_BYTES
 from mtlora.weights.adapter_file.manifest import METADATA_KEY
 from testing.adapter_bytes import BIAS, LIES, join, split
+from testing.examples import examples
 from testing.small_models import FINGERPRINT, SPEC, random_tensors
 
-SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from mtlora.vocabulary.errors import AdapterFileError, AdapterMismatchError, Spe
 from mtlora.vocabulary.spec import AdapterSpec
 from mtlora.weights.adapter_file import AdapterSet, check_backbone, load_adapter, read_manifest, save_adapter
 from mtlora.weights.adapter_file.load import is_finite
+from testing.examples import examples
 from testing.small_models import FINGERPRINT, SPEC, random_backbone, random_tensors
 from testing.strategies import adapter_specs
 
@@ -30,7 +31,7 @@ def save(path: Path, spec: AdapterSpec = SPEC, dtype: torch.dtype = torch.float1
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=adapter_specs())
 def test_round_trip(tmp_path: Path, spec: AdapterSpec) -> None:
     """Any set comes back with the same spec and the same values."""

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from mtlora.vocabulary.errors import ConversionError, UnsafeCheckpointError
 from mtlora.weights.checkpoint.inert_pickle import read_pickle
 from mtlora.weights.convert import convert_checkpoint
+from testing.examples import examples
 from testing.published_checkpoints import publish, whole
 from testing.small_models import SPEC
 
-SOME = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def container(path: Path, content: bytes) -> Path:
@@ -231,7 +232,7 @@ def test_any_bytes_as_a_pickle(content: bytes) -> None:
         read_pickle(io.BytesIO(content))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), zipped=st.booleans())
 def test_damaged_checkpoints(tmp_path: Path, data: st.DataObject, zipped: bool) -> None:
     """Flipped bytes anywhere: converted (a weight changed) or refused, never a crash."""

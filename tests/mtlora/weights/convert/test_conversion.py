@@ -18,6 +18,7 @@ from mtlora.weights.checkpoint.container import open_checkpoint
 from mtlora.weights.convert import Converted, convert_checkpoint
 from mtlora.weights.convert.config import Config
 from mtlora.weights.convert.describe import NYUD_CLASSES, classes_of
+from testing.examples import examples
 from testing.paths import DOCS, GOLDEN
 from testing.published_checkpoints import publish, published_config, published_names, whole
 from testing.small_models import SPEC
@@ -51,7 +52,7 @@ def same(converted: Converted, tensors: dict[str, Tensor]) -> bool:
     return found.keys() == tensors.keys() and all(torch.equal(found[name], value) for name, value in tensors.items())
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(spec=adapter_specs(linear_ranks=False))
 def test_convert_turns_publish_round(tmp_path: Path, spec: AdapterSpec) -> None:
     """For every mode, decoder, switch and set of tasks."""
